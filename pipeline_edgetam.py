@@ -1,0 +1,372 @@
+"""Mask generation: the masks of all objects of a picture, found by prompting with a grid of points.
+
+The steps, in the order of this file: options, crops, grid of points, filters, run-length encoding; then the pipeline,
+which joins them: crops -> grid -> low-res masks -> filters -> boxes and RLE -> non-maximum suppression -> masks.
+
+Legend: P points, N masks, (H, W) a crop or the original picture, (h, w) low-res masks. Points are (x, y) and boxes
+(left, top, right, bottom), in pixels of the original picture, of a crop of it, or of the model input (a crop resized
+by the image processor); every docstring says which.
+"""
+
+import itertools
+import math
+import os
+from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchvision.ops import nms
+from transformers import Pipeline
+from transformers.image_utils import load_image
+from transformers.utils import logging
+
+# Masks are upsampled in groups of about this many pixels (64 MB of float32): larger groups only cost memory.
+MAX_PIXELS_PER_GROUP = 2**24
+
+# A box within this many pixels of an inner crop edge belongs to an object that the crop cuts off.
+CROP_EDGE_TOLERANCE = 20
+
+# The documentation writes the plural, the code of Transformers reads the singular; both work here.
+OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
+
+
+@dataclass(frozen=True)
+class MaskGenerationOptions:
+    """All options of mask generation, checked. `EdgeTamMaskGenerationPipeline.__call__` says what each does."""
+
+    points_per_batch: int | None = 64
+    points_per_crop: int = 32
+    crops_n_layers: int = 0
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: float = 1
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1
+    mask_threshold: float = 0
+    max_hole_area: float | None = None
+    max_sprinkle_area: float | None = None
+    crops_nms_thresh: float = 0.7
+    output_rle_mask: bool = False
+    output_bboxes_mask: bool = False
+    timeout: float | None = None
+    progress: bool = False
+
+    def __post_init__(self):
+        if self.points_per_batch is not None:
+            self._check_number("points_per_batch", Integral, lowest=1)
+        self._check_number("points_per_crop", Integral, lowest=1)
+        self._check_number("crops_n_layers", Integral, lowest=0)
+        self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
+        self._check_number("stability_score_offset", Real, lowest=0)
+        self._check_number("mask_threshold", Real)
+        for name in ("crop_overlap_ratio", "pred_iou_thresh", "stability_score_thresh", "crops_nms_thresh"):
+            self._check_number(name, Real, lowest=0, highest=1)
+        for name in ("max_hole_area", "max_sprinkle_area", "timeout"):
+            if getattr(self, name) is not None:
+                self._check_number(name, Real, lowest=0)
+        for name in ("output_rle_mask", "output_bboxes_mask", "progress"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}")
+        if self.points_per_side(self.crops_n_layers) < 1:
+            raise ValueError(
+                f"`crop_n_points_downscale_factor={self.crop_n_points_downscale_factor}` leaves no point of "
+                f"`points_per_crop={self.points_per_crop}` in crop layer {self.crops_n_layers}"
+            )
+
+    def _check_number(self, name: str, kind: type, lowest: float = -math.inf, highest: float = math.inf):
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, kind):
+            expected = "an integer" if kind is Integral else "a number"
+            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+        if not lowest <= value <= highest:  # false for NaN too
+            expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
+            raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+
+    def points_per_side(self, layer: int) -> int:
+        """Number of points along each side of the grid on a crop of this layer; layer 0 is the whole picture."""
+        return int(self.points_per_crop / self.crop_n_points_downscale_factor**layer)
+
+    def updated(self, given: dict) -> "MaskGenerationOptions":
+        """A copy with the `given` options, by any of their spellings, in place of its own."""
+        for plural, singular in OPTION_SPELLINGS.items():
+            if plural in given and singular in given:
+                raise TypeError(f"`{plural}` and `{singular}` are the same option: give one of them")
+        given = {OPTION_SPELLINGS.get(name, name): value for name, value in given.items()}
+        accepted = [field.name for field in fields(self)]
+        unknown = sorted(set(given) - set(accepted))
+        if unknown:
+            raise TypeError(f"mask generation has no option {', '.join(unknown)}; it accepts {', '.join(accepted)}")
+        return replace(self, **given)
+
+
+class Crop(NamedTuple):
+    """A part of the original picture: its box in pixels of the picture, and its layer (0 is the whole picture)."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+    layer: int = 0
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        return self[:4]
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+
+@dataclass
+class MaskCandidates:
+    """Masks that passed the filters, before non-maximum suppression, on the CPU.
+
+    scores (N,) predicted IoU; boxes (N, 4) integers in pixels of the original picture, right and bottom included;
+    rle_masks N run-length encodings of masks of the size of the original picture.
+    """
+
+    scores: torch.Tensor
+    boxes: torch.Tensor
+    rle_masks: list[dict]
+
+    @classmethod
+    def joined(cls, parts: list["MaskCandidates"]) -> "MaskCandidates":
+        """All candidates of the parts, in order."""
+        return cls(
+            torch.cat([part.scores for part in parts]),
+            torch.cat([part.boxes for part in parts]),
+            [rle_mask for part in parts for rle_mask in part.rle_masks],
+        )
+
+
+def crops_of_picture(height: int, width: int, num_layers: int, overlap_ratio: float) -> list[Crop]:
+    """The whole picture, then for each layer i = 1..num_layers its 2**i x 2**i overlapping crops, column by column.
+
+    In the first layer crops overlap by `overlap_ratio` of the picture's short side, and by half of that from each layer
+    to the next.
+    """
+    crops = [Crop(0, 0, width, height)]
+    for layer in range(1, num_layers + 1):
+        num_per_side = 2**layer
+        overlap = int(overlap_ratio * min(height, width) * (2 / num_per_side))
+        crop_width = math.ceil((overlap * (num_per_side - 1) + width) / num_per_side)
+        crop_height = math.ceil((overlap * (num_per_side - 1) + height) / num_per_side)
+        for column, row in itertools.product(range(num_per_side), repeat=2):
+            left, top = column * (crop_width - overlap), row * (crop_height - overlap)
+            crop = Crop(left, top, min(left + crop_width, width), min(top + crop_height, height), layer)
+            if crop.width > 0 and crop.height > 0:  # rounding leaves empty crops in pictures of a few pixels
+                crops.append(crop)
+    return crops
+
+
+def point_grid(num_per_side: int, crop: Crop, input_height: int, input_width: int) -> torch.Tensor:
+    """Points (num_per_side**2, 2) at the centres of an even grid over the crop, in pixels of the model input."""
+    offset = 1 / (2 * num_per_side)
+    positions = torch.linspace(offset, 1 - offset, num_per_side)
+    y, x = torch.meshgrid(positions, positions, indexing="ij")
+    points = torch.stack([x, y], dim=-1).flatten(0, 1) * torch.tensor([crop.width, crop.height])
+    return points * torch.tensor([input_width / crop.width, input_height / crop.height])
+
+
+def stability_score(logits: torch.Tensor, mask_threshold: float, offset: float) -> torch.Tensor:
+    """IoU (N,) of each mask cut `offset` above and below the threshold, from logits (N, H, W); NaN if empty."""
+    intersection = (logits > mask_threshold + offset).sum((-2, -1))
+    union = (logits > mask_threshold - offset).sum((-2, -1))
+    return intersection / union
+
+
+def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Boxes (N, 4) of boolean masks (N, H, W), in pixels of the masks, right and bottom included; zeros if empty."""
+    height, width = masks.shape[-2:]
+    columns, rows = masks.any(dim=-2).int(), masks.any(dim=-1).int()
+    left, top = columns.argmax(dim=-1), rows.argmax(dim=-1)
+    right, bottom = width - 1 - columns.flip(-1).argmax(dim=-1), height - 1 - rows.flip(-1).argmax(dim=-1)
+    return torch.stack([left, top, right, bottom], dim=-1) * columns.any(dim=-1, keepdim=True)
+
+
+def is_cut_by_crop(boxes: torch.Tensor, crop: Crop, picture: Crop) -> torch.Tensor:
+    """Whether each box (N, 4), in pixels of the original picture, touches an edge of the crop inside the picture."""
+    near_crop_edge = (boxes - boxes.new_tensor(crop.box)).abs() <= CROP_EDGE_TOLERANCE
+    near_picture_edge = (boxes - boxes.new_tensor(picture.box)).abs() <= CROP_EDGE_TOLERANCE
+    return (near_crop_edge & ~near_picture_edge).any(dim=-1)
+
+
+def mask_to_rle(mask: np.ndarray) -> dict:
+    """COCO's uncompressed run-length encoding of a boolean mask (H, W).
+
+    `{"size": [H, W], "counts": [...]}`: lengths of runs in column order, alternating and starting with unset pixels.
+    """
+    pixels = mask.ravel(order="F")
+    run_starts = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
+    counts = np.diff(run_starts, prepend=0, append=pixels.size).tolist()
+    return {"size": list(mask.shape), "counts": [0, *counts] if pixels[0] else counts}
+
+
+def rle_to_mask(rle_mask: dict) -> torch.Tensor:
+    """The boolean mask (H, W) of an uncompressed run-length encoding."""
+    height, width = rle_mask["size"]
+    is_set = np.arange(len(rle_mask["counts"])) % 2 == 1
+    columns = np.repeat(is_set, rle_mask["counts"]).reshape(width, height)
+    return torch.from_numpy(np.ascontiguousarray(columns.T))
+
+
+def candidates_of_crop(
+    low_res_masks: torch.Tensor, scores: torch.Tensor, crop: Crop, picture: Crop, options: MaskGenerationOptions
+) -> MaskCandidates:
+    """The stable masks that the crop does not cut off, from low-res logits (N, h, w) of the crop and scores (N,)."""
+    logits = F.interpolate(low_res_masks[:, None], (crop.height, crop.width), mode="bilinear")[:, 0]
+    if options.stability_score_thresh > 0:
+        is_stable = stability_score(logits, options.mask_threshold, options.stability_score_offset)
+        is_stable = is_stable > options.stability_score_thresh
+        logits, scores = logits[is_stable], scores[is_stable]
+
+    masks = logits > options.mask_threshold
+    boxes = masks_to_boxes(masks)
+    boxes = boxes + boxes.new_tensor([crop.left, crop.top, crop.left, crop.top])
+    is_whole = ~is_cut_by_crop(boxes, crop, picture)
+    masks, scores, boxes = masks[is_whole], scores[is_whole], boxes[is_whole]
+
+    margins = (crop.left, picture.right - crop.right, crop.top, picture.bottom - crop.bottom)
+    rle_masks = [mask_to_rle(F.pad(mask, margins).numpy()) for mask in masks.cpu()]
+    return MaskCandidates(scores.cpu(), boxes.cpu(), rle_masks)
+
+
+class EdgeTamMaskGenerationPipeline(Pipeline):
+    """Masks of all objects of a picture: `pipeline("mask-generation", model=..., trust_remote_code=True)`.
+
+    With a model object: `pipeline("mask-generation", model=model, image_processor=image_processor,
+    pipeline_class=EdgeTamMaskGenerationPipeline)`. Any option of `__call__` may also be given here, as its new default.
+    """
+
+    _load_processor = False
+    _load_image_processor = True
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        if not hasattr(self.model, "get_image_embeddings") or hasattr(self.model, "memory_attention"):
+            raise TypeError(
+                f"mask generation needs the image model EdgeTamModel, got {type(self.model).__name__}; "
+                "EdgeTamModel.from_pretrained also loads the checkpoint of a video model"
+            )
+        if self.image_processor is None:
+            raise TypeError("mask generation needs an image processor: give `image_processor`")
+
+    def _sanitize_parameters(self, **given):
+        # Merged here and not by the base class, so that options given in two places are checked together.
+        options = getattr(self, "_postprocess_params", {}).get("options", MaskGenerationOptions()).updated(given)
+        return {"timeout": options.timeout}, {"options": options}, {"options": options}
+
+    def __call__(self, image, *, num_workers: int | None = None, batch_size: int | None = None, **options):
+        """Masks of all objects of each picture, best score first.
+
+        Args:
+            image: A picture as PIL image, path, URL or base64 string; or a list, generator or dataset of them.
+            num_workers: Processes that load the pictures of a list or dataset; 0, the default, loads them here.
+            batch_size: Accepted as by every pipeline. Pictures run one after the other whatever it is: the model's
+                batch is `points_per_batch`.
+            points_per_batch (`int`, *optional*, defaults to 64): Points decoded at once; `None` for all.
+            points_per_crop (`int`, defaults to 32): Points along each side of the grid, on the picture and each crop.
+            crops_n_layers (`int`, defaults to 0): Layers of crops to search besides the whole picture. Layer i has
+                2**i x 2**i crops.
+            crop_overlap_ratio (`float`, defaults to 512 / 1500): How far crops of the first layer overlap, as a
+                fraction of the picture's short side; halved from layer to layer.
+            crop_n_points_downscale_factor (`float`, defaults to 1): In layer i, `points_per_crop` is divided by this
+                factor i times.
+            pred_iou_thresh (`float`, defaults to 0.88): Masks of a lower predicted IoU are dropped; 0 keeps all.
+            stability_score_thresh (`float`, defaults to 0.95): Masks are dropped whose area changes more than this when
+                their threshold moves, measured as IoU; 0 keeps all.
+            stability_score_offset (`float`, defaults to 1): How far the threshold moves, up and down.
+            mask_threshold (`float`, defaults to 0): The logit above which a pixel belongs to the mask.
+            max_hole_area (`float`, *optional*): Holes up to this area, in pixels of the low-res masks, are filled.
+            max_sprinkle_area (`float`, *optional*): Specks up to this area, in the same pixels, are removed.
+            crops_nms_thresh (`float`, defaults to 0.7): Of two masks whose boxes overlap with a higher IoU, only the
+                one of the better score is kept.
+            output_rle_mask, or output_rle_masks (`bool`, defaults to `False`): Also return run-length encodings.
+            output_bboxes_mask, or output_bboxes_masks (`bool`, defaults to `False`): Also return boxes.
+            timeout (`float`, *optional*): Seconds to wait for a picture from the web.
+            progress (`bool`, defaults to `False`): Show a progress bar for each picture.
+
+        Returns:
+            A dict for one picture, a list of dicts for a list, an iterator of dicts for a generator or dataset, with
+            masks: list of N boolean tensors (H, W), the size of the original picture.
+            scores: predicted IoU (N,), descending.
+            rle_mask: if asked for, N COCO encodings `{"size": [H, W], "counts": [...]}`, uncompressed.
+            bounding_boxes: if asked for, (N, 4) in pixels of the original picture, right and bottom included.
+        """
+        if isinstance(image, (list, tuple)):
+            image = list(image)
+            if not image:
+                return []
+        self.call_count = 0  # after ten calls on a GPU the base class advises batching, which gains nothing here
+        return super().__call__(image, num_workers=num_workers, batch_size=1, **options)
+
+    def preprocess(self, image, timeout: float | None = None) -> dict:
+        """The picture as RGB image."""
+        try:
+            picture = load_image(str(image) if isinstance(image, os.PathLike) else image, timeout=timeout)
+        except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+            raise ValueError(f"cannot read the image {image!r}: {error}") from error
+        if 0 in picture.size:
+            raise ValueError(f"the image must have at least one pixel, got width and height {picture.size}")
+        return {"picture": picture}
+
+    def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> MaskCandidates:
+        image = model_inputs["picture"]
+        crops = crops_of_picture(image.height, image.width, options.crops_n_layers, options.crop_overlap_ratio)
+        num_points = sum(options.points_per_side(crop.layer) ** 2 for crop in crops)
+        candidates = []
+        with logging.tqdm(total=num_points, unit="point", disable=not options.progress) as progress:
+            for crop in crops:
+                pixel_values = self.pixel_values_of_crop(image, crop)
+                image_embeddings = self.model.get_image_embeddings(pixel_values)
+                points = point_grid(options.points_per_side(crop.layer), crop, *pixel_values.shape[-2:])
+                for batch in points.split(options.points_per_batch or len(points)):
+                    low_res_masks, scores = self.decode(image_embeddings, batch, options.pred_iou_thresh)
+                    num_per_group = max(1, MAX_PIXELS_PER_GROUP // (crop.width * crop.height))
+                    for group in zip(low_res_masks.split(num_per_group), scores.split(num_per_group), strict=True):
+                        candidates.append(candidates_of_crop(*group, crop, crops[0], options))
+                    progress.update(len(batch))
+        return MaskCandidates.joined(candidates)
+
+    def postprocess(self, candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:
+        """The result of one picture, from its candidates by non-maximum suppression of their boxes."""
+        kept = nms(candidates.boxes.float(), candidates.scores, options.crops_nms_thresh)
+        rle_masks = [candidates.rle_masks[idx] for idx in kept.tolist()]
+        result = {"masks": [rle_to_mask(rle_mask) for rle_mask in rle_masks], "scores": candidates.scores[kept]}
+        if options.output_rle_mask:
+            result["rle_mask"] = rle_masks
+        if options.output_bboxes_mask:
+            result["bounding_boxes"] = candidates.boxes[kept]
+        return result
+
+    def pixel_values_of_crop(self, image, crop: Crop) -> torch.Tensor:
+        """Model input (1, 3, height, width) of a crop of the picture, in the model's dtype and on its device."""
+        pixel_values = self.image_processor(images=image.crop(crop.box), return_tensors="pt")["pixel_values"]
+        return pixel_values.to(self.device, self.model.dtype)
+
+    def decode(self, image_embeddings, points: torch.Tensor, pred_iou_thresh: float):
+        """Low-res logits (N, h, w) and scores (N,), float32, of the masks whose predicted IoU exceeds the threshold.
+
+        points (P, 2) in pixels of the model input: each prompts three masks.
+        """
+        input_points = points[None, :, None].to(self.device)  # (1, P, 1, 2)
+        outputs = self.model(
+            image_embeddings=image_embeddings,
+            input_points=input_points,
+            input_labels=torch.ones_like(input_points[..., 0], dtype=torch.int64),
+            multimask_output=True,
+        )
+        low_res_masks, scores = outputs.pred_masks[0].flatten(0, 1), outputs.iou_scores[0].flatten()
+        if pred_iou_thresh > 0:
+            is_confident = scores > pred_iou_thresh
+            low_res_masks, scores = low_res_masks[is_confident], scores[is_confident]
+        return low_res_masks.float(), scores.float()
