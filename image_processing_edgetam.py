@@ -1,0 +1,497 @@
+"""Pictures in, masks out: preprocessing, mask post-processing and the helpers of mask generation.
+
+Shapes: B pictures, O objects, M masks per object, h x w low-res masks, H x W the original picture. Coordinates are
+(x, y); sizes are (height, width).
+"""
+
+import math
+from itertools import product
+from os import PathLike
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from transformers.image_processing_utils import BatchFeature, get_size_dict
+
+
+try:
+    from transformers import Sam2ImageProcessor
+except ImportError:  # the name up to Transformers 5.0
+    from transformers import Sam2ImageProcessorFast as Sam2ImageProcessor
+
+
+MASK_STRIDE = 4  # the mask decoder predicts at a quarter of the input's resolution
+# Distance from the threshold that the original gives to filled holes and removed sprinkles.
+REPAIRED_LOGIT = 10.0
+CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
+
+
+class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
+    """Settings of `EdgeTamImageProcessor` that can also be given per call."""
+
+    resize_in_float: bool
+
+
+def height_width(size) -> tuple[int, int]:
+    """(height, width) from an int, a pair, or a dictionary with the keys `height` and `width`."""
+    size = dict(get_size_dict(size))
+    height, width = size.get("height"), size.get("width")
+    if height is None or width is None or min(height, width) < 1:
+        raise ValueError(f'size must be {{"height": H, "width": W}} with positive numbers of pixels, got {size}')
+    return int(height), int(width)
+
+
+def _mask_size(size) -> dict[str, int]:
+    height, width = height_width(size)
+    return {"height": max(1, height // MASK_STRIDE), "width": max(1, width // MASK_STRIDE)}
+
+
+def _flat_list(images) -> list:
+    """Single pictures, in order, from a picture, a batch (4-D) or lists of these."""
+    if isinstance(images, (list, tuple)):
+        return [image for item in images for image in _flat_list(item)]
+    if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim == 4:
+        return list(images)
+    return [images]
+
+
+def _to_uint8(levels: np.ndarray, name: str) -> np.ndarray:
+    """uint8 grey levels from 16-bit ones."""
+    if levels.min() < 0 or levels.max() > 65535:
+        raise ValueError(f"{name} has grey levels outside 0..65535: convert the picture to 8 bits per channel first")
+    return ((levels.astype(np.int64) + 128) // 257).astype(np.uint8)
+
+
+def _decode(image: Image.Image, name: str) -> np.ndarray:
+    """uint8 array (H, W, 3) of a PIL picture of any mode; an alpha channel is dropped."""
+    try:
+        image.load()
+    except (OSError, SyntaxError, EOFError) as error:  # what PIL raises for damaged files
+        raise ValueError(f"{name} cannot be decoded, its file is truncated or damaged: {error}") from error
+    if min(image.size) < 1:
+        raise ValueError(f"{name} is empty: its size is {image.size[0]}x{image.size[1]} pixels")
+    if image.mode == "I" or image.mode.startswith("I;16"):  # convert("RGB") would clip 16-bit levels to white
+        image = Image.fromarray(_to_uint8(np.asarray(image), name))
+    elif image.mode == "F":
+        raise ValueError(f"{name} has mode F, whose range is unknown: convert it to 8 bits per channel first")
+    elif "transparency" in image.info:  # PIL warns when it drops a palette's transparency directly
+        image = image.convert("RGBA")
+    return np.array(image.convert("RGB"))
+
+
+def _to_8_bit_range(image: torch.Tensor, name: str) -> torch.Tensor:
+    """The picture in a dtype that can be resized, integers in 0..255; floats keep their range."""
+    if image.is_complex():
+        raise TypeError(f"{name} must hold real numbers, got a tensor of dtype {image.dtype}")
+    if image.dtype == torch.bool:
+        return image.to(torch.uint8) * 255
+    if image.dtype == torch.uint16:
+        return torch.from_numpy(_to_uint8(image.cpu().numpy(), name))
+    if image.is_floating_point():
+        return image.float() if image.element_size() < 4 else image
+    if image.dtype != torch.uint8:
+        image = image.long()
+        if image.min() < 0 or image.max() > 255:
+            raise ValueError(f"{name} has levels outside 0..255: give uint8 or, for 16 bits per channel, uint16")
+    return image
+
+
+def _channel_axis(shape, data_format, name: str) -> int:
+    if data_format is not None:
+        return 0 if str(getattr(data_format, "value", data_format)) == "channels_first" else 2
+    for num_channels in (3, 4, 1):
+        for axis in (0, 2):
+            if shape[axis] == num_channels:
+                return axis
+    raise ValueError(
+        f"{name} must have shape (height, width), (height, width, channels) or (channels, height, width) "
+        f"with 1, 3 or 4 channels, got {tuple(shape)}"
+    )
+
+
+def _to_rgb(image, name: str, data_format=None) -> torch.Tensor:
+    """Tensor (3, H, W) of one picture; 8-bit levels stay uint8, floats stay as they are."""
+    if isinstance(image, Image.Image):
+        image, data_format = _decode(image, name), "channels_last"
+    if isinstance(image, np.ndarray):
+        if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
+            raise TypeError(f"{name} must hold real numbers, got an array of dtype {image.dtype}")
+        image = torch.from_numpy(np.array(image, dtype=image.dtype.newbyteorder("="), order="C"))
+    if not isinstance(image, torch.Tensor):
+        raise TypeError(f"{name} must be a PIL picture, an array, a tensor or the path of a file, got {type(image)}")
+    if image.ndim not in (2, 3) or image.numel() == 0:
+        raise ValueError(f"{name} must be one non-empty picture with 2 or 3 dimensions, got shape {tuple(image.shape)}")
+    if image.is_floating_point() and not image.isfinite().all():
+        raise ValueError(f"{name} has NaN or infinite pixels")
+    image = _to_8_bit_range(image, name)
+    image = image[None] if image.ndim == 2 else image.movedim(_channel_axis(image.shape, data_format, name), 0)
+    if image.shape[0] not in (1, 3, 4):
+        raise ValueError(f"{name} must have 1, 3 or 4 channels, got shape {tuple(image.shape)} (channels first)")
+    return image[:3].expand(3, -1, -1).contiguous()
+
+
+def _to_label_map(label_map, name: str) -> torch.Tensor:
+    """Integer tensor (H, W) of one segmentation map."""
+    if isinstance(label_map, Image.Image):
+        label_map = np.array(label_map)
+    if not isinstance(label_map, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"{name} must be a PIL picture, an array or a tensor, got {type(label_map)}")
+    label_map = label_map if isinstance(label_map, torch.Tensor) else torch.from_numpy(np.array(label_map))
+    if label_map.ndim == 3 and label_map.shape[0] == 1:
+        label_map = label_map[0]
+    if label_map.ndim != 2:
+        raise ValueError(f"{name} must have shape (height, width), got {tuple(label_map.shape)}")
+    return label_map if label_map.dtype == torch.uint8 else label_map.to(torch.int64)
+
+
+def connected_component_areas(mask: torch.Tensor) -> torch.Tensor:
+    """For every foreground pixel, the number of pixels of its 8-connected component; 0 elsewhere.
+
+    `mask` is bool (N, h, w), the result int64 (N, h, w). Every round hooks each component's root to the largest label
+    that its pixels touch and then shortens all paths, so that windings (spirals) cost rounds only logarithmically.
+    """
+    shape, foreground = mask.shape, mask.flatten()
+    # A pixel's parent is a pixel of its own component with no smaller index; 0 stands for the background.
+    parent = torch.arange(foreground.numel() + 1, device=mask.device)
+    parent[1:] *= foreground
+    while True:
+        touched = _neighbourhood_max(parent[1:].view(shape)).flatten() * foreground
+        hooked = parent.scatter_reduce(0, parent[1:], touched, "amax")
+        while not torch.equal(shorter := hooked[hooked], hooked):
+            hooked = shorter
+        if torch.equal(hooked, parent):
+            break
+        parent = hooked
+    areas = torch.bincount(parent, minlength=parent.numel())
+    return (areas[parent[1:]] * foreground).view(shape)
+
+
+def _neighbourhood_max(labels: torch.Tensor) -> torch.Tensor:
+    """Largest of the non-negative integers (N, h, w) in every 3 x 3 neighbourhood."""
+    for dim, padding in ((2, (1, 1)), (1, (0, 0, 1, 1))):
+        padded, length = F.pad(labels, padding), labels.shape[dim]
+        neighbours = torch.maximum(padded.narrow(dim, 0, length), padded.narrow(dim, 2, length))
+        labels = torch.maximum(labels, neighbours)
+    return labels
+
+
+def repair_masks(
+    masks: torch.Tensor, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0
+) -> torch.Tensor:
+    """New logits (..., h, w) without small holes and sprinkles.
+
+    Background components of at most `max_hole_area` pixels rise above `mask_threshold`, foreground components of at
+    most `max_sprinkle_area` pixels fall below it. Both are found in the given logits, as in the original's
+    `SAM2Transforms.postprocess_masks`; areas are in pixels of `masks`.
+    """
+    flat = masks.reshape(-1, *masks.shape[-2:])
+    repaired = flat
+    if max_hole_area > 0:
+        areas = connected_component_areas(flat <= mask_threshold)
+        repaired = repaired.masked_fill((areas > 0) & (areas <= max_hole_area), mask_threshold + REPAIRED_LOGIT)
+    if max_sprinkle_area > 0:
+        areas = connected_component_areas(flat > mask_threshold)
+        repaired = repaired.masked_fill((areas > 0) & (areas <= max_sprinkle_area), mask_threshold - REPAIRED_LOGIT)
+    return repaired.view_as(masks)
+
+
+def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Boxes (N, 4) int64 [left, top, right, bottom], last pixel included, of masks (N, H, W); zeros for an empty one."""
+    if masks.shape[0] == 0:
+        return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
+    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
+    first = [axis.argmax(dim=1) for axis in (columns, rows)]
+    last = [axis.shape[1] - 1 - axis.flip(1).argmax(dim=1) for axis in (columns, rows)]
+    return torch.stack(first + last, dim=1) * rows.any(dim=1)[:, None]
+
+
+def masks_to_rle(masks: torch.Tensor) -> list[dict]:
+    """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of bool masks (N, H, W), column by column."""
+    num_masks, height, width = masks.shape
+    pixels = masks.transpose(1, 2).reshape(num_masks, -1)
+    encoded = []
+    for row in pixels:
+        ends = (row[1:] != row[:-1]).nonzero().flatten() + 1
+        ends = [0, *ends.tolist(), height * width]
+        counts = [end - start for start, end in zip(ends, ends[1:], strict=False)]
+        encoded.append({"size": [height, width], "counts": ([0] if row[0] else []) + counts})
+    return encoded
+
+
+def _crop_boxes(image_size, num_layers: int, overlap_ratio: float) -> tuple[list[list[int]], list[int]]:
+    """Boxes [left, top, right, bottom] of the whole picture and of 2**i x 2**i overlapping crops, and their layers."""
+    height, width = image_size
+    boxes, layers = [[0, 0, width, height]], [0]
+    for layer in range(1, num_layers + 1):
+        per_side = 2**layer
+        overlap = int(overlap_ratio * min(height, width) * 2 / per_side)
+        crop_width, crop_height = (math.ceil((overlap * (per_side - 1) + side) / per_side) for side in (width, height))
+        for column, row in product(range(per_side), repeat=2):
+            left, top = column * (crop_width - overlap), row * (crop_height - overlap)
+            box = [left, top, min(left + crop_width, width), min(top + crop_height, height)]
+            if box[2] > box[0] and box[3] > box[1]:  # a picture of a few pixels has fewer crops
+                boxes.append(box)
+                layers.append(layer)
+    return boxes, layers
+
+
+def _point_grid(points_per_side: int) -> torch.Tensor:
+    """Centres (points, 2) of a regular grid on the unit square, row by row."""
+    side = (torch.arange(points_per_side) + 0.5) / points_per_side
+    return torch.cartesian_prod(side, side).flip(-1)
+
+
+class EdgeTamImageProcessor(Sam2ImageProcessor):
+    """Pixel values for EdgeTAM from pictures, and masks at the pictures' size from its logits.
+
+    Pictures are PIL pictures of any mode, arrays or tensors (H, W), (H, W, C) or (C, H, W), paths, or lists of these.
+    All become RGB: grey levels are repeated, 16-bit levels scaled to 8 bits, an alpha channel is dropped. Floats are
+    taken to be in 0..255; with `do_rescale=False` in 0..1.
+
+    Args:
+        size (`dict`, *optional*, defaults to `{"height": 1024, "width": 1024}`):
+            Size of the model input; need not be square.
+        mask_size (`dict`, *optional*):
+            Size of the `labels` made from `segmentation_maps`; a quarter of `size` unless given.
+        resize_in_float (`bool`, *optional*, defaults to `False`):
+            Resize pictures as floats, as the original release does. By default they are resized as uint8 and rounded,
+            bit-equal to `Sam2ImageProcessor` of Transformers.
+        kwargs:
+            The other settings of `Sam2ImageProcessor`. All settings can also be given per call.
+    """
+
+    _auto_class = "AutoImageProcessor"
+    valid_kwargs = EdgeTamImageProcessorKwargs
+    resize_in_float = False
+
+    def __init__(self, **kwargs):
+        size = kwargs.get("size") or self.size
+        height_width(size)
+        if kwargs.get("mask_size") is None:
+            kwargs["mask_size"] = _mask_size(size)
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_dict(cls, image_processor_dict, **kwargs):
+        """An image processor from saved settings; a `size` given here also sets `mask_size`."""
+        if kwargs.get("size") is not None:
+            kwargs.setdefault("mask_size", _mask_size(kwargs["size"]))
+        return super().from_dict(image_processor_dict, **kwargs)
+
+    def to_dict(self):
+        """Settings that load this class with remote code allowed and native's class without."""
+        settings = super().to_dict()
+        settings.pop("_processor_class", None)
+        settings["image_processor_type"] = "Sam2ImageProcessorFast"
+        settings["processor_class"] = "Sam2Processor"
+        settings["auto_map"] = {self._auto_class: f"image_processing_edgetam.{type(self).__name__}"}
+        return settings
+
+    def preprocess(self, images, segmentation_maps=None, **kwargs) -> BatchFeature:
+        """`pixel_values` (B, 3, height, width) and `original_sizes` (B, 2); `labels` if maps (H, W) are given."""
+        data_format = kwargs.pop("input_data_format", None)
+        pictures = _flat_list(self._read_files(images))
+        if not pictures:
+            raise ValueError("images is empty: give at least one picture")
+        pictures = [_to_rgb(picture, f"images[{i}]", data_format) for i, picture in enumerate(pictures)]
+        if segmentation_maps is not None:
+            segmentation_maps = self._check_maps(segmentation_maps, pictures)
+        if kwargs.get("size") is not None:
+            kwargs.setdefault("mask_size", _mask_size(kwargs["size"]))
+        return super().preprocess(pictures, segmentation_maps, input_data_format="channels_first", **kwargs)
+
+    def _read_files(self, images):
+        if isinstance(images, (list, tuple)):
+            return [self._read_files(image) for image in images]
+        if not isinstance(images, (str, PathLike)):
+            return images
+        try:
+            return self.fetch_images(str(images))
+        except (OSError, SyntaxError, RuntimeError, ValueError) as error:
+            raise ValueError(f"picture {str(images)[:200]!r} cannot be read: {error}") from error
+
+    def _check_maps(self, segmentation_maps, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
+        if isinstance(segmentation_maps, (np.ndarray, torch.Tensor)) and segmentation_maps.ndim > 2:
+            segmentation_maps = list(segmentation_maps)
+        maps = [_to_label_map(m, f"segmentation_maps[{i}]") for i, m in enumerate(_flat_list(segmentation_maps))]
+        sizes = [tuple(m.shape) for m in maps], [tuple(p.shape[-2:]) for p in pictures]
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"segmentation_maps must be one per picture and of its size, got sizes {sizes[0]} for pictures {sizes[1]}"
+            )
+        return maps
+
+    def _preprocess(self, images, resize_in_float: bool = False, **kwargs):
+        if resize_in_float and kwargs["do_rescale"]:
+            images = [image.float() * kwargs["rescale_factor"] for image in images]
+            kwargs["do_rescale"] = False
+        return super()._preprocess(images, **kwargs)
+
+    def post_process_masks(
+        self,
+        masks,
+        original_sizes,
+        mask_threshold: float = 0.0,
+        binarize: bool = True,
+        max_hole_area: float = 0.0,
+        max_sprinkle_area: float = 0.0,
+        apply_non_overlapping_constraints: bool = False,
+        **kwargs,
+    ) -> list[torch.Tensor]:
+        """Per picture a mask tensor (O, M, H, W) at its original size: bool, or float logits without `binarize`.
+
+        Args:
+            masks (`torch.Tensor`, `np.ndarray` or list of these):
+                Low-res logits, (B, O, M, h, w) or per picture (O, M, h, w).
+            original_sizes (`torch.Tensor`, `np.ndarray` or list of pairs):
+                (height, width) of each picture.
+            mask_threshold (`float`):
+                Logits above it are foreground.
+            binarize (`bool`):
+                Return masks instead of logits. Logits of half precision come back as float32.
+            max_hole_area, max_sprinkle_area (`float`):
+                Holes are filled and sprinkles removed up to this many low-res pixels, before resizing: see
+                `repair_masks`. On masks of 256 x 256 one such pixel covers 16 pixels of the model input.
+            apply_non_overlapping_constraints (`bool`):
+                Leave each pixel only to the object with the highest logit.
+        """
+        sizes = check_original_sizes(original_sizes)
+        if len(masks) != len(sizes):
+            raise ValueError(f"masks and original_sizes must have equal lengths, got {len(masks)} and {len(sizes)}")
+        results = []
+        for i, size in enumerate(sizes):
+            logits = _check_logits(masks[i], f"masks[{i}]")
+            logits = repair_masks(logits, mask_threshold, max_hole_area or 0.0, max_sprinkle_area or 0.0)
+            if logits.numel():
+                logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            else:
+                logits = logits.new_zeros(*logits.shape[:2], *size)
+            if apply_non_overlapping_constraints:
+                logits = self._apply_non_overlapping_constraints(logits)
+            results.append(logits > mask_threshold if binarize else logits)
+        return results
+
+    def generate_crop_boxes(
+        self,
+        image,
+        target_size,
+        crop_n_layers: int = 0,
+        overlap_ratio: float = 512 / 1500,
+        points_per_crop: int = 32,
+        crop_n_points_downscale_factor: int = 1,
+        device=None,
+    ):
+        """Crops of a picture and a grid of points on each: `(crop_boxes, points, crops, labels)`.
+
+        `crop_boxes` (crops, 4) are [left, top, right, bottom] in pixels of the picture, the whole picture first;
+        `points` (1, points, crops, 2) are (x, y) in pixels of the model input and cover all of it; `crops` is a list
+        of tensors (3, H, W); `labels` (1, points, crops) are 1. Crops with a coarser grid repeat their points, so that
+        all have equally many; suppression of duplicate masks undoes it.
+
+        Args:
+            image: one picture, as for `preprocess`.
+            target_size (`int` or pair):
+                Size of the model input. An int is its height, the width follows from the proportions of `size`.
+            crop_n_layers (`int`): layer i cuts the picture into 2**i x 2**i crops.
+            overlap_ratio (`float`): overlap of the crops of layer 1, as a part of the picture's shorter side.
+            points_per_crop (`int`): points per side of the grid.
+            crop_n_points_downscale_factor (`int`): the grid of layer i is coarser by the i-th power of it.
+        """
+        if isinstance(image, (list, tuple)):
+            raise ValueError(f"generate_crop_boxes takes one picture, got a list of {len(image)}")
+        if points_per_crop < 1:
+            raise ValueError(f"points_per_crop must be at least 1, got {points_per_crop}")
+        picture = _to_rgb(self._read_files(image), "image")
+        boxes, layers = _crop_boxes(picture.shape[-2:], crop_n_layers, overlap_ratio)
+        scale = torch.tensor(self._target_height_width(target_size)[::-1])
+        points = []
+        for layer in layers:
+            grid = _point_grid(max(1, int(points_per_crop / crop_n_points_downscale_factor**layer))) * scale
+            points.append(grid[torch.arange(points_per_crop**2) % len(grid)])
+        points = torch.stack(points, dim=1)[None].to(device or "cpu")
+        crops = [picture[:, top:bottom, left:right] for left, top, right, bottom in boxes]
+        labels = torch.ones(points.shape[:-1], dtype=torch.int64, device=points.device)
+        return torch.tensor(boxes, dtype=torch.float32, device=points.device), points, crops, labels
+
+    def _target_height_width(self, target_size) -> tuple[int, int]:
+        if not isinstance(target_size, int):
+            return height_width(target_size)
+        height, width = height_width(self.size)
+        return target_size, round(target_size * width / height)
+
+    def filter_masks(
+        self,
+        masks,
+        iou_scores,
+        original_size,
+        cropped_box_image,
+        pred_iou_thresh: float = 0.88,
+        stability_score_thresh: float = 0.95,
+        mask_threshold: float = 0.0,
+        stability_score_offset: float = 1.0,
+    ):
+        """Run lengths, scores (kept,) and boxes (kept, 4) of the good masks of one crop, in the picture's frame.
+
+        `masks` (O, M, H, W) are logits at the crop's size, `iou_scores` (O, M); `cropped_box_image` is the crop's
+        [left, top, right, bottom]. Kept are masks with a predicted IoU and a stability score above the thresholds
+        that do not end at an edge of the crop inside the picture.
+        """
+        masks, scores = masks.flatten(0, 1), iou_scores.flatten(0, 1).to(masks.device)
+        if len(masks) != len(scores):
+            raise ValueError(f"masks and iou_scores must agree, got {len(masks)} masks and {len(scores)} scores")
+        keep = scores > pred_iou_thresh if pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
+        masks, scores = masks[keep], scores[keep]
+        if stability_score_thresh > 0:
+            inner = (masks > mask_threshold + stability_score_offset).flatten(1).sum(1)
+            outer = (masks > mask_threshold - stability_score_offset).flatten(1).sum(1)
+            keep = inner / outer > stability_score_thresh
+            masks, scores = masks[keep], scores[keep]
+        masks = masks > mask_threshold
+        left, top, right, bottom = (int(side) for side in cropped_box_image)
+        height, width = (int(side) for side in original_size)
+        boxes = masks_to_boxes(masks) + torch.tensor([left, top, left, top], device=masks.device)
+        from_crop = (boxes - boxes.new_tensor([left, top, right, bottom])).abs() <= CROP_EDGE_TOLERANCE
+        from_picture = (boxes - boxes.new_tensor([0, 0, width, height])).abs() <= CROP_EDGE_TOLERANCE
+        keep = ~(from_crop & ~from_picture).any(dim=1)
+        masks = F.pad(masks[keep], (left, width - right, top, height - bottom))
+        return masks_to_rle(masks), scores[keep], boxes[keep]
+
+
+def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
+    """(height, width) pairs from a tensor, an array or nested lists of shape (B, 2)."""
+    if isinstance(original_sizes, (np.ndarray, torch.Tensor)):
+        original_sizes = original_sizes.tolist()
+    if not isinstance(original_sizes, (list, tuple)):
+        raise TypeError(f"original_sizes must be a list of (height, width) pairs, got {type(original_sizes)}")
+    sizes = []
+    for i, size in enumerate(original_sizes):
+        size = size.tolist() if isinstance(size, (np.ndarray, torch.Tensor)) else size
+        if not isinstance(size, (list, tuple)) or len(size) != 2:
+            raise ValueError(f"original_sizes must have shape (batch_size, 2), got {size!r} at index {i}")
+        sizes.append(tuple(_pixels(side, i) for side in size))
+    if not sizes:
+        raise ValueError("original_sizes is empty: give one (height, width) per picture")
+    return sizes
+
+
+def _pixels(side, index: int) -> int:
+    side = side.item() if isinstance(side, (np.generic, np.ndarray, torch.Tensor)) and side.size else side
+    if isinstance(side, bool) or not isinstance(side, (int, float)):
+        raise TypeError(f"original_sizes must hold numbers, got {side!r} at index {index}")
+    if not (math.isfinite(side) and side >= 1 and side == int(side)):
+        raise ValueError(f"original_sizes must be whole numbers of pixels, at least 1, got {side} at index {index}")
+    return int(side)
+
+
+def _check_logits(masks, name: str) -> torch.Tensor:
+    """Float logits (O, M, h, w), in single precision at least."""
+    if isinstance(masks, np.ndarray):
+        masks = torch.from_numpy(np.array(masks))
+    if not isinstance(masks, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor or an array, got {type(masks)}")
+    if not masks.is_floating_point():
+        raise TypeError(f"{name} must be floating-point logits, got {masks.dtype}: pass the model's pred_masks")
+    if masks.ndim != 4:
+        raise ValueError(f"{name} must have shape (objects, masks, height, width), got {tuple(masks.shape)}")
+    return masks if masks.dtype in (torch.float32, torch.float64) else masks.float()

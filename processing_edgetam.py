@@ -1,0 +1,297 @@
+"""Prompts in: nested points, labels and boxes become padded tensors in the frame of the model input.
+
+Shapes: B pictures, O objects, P points. Coordinates are (x, y); sizes are (height, width).
+"""
+
+import numbers
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import Sam2Processor
+from transformers.image_processing_utils import BatchFeature
+
+from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
+
+
+LABELS = {1: "foreground", 0: "background", -1: "not a point", 2: "top left of a box", 3: "bottom right of a box"}
+# Beyond this a coordinate times the model's size could overflow float32.
+LARGEST_NUMBER = 1e30
+
+
+def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | None = None) -> list:
+    """New nested lists of floats, one level for each name in `layout`, from lists, tuples, arrays, tensors.
+
+    The innermost lists must have `row_length` entries if it is given; elsewhere lengths may differ. `path` names the
+    value in errors, e.g. `input_points[0][2]`.
+    """
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        if value.ndim == 0:
+            raise ValueError(_nesting_error(path, layout, f"the single number {value.item()}"))
+        value = value.tolist()
+    if isinstance(value, numbers.Number):
+        raise ValueError(_nesting_error(path, layout, f"the single number {value}"))
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(_nesting_error(path, layout, repr(type(value).__name__)))
+    if len(value) == 0:
+        raise ValueError(f"{path} is empty: it must hold at least one {layout[0]}; leave an unused prompt out")
+    if len(layout) > 1:
+        return [nested_numbers(item, layout[1:], f"{path}[{i}]", row_length) for i, item in enumerate(value)]
+    if row_length is not None and len(value) != row_length:
+        raise ValueError(f"{path} must have {row_length} coordinates {layout[0]}, got {len(value)}")
+    return [_finite_number(item, f"{path}[{i}]") for i, item in enumerate(value)]
+
+
+def _nesting_error(path: str, layout: tuple[str, ...], received: str) -> str:
+    levels = "".join(f"[{name}]" for name in layout)
+    return f"{path} must be nested as {levels} ({len(layout)} levels of lists, or a tensor), got {received}"
+
+
+def _finite_number(value, path: str) -> float:
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (list, tuple, np.ndarray, torch.Tensor)):
+        raise ValueError(f"{path} must be a number, got {type(value).__name__}: there is one level of nesting too many")
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{path} must be a number, got {value!r}")
+    if not abs(value) < LARGEST_NUMBER:
+        raise ValueError(f"{path} must be finite, got {value}")
+    return float(value)
+
+
+def pad_nested(nested: list, depth: int, pad_value: float) -> torch.Tensor:
+    """float64 tensor with `depth` dimensions from ragged nested lists, padded at the end of every level."""
+    padded = torch.full(_largest_lengths(nested, depth), pad_value, dtype=torch.float64)
+    _fill(padded, nested)
+    return padded
+
+
+def _largest_lengths(nested: list, depth: int) -> list[int]:
+    if depth == 1:
+        return [len(nested)]
+    inner = zip(*(_largest_lengths(item, depth - 1) for item in nested), strict=True)
+    return [len(nested), *map(max, inner)]
+
+
+def _fill(tensor: torch.Tensor, nested: list) -> None:
+    if tensor.ndim == 1:
+        tensor[: len(nested)] = torch.tensor(nested, dtype=tensor.dtype)
+        return
+    for part, item in zip(tensor, nested, strict=False):
+        _fill(part, item)
+
+
+def _check_one_label_per_point(points: list, labels: list, depth: int = 3, path: str = "") -> None:
+    if len(points) != len(labels):
+        raise ValueError(
+            f"input_labels{path} has {len(labels)} entries, but input_points{path} has {len(points)}: "
+            "give exactly one label per point"
+        )
+    if depth > 1:
+        for i, (inner_points, inner_labels) in enumerate(zip(points, labels, strict=True)):
+            _check_one_label_per_point(inner_points, inner_labels, depth - 1, f"{path}[{i}]")
+
+
+def _check_counts(points, boxes, num_pictures: int, pad_value: int) -> None:
+    for name, prompts in (("input_points", points), ("input_boxes", boxes)):
+        if prompts is not None and len(prompts) != num_pictures:
+            raise ValueError(
+                f"{name} must have one entry per picture, got {len(prompts)} for {num_pictures} picture(s)"
+            )
+    if points is not None and boxes is not None and points.shape[1] != boxes.shape[1]:
+        raise ValueError(
+            "input_points and input_boxes of one call must describe equally many objects, "
+            f"got {points.shape[1]} and {boxes.shape[1]}; stand in for a missing point or box with {pad_value}"
+        )
+
+
+class EdgeTamProcessor(Sam2Processor):
+    """Model inputs for EdgeTAM from pictures and prompts, and masks from its outputs.
+
+    Example: a processor for inputs of 512 x 768 pixels is
+    `EdgeTamProcessor(EdgeTamImageProcessor(size={"height": 512, "width": 768}))`.
+
+    Args:
+        image_processor (`EdgeTamImageProcessor`):
+            Prepares the pictures; its `size` is the frame into which coordinates are scaled.
+        target_size (`int` or pair (height, width), *optional*):
+            Another frame for coordinates. Needed only for pictures that were prepared elsewhere.
+        point_pad_value (`int`, *optional*, defaults to -10):
+            Coordinates and label of padding.
+    """
+
+    _auto_class = "AutoProcessor"
+
+    def __init__(self, image_processor, target_size=None, point_pad_value: int = -10, **kwargs):
+        if point_pad_value in LABELS and point_pad_value >= 0:
+            raise ValueError(f"point_pad_value must not be a label of a real point, got {point_pad_value}; use -10")
+        super().__init__(image_processor, target_size=target_size, point_pad_value=point_pad_value, **kwargs)
+        self.target_size = target_size
+
+    @property
+    def target_size(self) -> int | tuple[int, int]:
+        """The frame of coordinates: the side of a square or (height, width); follows `image_processor.size` if unset."""
+        size = self.image_processor.size if self._target_size is None else self._target_size
+        height, width = height_width(size)
+        return height if height == width else (height, width)
+
+    @target_size.setter
+    def target_size(self, target_size):
+        if target_size is not None:
+            height_width(target_size)
+        self._target_size = target_size
+
+    def __call__(
+        self,
+        images=None,
+        segmentation_maps=None,
+        input_points=None,
+        input_labels=None,
+        input_boxes=None,
+        original_sizes=None,
+        return_tensors=None,
+        **kwargs,
+    ) -> BatchFeature:
+        """Model inputs: `pixel_values`, `original_sizes` and the prompts in pixels of the model input.
+
+        Prompts are nested lists, tuples, arrays or tensors; objects and points may differ in number and are padded.
+        Coordinates are (x, y) in pixels of the original picture and may lie outside it. Nothing given is changed.
+
+        Args:
+            images:
+                One picture or a list of B pictures, as for `EdgeTamImageProcessor`.
+            segmentation_maps:
+                One map (H, W) of integers per picture, for training.
+            input_points:
+                [image][object][point][x, y].
+            input_labels:
+                [image][object][point]: 1 foreground, 0 background, -1 not a point, 2 and 3 corners of a box, -10
+                padding. All points are foreground if left out; then points of (-10, -10) are padding.
+            input_boxes:
+                [image][object][x_min, y_min, x_max, y_max]; boxes of four times -10 are padding.
+            original_sizes:
+                (height, width) of each picture, instead of `images`: for prompts on a picture already encoded.
+            return_tensors (`str`, *optional*):
+                "pt" or "np". Prompts are tensors also without it.
+            kwargs:
+                Settings of the image processor for this call. A `size` given here is also the frame of coordinates.
+
+        Returns:
+            `BatchFeature` with `pixel_values` (B, 3, height, width), `original_sizes` (B, 2), `labels` (B, h, w),
+            `input_points` (B, O, P, 2), `input_labels` (B, O, P) and `input_boxes` (B, O, 4), as far as asked for.
+            Padding has coordinates and labels of `point_pad_value`.
+        """
+        points, labels = self._read_points(input_points, input_labels)
+        boxes = self._read_boxes(input_boxes)
+        encoding = self._encode_pictures(images, segmentation_maps, original_sizes, return_tensors, kwargs)
+        sizes = check_original_sizes(encoding["original_sizes"])
+        _check_counts(points, boxes, len(sizes), self.point_pad_value)
+        scale = self._coordinate_scale(sizes, kwargs.get("size"))
+        prompts = {}
+        if points is not None:
+            prompts["input_points"] = self._scaled(points, scale[:, None, None], labels == self.point_pad_value)
+            prompts["input_labels"] = labels
+        if boxes is not None:
+            is_padding = (boxes == self.point_pad_value).all(dim=-1)
+            prompts["input_boxes"] = self._scaled(boxes, scale.repeat(1, 2)[:, None], is_padding)
+        encoding.update(BatchFeature(prompts, tensor_type=return_tensors or "pt"))
+        return encoding
+
+    def _encode_pictures(self, images, segmentation_maps, original_sizes, return_tensors, settings) -> BatchFeature:
+        if images is None:
+            if original_sizes is None:
+                raise ValueError("Either images or original_sizes must be given")
+            if segmentation_maps is not None:
+                raise ValueError("segmentation_maps need the images that they belong to: give images too")
+            sizes = [list(size) for size in check_original_sizes(original_sizes)]
+            return BatchFeature({"original_sizes": sizes}, tensor_type=return_tensors)
+        encoding = self.image_processor(
+            images, segmentation_maps=segmentation_maps, return_tensors=return_tensors, **settings
+        )
+        if original_sizes is not None:
+            given, measured = (check_original_sizes(sizes) for sizes in (original_sizes, encoding["original_sizes"]))
+            if given != measured:
+                raise ValueError(
+                    f"original_sizes {given} differ from the sizes of the images {measured}: leave them out"
+                )
+        return encoding
+
+    def _read_points(self, input_points, input_labels) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Points (B, O, P, 2) float32 in the original frame and labels (B, O, P) int64, both padded."""
+        if input_points is None:
+            if input_labels is not None:
+                raise ValueError("input_labels were given without input_points: give the points that they belong to")
+            return None, None
+        pad_value = self.point_pad_value
+        nested = nested_numbers(input_points, ("image", "object", "point", "x, y"), "input_points", row_length=2)
+        points = pad_nested(nested, 4, pad_value).float()
+        if input_labels is None:
+            is_padding = (points == pad_value).all(dim=-1)
+            return points, torch.where(is_padding, pad_value, 1)
+        nested_labels = nested_numbers(input_labels, ("image", "object", "point"), "input_labels")
+        _check_one_label_per_point(nested, nested_labels)
+        labels = pad_nested(nested_labels, 3, pad_value)
+        is_unknown = ~torch.isin(labels, torch.tensor([*LABELS, pad_value], dtype=labels.dtype))
+        if is_unknown.any():
+            place = is_unknown.nonzero()[0].tolist()
+            meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABELS.items())
+            raise ValueError(
+                f"input_labels may hold {meanings} and {pad_value} (padding), got {labels[tuple(place)].item():g} at "
+                f"[image][object][point] {place}"
+            )
+        return points, labels.long()
+
+    def _read_boxes(self, input_boxes) -> torch.Tensor | None:
+        """Boxes (B, O, 4) float32 in the original frame, padded."""
+        if input_boxes is None:
+            return None
+        layout = ("image", "object", "x_min, y_min, x_max, y_max")
+        nested = nested_numbers(input_boxes, layout, "input_boxes", row_length=4)
+        return pad_nested(nested, 3, self.point_pad_value).float()
+
+    def _coordinate_scale(self, sizes: list[tuple[int, int]], size=None) -> torch.Tensor:
+        """(B, 2) factors of x and y from the original pictures to the model input."""
+        height, width = height_width(self.target_size if size is None else size)
+        return torch.tensor([(width / w, height / h) for h, w in sizes])
+
+    def _scaled(self, coordinates: torch.Tensor, scale: torch.Tensor, is_padding: torch.Tensor) -> torch.Tensor:
+        pad_value = coordinates.new_tensor(self.point_pad_value)
+        return torch.where(is_padding[..., None], pad_value, coordinates * scale)
+
+    def to_dict(self, *args, **kwargs):
+        """Settings that load this class with remote code allowed and native's class without.
+
+        A frame that follows the image processor is not stored: native derives the same from the picture size.
+        """
+        settings = super().to_dict(*args, **kwargs)
+        settings.pop("target_size", None)
+        if self._target_size is not None:
+            settings["target_size"] = self.target_size
+        settings["image_processor"] = self.image_processor.to_dict()
+        settings["processor_class"] = "Sam2Processor"
+        settings["auto_map"] = {self._auto_class: f"processing_edgetam.{type(self).__name__}"}
+        return settings
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """Names of the files written: both processor files, each in the form that some version of Transformers reads.
+
+        The code files are written too, so that the folder loads where this package is not installed.
+        """
+        files = super().save_pretrained(save_directory)
+        pictures_file = Path(save_directory) / "preprocessor_config.json"
+        self.image_processor.to_json_file(pictures_file)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return [*files, str(pictures_file)]
+
+    @classmethod
+    def from_args_and_dict(cls, args, processor_dict, **kwargs):
+        """A processor from saved settings; a `size` given here replaces also a stored `target_size`."""
+        unused = {"image_processor"} | ({"target_size"} if kwargs.get("size") is not None else set())
+        processor_dict = {name: value for name, value in processor_dict.items() if name not in unused}
+        return super().from_args_and_dict(args, processor_dict, **kwargs)
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        # The Auto class that Transformers would ask here gives native's image processor unless remote code is allowed.
+        return [EdgeTamImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]
