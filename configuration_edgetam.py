@@ -1,0 +1,314 @@
+"""Configurations of EdgeTAM: the names, defaults and JSON of Transformers' own classes, with one image size."""
+
+from copy import deepcopy
+
+try:
+    from transformers import PreTrainedConfig
+except ImportError:  # transformers 4
+    from transformers import PretrainedConfig as PreTrainedConfig
+
+BACKBONE_STRIDE = 32
+REPVIT_WIDTHS_AND_DEPTHS = {"repvit_m1": ((48, 96, 192, 384), (2, 2, 14, 2))}
+AUTO_MAP = {
+    "AutoConfig": "configuration_edgetam.EdgeTamConfig",
+    "AutoModel": "modeling_edgetam.EdgeTamModel",
+    "AutoModelForMaskGeneration": "modeling_edgetam.EdgeTamModel",
+}
+CUSTOM_PIPELINES = {
+    "mask-generation": {
+        "impl": "pipeline_edgetam.EdgeTamMaskGenerationPipeline",
+        "pt": ["AutoModelForMaskGeneration"],
+    }
+}
+
+
+def to_height_and_width(image_size):
+    """(height, width) of an image size given as one integer or as a pair; both must be multiples of 32."""
+    sides = tuple(image_size) if isinstance(image_size, (list, tuple)) else (image_size, image_size)
+    is_valid = len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
+    if not is_valid or any(side % BACKBONE_STRIDE for side in sides):
+        raise ValueError(
+            "image_size must be a positive multiple of 32, or (height, width) of such multiples, "
+            f"got {image_size!r}; the nearest sizes that fit can be had by rounding to a multiple of 32"
+        )
+    return sides
+
+
+class EdgeTamVisionConfig(PreTrainedConfig):
+    """Configuration of the image encoder: RepViT and the feature pyramid neck.
+
+    Args:
+        backbone_config (`dict` or `PreTrainedConfig`, *optional*):
+            The backbone as a timm wrapper configuration. `architecture` must be `repvit_m1` (with or without a
+            pretrained tag); `model_args` may set other widths (`embed_dim`) and depths (`depth`) of its four stages.
+        backbone_channel_list (`list[int]`, *optional*, defaults to the stage widths, from stride 32 to stride 4):
+            Input channels of the neck.
+        backbone_feature_sizes (`list[list[int]]`, *optional*, defaults to `[[256, 256], [128, 128], [64, 64]]`):
+            (height, width) of the maps of stride 4, 8 and 16. `EdgeTamConfig` derives it from its image size.
+        fpn_hidden_size (`int`, *optional*, defaults to 256):
+            Channels of all maps of the neck.
+        fpn_kernel_size, fpn_stride, fpn_padding (`int`, *optional*, defaults to 1, 1 and 0):
+            Shape of the lateral convolutions.
+        fpn_top_down_levels (`list[int]`, *optional*, defaults to `[2, 3]`):
+            Backbone stages, counted from stride 4, that take part in the top-down path.
+        num_feature_levels (`int`, *optional*, defaults to 3):
+            Number of maps returned, from the highest resolution.
+        hidden_act, layer_norm_eps, initializer_range:
+            Activation, epsilon of normalisations and standard deviation of newly initialised weights.
+    """
+
+    base_config_key = "vision_config"
+    model_type = "edgetam_vision_model"
+
+    def __init__(
+        self,
+        backbone_config=None,
+        backbone_channel_list=None,
+        backbone_feature_sizes=None,
+        fpn_hidden_size=256,
+        fpn_kernel_size=1,
+        fpn_stride=1,
+        fpn_padding=0,
+        fpn_top_down_levels=None,
+        num_feature_levels=3,
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,
+        initializer_range=0.02,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.backbone_config = _timm_wrapper_dict(backbone_config)
+        widths = list(self.backbone_widths)
+        self.backbone_channel_list = list(backbone_channel_list or widths[::-1])
+        if self.backbone_channel_list != widths[::-1]:
+            raise ValueError(
+                f"backbone_channel_list must be the backbone's widths from stride 32 to 4, {widths[::-1]}, "
+                f"got {self.backbone_channel_list}; leave it out, or change model_args['embed_dim']"
+            )
+        self.backbone_feature_sizes = backbone_feature_sizes or [[256, 256], [128, 128], [64, 64]]
+        self.fpn_hidden_size = fpn_hidden_size
+        self.fpn_kernel_size = fpn_kernel_size
+        self.fpn_stride = fpn_stride
+        self.fpn_padding = fpn_padding
+        self.fpn_top_down_levels = list(fpn_top_down_levels or [2, 3])
+        self.num_feature_levels = num_feature_levels
+        self.hidden_act = hidden_act
+        self.layer_norm_eps = layer_norm_eps
+        self.initializer_range = initializer_range
+
+    @property
+    def backbone_widths(self):
+        """Channels of the four stages, from stride 4 to stride 32."""
+        return tuple(self.backbone_config["model_args"].get("embed_dim") or self._architecture[0])
+
+    @property
+    def backbone_depths(self):
+        """Number of blocks of the four stages, from stride 4 to stride 32."""
+        return tuple(self.backbone_config["model_args"].get("depth") or self._architecture[1])
+
+    @property
+    def _architecture(self):
+        return REPVIT_WIDTHS_AND_DEPTHS[self.backbone_config["architecture"].split(".")[0]]
+
+
+def _timm_wrapper_dict(backbone_config):
+    """A timm wrapper configuration as a dictionary with a known architecture and explicit `model_args`."""
+    if backbone_config is None:
+        backbone_config = {"architecture": "repvit_m1"}
+    elif not isinstance(backbone_config, dict):
+        backbone_config = backbone_config.to_dict()
+    backbone_config = {"model_type": "timm_wrapper", **deepcopy(backbone_config)}
+    architecture = str(backbone_config.get("architecture"))
+    if architecture.split(".")[0] not in REPVIT_WIDTHS_AND_DEPTHS:
+        known = ", ".join(REPVIT_WIDTHS_AND_DEPTHS)
+        raise ValueError(f"backbone_config['architecture'] must be one of {known}, got {architecture}")
+    defaults = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
+    backbone_config["model_args"] = {**defaults, **(backbone_config.get("model_args") or {})}
+    return backbone_config
+
+
+class EdgeTamPromptEncoderConfig(PreTrainedConfig):
+    """Configuration of the prompt encoder.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 256): Channels of the embeddings.
+        image_size (`int` or `(height, width)`, *optional*, defaults to 1024): Size of the model input in pixels.
+        patch_size (`int`, *optional*, defaults to 16): Pixels of the model input per pixel of the image embedding.
+        mask_input_channels (`int`, *optional*, defaults to 16): Channels before the last convolution of mask prompts.
+        num_point_embeddings (`int`, *optional*, defaults to 4): Negative and positive click, two corners of a box.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation in the embedding of mask prompts.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-6): Epsilon of the channel-wise normalisations.
+        scale (`float`, *optional*, defaults to 1): Standard deviation of the random Fourier frequencies.
+    """
+
+    base_config_key = "prompt_encoder_config"
+    model_type = "edgetam_prompt_encoder"
+
+    def __init__(
+        self,
+        hidden_size=256,
+        image_size=1024,
+        patch_size=16,
+        mask_input_channels=16,
+        num_point_embeddings=4,
+        hidden_act="gelu",
+        layer_norm_eps=1e-6,
+        scale=1,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.hidden_size = hidden_size
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.mask_input_channels = mask_input_channels
+        self.num_point_embeddings = num_point_embeddings
+        self.hidden_act = hidden_act
+        self.layer_norm_eps = layer_norm_eps
+        self.scale = scale
+
+
+class EdgeTamMaskDecoderConfig(PreTrainedConfig):
+    """Configuration of the mask decoder.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 256): Channels of tokens and image embeddings.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`): Activation of the upscaling path.
+        mlp_dim (`int`, *optional*, defaults to 2048): Hidden width of the transformer's feed-forward networks.
+        num_hidden_layers (`int`, *optional*, defaults to 2): Two-way layers; also the depth of their feed-forward.
+        num_attention_heads (`int`, *optional*, defaults to 8): Heads of all attentions.
+        attention_downsample_rate (`int`, *optional*, defaults to 2): Divisor of the width of cross-attentions.
+        num_multimask_outputs (`int`, *optional*, defaults to 3): Masks of an ambiguous prompt, beside the single one.
+        iou_head_depth (`int`, *optional*, defaults to 3): Layers of the head that predicts mask quality.
+        iou_head_hidden_dim (`int`, *optional*, defaults to 256): Its hidden width.
+        dynamic_multimask_via_stability (`bool`, *optional*, defaults to `True`):
+            Whether an unstable single mask is replaced by the best of the multimask outputs (in eval mode).
+        dynamic_multimask_stability_delta (`float`, *optional*, defaults to 0.05):
+            Stability is the IoU of the masks thresholded at plus and minus this logit.
+        dynamic_multimask_stability_thresh (`float`, *optional*, defaults to 0.98):
+            A single mask below this stability is replaced.
+    """
+
+    base_config_key = "mask_decoder_config"
+    model_type = "edgetam_mask_decoder"
+
+    def __init__(
+        self,
+        hidden_size=256,
+        hidden_act="gelu",
+        mlp_dim=2048,
+        num_hidden_layers=2,
+        num_attention_heads=8,
+        attention_downsample_rate=2,
+        num_multimask_outputs=3,
+        iou_head_depth=3,
+        iou_head_hidden_dim=256,
+        dynamic_multimask_via_stability=True,
+        dynamic_multimask_stability_delta=0.05,
+        dynamic_multimask_stability_thresh=0.98,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.hidden_size = hidden_size
+        self.hidden_act = hidden_act
+        self.mlp_dim = mlp_dim
+        self.num_hidden_layers = num_hidden_layers
+        self.num_attention_heads = num_attention_heads
+        self.attention_downsample_rate = attention_downsample_rate
+        self.num_multimask_outputs = num_multimask_outputs
+        self.iou_head_depth = iou_head_depth
+        self.iou_head_hidden_dim = iou_head_hidden_dim
+        self.dynamic_multimask_via_stability = dynamic_multimask_via_stability
+        self.dynamic_multimask_stability_delta = dynamic_multimask_stability_delta
+        self.dynamic_multimask_stability_thresh = dynamic_multimask_stability_thresh
+
+
+def _to_config(config_class, value):
+    """A configuration of the given class from None, a dictionary or any configuration object with the same fields."""
+    if isinstance(value, config_class):
+        return value
+    fields = {} if value is None else dict(value) if isinstance(value, dict) else value.to_dict()
+    fields.pop("model_type", None)
+    return config_class(**fields)
+
+
+class EdgeTamConfig(PreTrainedConfig):
+    """Configuration of EdgeTAM on pictures; the defaults are EdgeTAM itself (RepViT-M1, 1024x1024).
+
+    Args:
+        vision_config (`dict` or `EdgeTamVisionConfig`, *optional*): The image encoder.
+        prompt_encoder_config (`dict` or `EdgeTamPromptEncoderConfig`, *optional*): The prompt encoder.
+        mask_decoder_config (`dict` or `EdgeTamMaskDecoderConfig`, *optional*): The mask decoder.
+        image_size (`int` or `(height, width)`, *optional*, defaults to the prompt encoder's):
+            Size of the model input in pixels, multiples of 32. Every other size follows from it; it can also be set
+            later (`config.image_size = 512`) or while loading (`EdgeTamModel.from_pretrained(…, image_size=512)`).
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of newly initialised weights.
+
+    Example:
+
+    ```python
+    >>> from edgetam_hf import EdgeTamConfig, EdgeTamModel
+
+    >>> configuration = EdgeTamConfig(image_size=(512, 768))
+    >>> model = EdgeTamModel(configuration)
+    >>> model.config.vision_config.backbone_feature_sizes
+    [[128, 192], [64, 96], [32, 48]]
+    ```
+    """
+
+    model_type = "edgetam"
+    _auto_class = "AutoConfig"
+    sub_configs = {  # noqa: RUF012
+        "vision_config": EdgeTamVisionConfig,
+        "prompt_encoder_config": EdgeTamPromptEncoderConfig,
+        "mask_decoder_config": EdgeTamMaskDecoderConfig,
+    }
+
+    def __init__(
+        self,
+        vision_config=None,
+        prompt_encoder_config=None,
+        mask_decoder_config=None,
+        image_size=None,
+        initializer_range=0.02,
+        **kwargs,
+    ):
+        self.vision_config = _to_config(EdgeTamVisionConfig, vision_config)
+        self.prompt_encoder_config = _to_config(EdgeTamPromptEncoderConfig, prompt_encoder_config)
+        self.mask_decoder_config = _to_config(EdgeTamMaskDecoderConfig, mask_decoder_config)
+        self.initializer_range = initializer_range
+        self.image_size = image_size or self.prompt_encoder_config.image_size
+        super().__init__(**kwargs)
+
+    @property
+    def image_size(self):
+        """Size of the model input in pixels: one integer where it is square, else (height, width)."""
+        return self.prompt_encoder_config.image_size
+
+    @image_size.setter
+    def image_size(self, image_size):
+        height, width = to_height_and_width(image_size)
+        self.prompt_encoder_config.image_size = height if height == width else [height, width]
+        self.vision_config.backbone_feature_sizes = [[height // s, width // s] for s in (4, 8, 16)]
+
+    @classmethod
+    def get_config_dict(cls, *args, **kwargs):
+        """The stored fields of an EdgeTAM configuration; those of a video model are reduced to its image part."""
+        fields, kwargs = super().get_config_dict(*args, **kwargs)
+        model_type = fields.get("model_type")
+        if model_type == "edgetam_video":
+            fields = {name: value for name, value in fields.items() if name in _IMAGE_FIELDS}
+        elif model_type != "edgetam":
+            raise ValueError(
+                f"expected the configuration of an EdgeTAM model (model_type 'edgetam'), got {model_type!r}"
+            )
+        return fields, kwargs
+
+    def save_pretrained(self, save_directory, *args, **kwargs):
+        """Writes config.json with the entries by which Transformers finds this code in the folder."""
+        self.auto_map = dict(AUTO_MAP)
+        self.custom_pipelines = deepcopy(CUSTOM_PIPELINES)
+        super().save_pretrained(save_directory, *args, **kwargs)
+
+
+_IMAGE_FIELDS = (*EdgeTamConfig.sub_configs, "initializer_range", "dtype", "torch_dtype", "_commit_hash")

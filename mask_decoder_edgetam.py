@@ -1,0 +1,270 @@
+"""Mask decoder of EdgeTAM: a two-way transformer between prompt tokens and the image, then masks and scores.
+
+Shapes: B pictures, O objects per picture, T tokens, C channels, M masks per object, (h, w) the image embedding,
+L = h * w. Maps are (B, C, height, width), tokens (B * O, T, C).
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
+
+
+def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
+    """Attention output (B, T, heads, C) and weights (B, heads, T, S), spelled out."""
+    weights = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class EdgeTamAttention(nn.Module):
+    """Multi-head attention whose inner width may be smaller than that of its input and output."""
+
+    def __init__(self, config, downsample_rate=1):
+        super().__init__()
+        inner_size = config.hidden_size // downsample_rate
+        self.config = config
+        self.num_heads = config.num_attention_heads
+        self.scaling = (inner_size // self.num_heads) ** -0.5
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, inner_size)
+        self.k_proj = nn.Linear(config.hidden_size, inner_size)
+        self.v_proj = nn.Linear(config.hidden_size, inner_size)
+        self.o_proj = nn.Linear(inner_size, config.hidden_size)
+
+    def forward(self, query, key, value, attention_bias=None, output_attentions=False):
+        """Attention output (B, T, C) and, if asked for, weights (B, heads, T, S).
+
+        Args:
+            query: (B, T, C).
+            key, value: (B, S, C).
+            attention_bias: broadcastable to (B, heads, T, S), added to the logits.
+            output_attentions: whether to compute the weights, which only eager attention has.
+        """
+        query, key, value = (
+            projection(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for projection, states in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        attend = self._attention_function(attention_bias, output_attentions)
+        if attention_bias is not None:
+            attention_bias = attention_bias.to(query.dtype).expand(len(query), -1, query.shape[2], -1)
+        output, weights = attend(
+            self, query, key, value, attention_mask=attention_bias, dropout=0.0, scaling=self.scaling, is_causal=False
+        )
+        return self.o_proj(output.flatten(2)), weights if output_attentions else None
+
+    def _attention_function(self, attention_bias, output_attentions):
+        name = self.config._attn_implementation
+        if attention_bias is not None and name.startswith("flash"):
+            name = "sdpa"  # flash attention takes no additive bias
+        if output_attentions or name == "eager":
+            return eager_attention_forward
+        return ALL_ATTENTION_FUNCTIONS[name]
+
+
+class EdgeTamFeedForward(nn.Module):
+    """Linear layers with ReLU between them."""
+
+    def __init__(self, input_size, hidden_size, output_size, num_layers):
+        super().__init__()
+        self.proj_in = nn.Linear(input_size, hidden_size)
+        self.layers = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(num_layers - 2))
+        self.proj_out = nn.Linear(hidden_size, output_size)
+
+    def forward(self, hidden_states):
+        hidden_states = F.relu(self.proj_in(hidden_states))
+        for layer in self.layers:
+            hidden_states = F.relu(layer(hidden_states))
+        return self.proj_out(hidden_states)
+
+
+class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
+    """Tokens attend to each other and to the image, then the image attends to the tokens."""
+
+    def __init__(self, config, is_first):
+        super().__init__()
+        size, rate = config.hidden_size, config.attention_downsample_rate
+        self.is_first = is_first
+        self.self_attn = EdgeTamAttention(config)
+        self.layer_norm1 = nn.LayerNorm(size)
+        self.cross_attn_token_to_image = EdgeTamAttention(config, rate)
+        self.layer_norm2 = nn.LayerNorm(size)
+        self.mlp = EdgeTamFeedForward(size, config.mlp_dim, size, config.num_hidden_layers)
+        self.layer_norm3 = nn.LayerNorm(size)
+        self.cross_attn_image_to_token = EdgeTamAttention(config, rate)
+        self.layer_norm4 = nn.LayerNorm(size)
+
+    def forward(self, tokens, image, token_encoding, image_encoding, biases, output_attentions=False):
+        """Tokens (B * O, T, C), image (B * O, L, C) and the weights of the attention of tokens to the image.
+
+        Args:
+            tokens, image: as returned.
+            token_encoding, image_encoding: position encodings, added to queries and keys but not to values.
+            biases: attention bias of keys that are tokens, and of keys that are pixels; each may be `None`.
+        """
+        token_bias, image_bias = biases
+        if self.is_first:  # the initial tokens are their own encoding, and the result replaces them
+            tokens, _ = self.self_attn(tokens, tokens, tokens, token_bias)
+        else:
+            query = tokens + token_encoding
+            tokens = tokens + self.self_attn(query, query, tokens, token_bias)[0]
+        tokens = self.layer_norm1(tokens)
+
+        attended, weights = self.cross_attn_token_to_image(
+            tokens + token_encoding, image + image_encoding, image, image_bias, output_attentions
+        )
+        tokens = self.layer_norm2(tokens + attended)
+        tokens = self.layer_norm3(tokens + self.mlp(tokens))
+
+        attended, _ = self.cross_attn_image_to_token(
+            image + image_encoding, tokens + token_encoding, tokens, token_bias
+        )
+        return tokens, self.layer_norm4(image + attended), weights
+
+
+class EdgeTamTwoWayTransformer(nn.Module):
+    """Two-way layers and a last attention of the tokens to the image."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            EdgeTamTwoWayAttentionBlock(config, is_first=layer_idx == 0)
+            for layer_idx in range(config.num_hidden_layers)
+        )
+        self.final_attn_token_to_image = EdgeTamAttention(config, config.attention_downsample_rate)
+        self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
+
+    def forward(self, tokens, image, image_encoding, biases, target_embedding=None, output_attentions=False):
+        """Tokens (B * O, T, C), image (B * O, L, C) and a tuple of attention weights or `None`s.
+
+        `target_embedding` is added to the tokens ahead of every layer, and through the first to their encoding, as
+        PerSAM (arXiv 2305.03048) does.
+        """
+        token_encoding = tokens if target_embedding is None else tokens + target_embedding
+        tokens, all_weights = token_encoding, ()
+        for layer_idx, layer in enumerate(self.layers):
+            if target_embedding is not None and layer_idx > 0:
+                tokens = tokens + target_embedding
+            tokens, image, weights = layer(tokens, image, token_encoding, image_encoding, biases, output_attentions)
+            all_weights += (weights,)
+        attended, weights = self.final_attn_token_to_image(
+            tokens + token_encoding, image + image_encoding, image, None, output_attentions
+        )
+        return self.layer_norm_final_attn(tokens + attended), image, (*all_weights, weights)
+
+
+class EdgeTamMaskDecoder(nn.Module):
+    """Masks, their predicted IoU and object scores, from image and prompt embeddings."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        size, num_mask_tokens = config.hidden_size, config.num_multimask_outputs + 1
+        self.obj_score_token = nn.Embedding(1, size)
+        self.iou_token = nn.Embedding(1, size)
+        self.mask_tokens = nn.Embedding(num_mask_tokens, size)
+        self.transformer = EdgeTamTwoWayTransformer(config)
+        self.conv_s0 = nn.Conv2d(size, size // 8, kernel_size=1)
+        self.conv_s1 = nn.Conv2d(size, size // 4, kernel_size=1)
+        self.upscale_conv1 = nn.ConvTranspose2d(size, size // 4, kernel_size=2, stride=2)
+        self.upscale_layer_norm = EdgeTamLayerNorm2d(size // 4, eps=1e-6)
+        self.upscale_conv2 = nn.ConvTranspose2d(size // 4, size // 8, kernel_size=2, stride=2)
+        self.activation = ACT2FN[config.hidden_act]
+        self.output_hypernetworks_mlps = nn.ModuleList(
+            EdgeTamFeedForward(size, size, size // 8, num_layers=3) for _ in range(num_mask_tokens)
+        )
+        self.iou_prediction_head = EdgeTamFeedForward(
+            size, config.iou_head_hidden_dim, num_mask_tokens, config.iou_head_depth
+        )
+        self.pred_obj_score_head = EdgeTamFeedForward(size, size, 1, num_layers=3)
+
+    def forward(
+        self,
+        image_embeddings,
+        image_encoding,
+        prompts,
+        multimask_output=True,
+        attention_similarity=None,
+        target_embedding=None,
+        output_attentions=False,
+    ):
+        """Mask logits (B, O, M, 4h, 4w), IoU (B, O, M), object logits (B, O, 1) and attention weights.
+
+        Args:
+            image_embeddings: maps of stride 4, 8 and 16, see `EdgeTamModel.get_image_embeddings`.
+            image_encoding: (1, C, h, w).
+            prompts: `PromptEmbeddings`.
+            multimask_output: three masks (true) or one, see `select_masks`.
+            attention_similarity, target_embedding, output_attentions: see `EdgeTamModel.forward`.
+        """
+        (batch_size, num_objects), tokens = prompts.sparse.shape[:2], self._join_tokens(prompts.sparse)
+        stride_4, stride_8, stride_16 = image_embeddings
+        dense = prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None]
+        image = (stride_16[:, None] + dense).expand(-1, num_objects, -1, -1, -1).flatten(0, 1)
+        tokens, image_tokens, weights = self.transformer(
+            tokens,
+            image.flatten(2).transpose(1, 2),
+            image_encoding.flatten(2).transpose(1, 2),
+            (self._padding_bias(prompts.is_padding, tokens), attention_similarity),
+            target_embedding,
+            output_attentions,
+        )
+        image = image_tokens.transpose(1, 2).unflatten(2, image.shape[-2:])
+        object_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + self.num_mask_tokens]
+        masks = self._predict_masks(image, mask_tokens, stride_4, stride_8)
+        iou_scores = self.iou_prediction_head(iou_token).sigmoid()
+        object_scores = self.pred_obj_score_head(object_token)
+        masks, iou_scores = self.select_masks(masks, iou_scores, multimask_output)
+        split = partial(torch.unflatten, dim=0, sizes=(batch_size, num_objects))
+        return split(masks), split(iou_scores), split(object_scores), weights
+
+    @property
+    def num_mask_tokens(self):
+        """Number of masks before one or three are selected."""
+        return self.config.num_multimask_outputs + 1
+
+    def _join_tokens(self, sparse):
+        """Tokens (B * O, T, C): object score, IoU, masks, prompts."""
+        sparse = sparse.flatten(0, 1)
+        output = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        return torch.cat((output.expand(len(sparse), -1, -1), sparse), dim=1)
+
+    def _padding_bias(self, is_padding, tokens):
+        """Attention bias (B * O, 1, 1, T) that hides padded prompts as keys; the model's own tokens are visible."""
+        is_padding = is_padding.flatten(0, 1)
+        is_padding = F.pad(is_padding, (tokens.shape[1] - is_padding.shape[1], 0))
+        bias = torch.zeros(is_padding.shape, dtype=tokens.dtype, device=tokens.device)
+        return bias.masked_fill(is_padding, torch.finfo(tokens.dtype).min)[:, None, None, :]
+
+    def _predict_masks(self, image, mask_tokens, stride_4, stride_8):
+        """Logits (B * O, M, 4h, 4w) of all mask tokens: each is a linear function of an upscaled image embedding."""
+        num_objects = len(image) // len(stride_8)
+        stride_4, stride_8 = (features.repeat_interleave(num_objects, 0) for features in (stride_4, stride_8))
+        upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(image) + stride_8))
+        upscaled = self.activation(self.upscale_conv2(upscaled) + stride_4)
+        weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1))]
+        return (torch.stack(weights, dim=1) @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+
+    def select_masks(self, masks, iou_scores, multimask_output):
+        """The three masks of an ambiguous prompt, or the single one, replaced by the best of the three if unstable."""
+        if multimask_output:
+            return masks[:, 1:], iou_scores[:, 1:]
+        single, single_iou = masks[:, :1], iou_scores[:, :1]
+        if self.training or not self.config.dynamic_multimask_via_stability:
+            return single, single_iou
+        best_idx = iou_scores[:, 1:].argmax(dim=1, keepdim=True)
+        best_iou = iou_scores[:, 1:].gather(1, best_idx)
+        best = masks[:, 1:].gather(1, best_idx[..., None, None].expand(-1, -1, *masks.shape[-2:]))
+        delta = self.config.dynamic_multimask_stability_delta
+        inner, outer = ((single > offset).flatten(2).sum(-1) for offset in (delta, -delta))
+        stability = torch.where(outer > 0, inner / outer, 1.0)
+        is_stable = stability >= self.config.dynamic_multimask_stability_thresh
+        return torch.where(is_stable[..., None, None], single, best), torch.where(is_stable, single_iou, best_iou)

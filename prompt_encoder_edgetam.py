@@ -1,0 +1,169 @@
+"""Prompts of EdgeTAM: clicks, boxes and masks, checked and embedded.
+
+Shapes: B pictures, O objects per picture, N points per object, T tokens, C channels, (H, W) the model input in
+pixels, (h, w) = (H / 16, W / 16). Points are (x, y) in pixels of the model input.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers.activations import ACT2FN
+
+from .configuration_edgetam import to_height_and_width
+
+PADDING_LABEL = -10
+NOT_A_POINT_LABEL = -1
+BOX_CORNER_LABELS = (2, 3)
+
+
+class PromptEmbeddings(NamedTuple):
+    """What the mask decoder needs to know of the prompts.
+
+    sparse: (B, O, T, C) tokens of clicks and box corners; dense: (B, C, h, w), or (B, O, C, h, w) where every object
+    has a mask of its own; is_padding: (B, O, T), true for tokens that nothing may attend to.
+    """
+
+    sparse: torch.Tensor
+    dense: torch.Tensor
+    is_padding: torch.Tensor
+
+
+def check_prompts(batch_size, input_points, input_labels, input_boxes, input_masks):
+    """Raises a ValueError unless the shapes of all prompts are right and fit each other."""
+    layouts = {
+        "input_points": (input_points, "(batch_size, num_objects, num_points, 2)", 4, 2),
+        "input_labels": (input_labels, "(batch_size, num_objects, num_points)", 3, None),
+        "input_boxes": (input_boxes, "(batch_size, num_objects, 4)", 3, 4),
+        "input_masks": (input_masks, "(batch_size, num_objects, height, width)", 4, None),
+    }
+    num_objects = {}
+    for name, (prompt, layout, rank, last) in layouts.items():
+        if prompt is None:
+            continue
+        shape = tuple(getattr(prompt, "shape", ()))
+        if len(shape) != rank or (last and shape[-1] != last):
+            raise ValueError(f"{name} must be a tensor of shape {layout}, got {shape or type(prompt).__name__}")
+        if shape[0] != batch_size:
+            raise ValueError(f"{name} must have the batch size of the pictures, {batch_size}, got shape {shape}")
+        num_objects[name] = shape[1]
+    if input_labels is not None and (input_points is None or input_labels.shape != input_points.shape[:3]):
+        points = None if input_points is None else tuple(input_points.shape)
+        raise ValueError(
+            f"input_labels must have one label per point of input_points, got shape {tuple(input_labels.shape)} for "
+            f"input_points of shape {points}"
+        )
+    if num_objects.get("input_masks") == 1:
+        del num_objects["input_masks"]
+    if len(set(num_objects.values())) > 1:
+        raise ValueError(f"all prompts must name the same number of objects, got {num_objects}")
+
+
+class EdgeTamLayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of every pixel of a map (B, C, height, width)."""
+
+    def forward(self, feature_map):
+        return super().forward(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class EdgeTamPositionalEmbedding(nn.Module):
+    """Random Fourier features of positions (arXiv 2006.10739)."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.scale = config.scale
+        self.register_buffer("positional_embedding", torch.empty(2, config.hidden_size // 2))
+
+    def forward(self, positions):
+        """Embedding (…, C) in float32 of positions (…, 2), where (0, 0) and (1, 1) are opposite picture corners."""
+        angle = (2 * positions.float() - 1) @ self.positional_embedding.float() * (2 * math.pi)
+        return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+class EdgeTamMaskEmbedding(nn.Module):
+    """Embedding (B, C, h, w) of mask logits (B, 1, 4h, 4w)."""
+
+    def __init__(self, config):
+        super().__init__()
+        channels = config.mask_input_channels
+        self.conv1 = nn.Conv2d(1, channels // 4, kernel_size=2, stride=2)
+        self.layer_norm1 = EdgeTamLayerNorm2d(channels // 4, eps=config.layer_norm_eps)
+        self.conv2 = nn.Conv2d(channels // 4, channels, kernel_size=2, stride=2)
+        self.layer_norm2 = EdgeTamLayerNorm2d(channels, eps=config.layer_norm_eps)
+        self.conv3 = nn.Conv2d(channels, config.hidden_size, kernel_size=1)
+        self.activation = ACT2FN[config.hidden_act]
+
+    def forward(self, masks):
+        hidden_states = self.activation(self.layer_norm1(self.conv1(masks)))
+        hidden_states = self.activation(self.layer_norm2(self.conv2(hidden_states)))
+        return self.conv3(hidden_states)
+
+
+class EdgeTamPromptEncoder(nn.Module):
+    """Sparse embeddings of clicks and boxes, and dense embeddings of masks."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.image_size = to_height_and_width(config.image_size)
+        self.image_embedding_size = tuple(side // config.patch_size for side in self.image_size)
+        self.mask_input_size = tuple(4 * side for side in self.image_embedding_size)
+        self.shared_embedding = EdgeTamPositionalEmbedding(config)
+        self.mask_embed = EdgeTamMaskEmbedding(config)
+        self.no_mask_embed = nn.Embedding(1, config.hidden_size)
+        self.point_embed = nn.Embedding(config.num_point_embeddings, config.hidden_size)
+        self.not_a_point_embed = nn.Embedding(1, config.hidden_size)
+
+    def forward(self, input_points=None, input_labels=None, input_boxes=None, input_masks=None, batch_size=1):
+        """Prompt embeddings; see `EdgeTamModel.forward` for the arguments.
+
+        A box is two points, its corners, ahead of the clicks; one point that says nothing always ends the list, and
+        without clicks and boxes another one stands for them.
+        """
+        points, labels = self._gather_points(input_points, input_labels, input_boxes, input_masks, batch_size)
+        return PromptEmbeddings(
+            sparse=self._embed_points(points, labels),
+            dense=self._embed_masks(input_masks, batch_size),
+            is_padding=labels == PADDING_LABEL,
+        )
+
+    def _gather_points(self, input_points, input_labels, input_boxes, input_masks, batch_size):
+        """Points (B, O, T, 2) and labels (B, O, T) of all clicks and box corners, in the order of the original."""
+        device = self.point_embed.weight.device
+        points, labels = [], []
+        if input_boxes is not None:
+            corners = torch.tensor(BOX_CORNER_LABELS, device=device)
+            is_absent = (input_boxes == PADDING_LABEL).all(dim=-1, keepdim=True)
+            points.append(input_boxes.unflatten(-1, (2, 2)))
+            labels.append(torch.where(is_absent, PADDING_LABEL, corners))
+        if input_points is not None:
+            points.append(input_points)
+            labels.append(torch.ones_like(input_points[..., 0]) if input_labels is None else input_labels)
+        has_points = bool(points)
+        num_objects = points[0].shape[1] if has_points else 1 if input_masks is None else input_masks.shape[1]
+        num_fill = 1 if has_points else 2
+        points.append(torch.zeros(batch_size, num_objects, num_fill, 2, device=device))
+        labels.append(torch.full((batch_size, num_objects, num_fill), NOT_A_POINT_LABEL, device=device))
+        return torch.cat([p.float() for p in points], dim=2), torch.cat([kind.long() for kind in labels], dim=2)
+
+    def _embed_points(self, points, labels):
+        """Embeddings (B, O, T, C) of points in pixels; those without a position get one vector, padding zeros."""
+        height, width = self.image_size
+        size = torch.tensor((width, height), device=points.device, dtype=torch.float32)
+        position = self.shared_embedding((points + 0.5) / size)  # the centre of the pixel
+        embedding = position + self.point_embed(labels.clamp(min=0)).float()
+        labels = labels[..., None]
+        embedding = torch.where(labels == NOT_A_POINT_LABEL, self.not_a_point_embed.weight.float(), embedding)
+        embedding = torch.where(labels == PADDING_LABEL, 0.0, embedding)
+        return embedding.to(self.point_embed.weight.dtype)
+
+    def _embed_masks(self, input_masks, batch_size):
+        """Embedding (B, C, h, w), or (B, O, C, h, w) of several masks per picture."""
+        if input_masks is None:
+            return self.no_mask_embed.weight[..., None, None].expand(batch_size, -1, *self.image_embedding_size)
+        masks = input_masks.float()
+        if masks.shape[-2:] != self.mask_input_size:
+            masks = F.interpolate(masks, self.mask_input_size, mode="bilinear", align_corners=False, antialias=True)
+        dense = self.mask_embed(masks.flatten(0, 1)[:, None].to(self.no_mask_embed.weight.dtype))
+        return dense if masks.shape[1] == 1 else dense.unflatten(0, masks.shape[:2])

@@ -1,0 +1,149 @@
+"""RepViT backbone (arXiv 2307.09283) under timm's parameter names, blocks bottom-up.
+
+Shapes: maps are (batch, channels, height, width). "Legacy" refers to timm's first RepViT models, whose token mixer
+normalises each branch by itself; RepViT-M1 is one of them.
+"""
+
+import torch.nn.functional as F
+from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution without bias followed by batch normalisation."""
+
+    def __init__(self, in_channels, out_channels, kernel_size=1, stride=1, groups=1):
+        super().__init__()
+        padding = kernel_size // 2
+        self.c = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(out_channels)
+
+
+class RepVitTokenMixer(nn.Module):
+    """Sum of a normalised 3x3 and a normalised 1x1 depthwise convolution and the input."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv = ConvNorm(channels, channels, kernel_size=3, groups=channels)
+        self.conv1 = ConvNorm(channels, channels, kernel_size=1, groups=channels)
+
+    def forward(self, hidden_states):
+        return self.conv(hidden_states) + self.conv1(hidden_states) + hidden_states
+
+
+class SqueezeExcite(nn.Module):
+    """Channels scaled by gates in (0, 1) that are computed from their spatial means."""
+
+    def __init__(self, channels):
+        super().__init__()
+        # a quarter of the channels, rounded to a multiple of 8, but never below 90 % of it (as timm does)
+        reduced = max(8, int(channels / 4 + 4) // 8 * 8)
+        reduced += 8 if reduced < 0.9 * channels / 4 else 0
+        self.fc1 = nn.Conv2d(channels, reduced, kernel_size=1)
+        self.fc2 = nn.Conv2d(reduced, channels, kernel_size=1)
+
+    def forward(self, hidden_states):
+        means = hidden_states.mean((2, 3), keepdim=True)
+        return hidden_states * self.fc2(F.relu(self.fc1(means))).sigmoid()
+
+
+class RepVitChannelMixer(nn.Module):
+    """Input plus a pointwise two-layer network of twice the width."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.conv1 = ConvNorm(channels, 2 * channels)
+        self.conv2 = ConvNorm(2 * channels, channels)
+
+    def forward(self, hidden_states):
+        return hidden_states + self.conv2(F.gelu(self.conv1(hidden_states)))
+
+
+class RepVitBlock(GradientCheckpointingLayer):
+    """Token mixer, optional squeeze-and-excite, channel mixer; the shape does not change."""
+
+    def __init__(self, channels, has_squeeze_excite):
+        super().__init__()
+        self.token_mixer = RepVitTokenMixer(channels)
+        self.se = SqueezeExcite(channels) if has_squeeze_excite else nn.Identity()
+        self.channel_mixer = RepVitChannelMixer(channels)
+
+    def forward(self, hidden_states):
+        return self.channel_mixer(self.se(self.token_mixer(hidden_states)))
+
+
+class RepVitDownsample(nn.Module):
+    """Map of half the height and width, with more channels."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.pre_block = RepVitBlock(in_channels, has_squeeze_excite=False)
+        self.spatial_downsample = ConvNorm(in_channels, in_channels, kernel_size=3, stride=2, groups=in_channels)
+        self.channel_downsample = ConvNorm(in_channels, out_channels)
+        self.ffn = RepVitChannelMixer(out_channels)
+
+    def forward(self, hidden_states):
+        hidden_states = self.spatial_downsample(self.pre_block(hidden_states))
+        return self.ffn(self.channel_downsample(hidden_states))
+
+
+class RepVitStage(nn.Module):
+    """Optional downsampling, then blocks, of which every second one has squeeze-and-excite, from the first."""
+
+    def __init__(self, in_channels, out_channels, depth, has_downsample):
+        super().__init__()
+        self.downsample = RepVitDownsample(in_channels, out_channels) if has_downsample else nn.Identity()
+        self.blocks = nn.Sequential(*(RepVitBlock(out_channels, block_idx % 2 == 0) for block_idx in range(depth)))
+
+    def forward(self, hidden_states):
+        return self.blocks(self.downsample(hidden_states))
+
+
+class RepVitStem(nn.Module):
+    """Map of a quarter of the picture's height and width."""
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__()
+        self.conv1 = ConvNorm(in_channels, out_channels // 2, kernel_size=3, stride=2)
+        self.conv2 = ConvNorm(out_channels // 2, out_channels, kernel_size=3, stride=2)
+
+    def forward(self, pixel_values):
+        return self.conv2(F.gelu(self.conv1(pixel_values)))
+
+
+class RepVit(nn.Module):
+    """RepViT without its classifier: the outputs of its four stages.
+
+    Args:
+        widths (`tuple[int]`): Channels of the stages, from stride 4 to stride 32.
+        depths (`tuple[int]`): Blocks of the stages.
+        in_channels (`int`): Channels of the picture.
+    """
+
+    def __init__(self, widths, depths, in_channels=3):
+        super().__init__()
+        self.stem = RepVitStem(in_channels, widths[0])
+        self.stage_names = [f"stages_{stage_idx}" for stage_idx in range(len(widths))]
+        in_widths = (widths[0], *widths[:-1])
+        for stage_idx, (name, in_width, width, depth) in enumerate(zip(self.stage_names, in_widths, widths, depths)):
+            self.add_module(name, RepVitStage(in_width, width, depth, has_downsample=stage_idx > 0))
+
+    def forward(self, pixel_values):
+        """Maps of stride 4, 8, 16 and 32 of `pixel_values` (batch, channels, height, width)."""
+        hidden_states = self.stem(pixel_values)
+        feature_maps = []
+        for name in self.stage_names:
+            hidden_states = getattr(self, name)(hidden_states)
+            feature_maps.append(hidden_states)
+        return feature_maps
+
+
+class RepVitBackbone(nn.Module):
+    """RepViT under the name that Transformers' wrapper of timm models gives it."""
+
+    def __init__(self, widths, depths, in_channels=3):
+        super().__init__()
+        self.timm_model = RepVit(widths, depths, in_channels)
+
+    def forward(self, pixel_values):
+        return self.timm_model(pixel_values)
