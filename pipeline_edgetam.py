@@ -1,7 +1,6 @@
 """Mask generation: the masks of all objects of a picture, found by prompting with a grid of points.
 
-The steps, in the order of this file: options, crops, grid of points, filters, run-length encoding; then the pipeline,
-which joins them: crops -> grid -> low-res masks -> filters -> boxes and RLE -> non-maximum suppression -> masks.
+The steps: crops -> grid -> low-res masks -> filters -> boxes and RLE -> non-maximum suppression -> masks.
 
 Legend: P points, N masks, (H, W) a crop or the original picture, (h, w) low-res masks. Points are (x, y) and boxes
 (left, top, right, bottom), in pixels of the original picture, of a crop of it, or of the model input (a crop resized
@@ -23,11 +22,10 @@ from transformers import Pipeline
 from transformers.image_utils import load_image
 from transformers.utils import logging
 
+from .image_processing_edgetam import CROP_EDGE_TOLERANCE, masks_to_boxes, masks_to_rle, repair_masks
+
 # Masks are upsampled in groups of about this many pixels (64 MB of float32): larger groups only cost memory.
 MAX_PIXELS_PER_GROUP = 2**24
-
-# A box within this many pixels of an inner crop edge belongs to an object that the crop cuts off.
-CROP_EDGE_TOLERANCE = 20
 
 # The documentation writes the plural, the code of Transformers reads the singular; both work here.
 OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
@@ -182,31 +180,11 @@ def stability_score(logits: torch.Tensor, mask_threshold: float, offset: float) 
     return intersection / union
 
 
-def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Boxes (N, 4) of boolean masks (N, H, W), in pixels of the masks, right and bottom included; zeros if empty."""
-    height, width = masks.shape[-2:]
-    columns, rows = masks.any(dim=-2).int(), masks.any(dim=-1).int()
-    left, top = columns.argmax(dim=-1), rows.argmax(dim=-1)
-    right, bottom = width - 1 - columns.flip(-1).argmax(dim=-1), height - 1 - rows.flip(-1).argmax(dim=-1)
-    return torch.stack([left, top, right, bottom], dim=-1) * columns.any(dim=-1, keepdim=True)
-
-
 def is_cut_by_crop(boxes: torch.Tensor, crop: Crop, picture: Crop) -> torch.Tensor:
     """Whether each box (N, 4), in pixels of the original picture, touches an edge of the crop inside the picture."""
     near_crop_edge = (boxes - boxes.new_tensor(crop.box)).abs() <= CROP_EDGE_TOLERANCE
     near_picture_edge = (boxes - boxes.new_tensor(picture.box)).abs() <= CROP_EDGE_TOLERANCE
     return (near_crop_edge & ~near_picture_edge).any(dim=-1)
-
-
-def mask_to_rle(mask: np.ndarray) -> dict:
-    """COCO's uncompressed run-length encoding of a boolean mask (H, W).
-
-    `{"size": [H, W], "counts": [...]}`: lengths of runs in column order, alternating and starting with unset pixels.
-    """
-    pixels = mask.ravel(order="F")
-    run_starts = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
-    counts = np.diff(run_starts, prepend=0, append=pixels.size).tolist()
-    return {"size": list(mask.shape), "counts": [0, *counts] if pixels[0] else counts}
 
 
 def rle_to_mask(rle_mask: dict) -> torch.Tensor:
@@ -221,6 +199,9 @@ def candidates_of_crop(
     low_res_masks: torch.Tensor, scores: torch.Tensor, crop: Crop, picture: Crop, options: MaskGenerationOptions
 ) -> MaskCandidates:
     """The stable masks that the crop does not cut off, from low-res logits (N, h, w) of the crop and scores (N,)."""
+    low_res_masks = repair_masks(
+        low_res_masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
+    )
     logits = F.interpolate(low_res_masks[:, None], (crop.height, crop.width), mode="bilinear")[:, 0]
     if options.stability_score_thresh > 0:
         is_stable = stability_score(logits, options.mask_threshold, options.stability_score_offset)
@@ -234,7 +215,7 @@ def candidates_of_crop(
     masks, scores, boxes = masks[is_whole], scores[is_whole], boxes[is_whole]
 
     margins = (crop.left, picture.right - crop.right, crop.top, picture.bottom - crop.bottom)
-    rle_masks = [mask_to_rle(F.pad(mask, margins).numpy()) for mask in masks.cpu()]
+    rle_masks = masks_to_rle(F.pad(masks.cpu(), margins)) if len(masks) else []
     return MaskCandidates(scores.cpu(), boxes.cpu(), rle_masks)
 
 

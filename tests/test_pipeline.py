@@ -1,0 +1,453 @@
+"""Mask generation: equal to native's pipeline where native is right, and right where it is not."""
+
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from edgetam_hf.configuration_edgetam import EdgeTamConfig
+from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor, masks_to_rle
+from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.pipeline_edgetam import (
+    Crop,
+    EdgeTamMaskGenerationPipeline,
+    MaskGenerationOptions,
+    candidates_of_crop,
+    crops_of_picture,
+    point_grid,
+    rle_to_mask,
+)
+from PIL import Image
+from transformers import MaskGenerationPipeline
+
+from edgetam_hf import pipeline_edgetam
+
+try:
+    from transformers import Sam2ImageProcessor
+except ImportError:  # the name up to Transformers 5.0
+    from transformers import Sam2ImageProcessorFast as Sam2ImageProcessor
+
+ROOT = Path(pipeline_edgetam.__file__).parent
+NATIVE_CROPS_WORK = int(transformers.__version__.split(".")[0]) >= 5
+# Random weights give neither confident nor stable masks.
+ALL_MASKS = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 0.95, "points_per_crop": 6}
+
+
+def make_model(image_size=128):
+    """A small EdgeTamModel with random weights, large enough that prompts decide the masks."""
+    backbone_config = {
+        "architecture": "repvit_m1",
+        "model_args": {"embed_dim": [16, 32, 64, 128], "depth": [2, 2, 2, 2]},
+    }
+    config = EdgeTamConfig(
+        vision_config={"backbone_config": backbone_config, "fpn_hidden_size": 64},
+        prompt_encoder_config={"hidden_size": 64},
+        mask_decoder_config={"hidden_size": 64, "mlp_dim": 128, "iou_head_hidden_dim": 64},
+        image_size=image_size,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = EdgeTamModel(config).eval()
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.data = torch.randn(parameter.shape) * (0.8 / parameter[0].numel()) ** 0.5
+    return model
+
+
+def make_image_processor(height=128, width=128, image_processor_class=EdgeTamImageProcessor):
+    size, mask_size = {"height": height, "width": width}, {"height": height // 4, "width": width // 4}
+    return image_processor_class(size=size, mask_size=mask_size)
+
+
+def make_picture(width, height, seed=0):
+    """Discs of random colours on noise."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 60, (height, width, 3))
+    y, x = np.mgrid[:height, :width]
+    for _ in range(6):
+        center_x, center_y, radius = rng.integers(0, width), rng.integers(0, height), rng.integers(5, height // 3)
+        pixels[(x - center_x) ** 2 + (y - center_y) ** 2 < radius**2] = rng.integers(0, 255, 3)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def assert_equal_results(actual, expected):
+    assert len(actual["masks"]) == len(expected["masks"]) > 0
+    assert torch.equal(actual["scores"], expected["scores"])
+    assert all(torch.equal(mask, other) for mask, other in zip(actual["masks"], expected["masks"], strict=True))
+
+
+def assert_close_results(actual, expected):
+    """Equal up to the rounding of another batch size or of weights that lie elsewhere in memory."""
+    assert len(actual["masks"]) == len(expected["masks"]) > 0
+    torch.testing.assert_close(actual["scores"], expected["scores"])
+    differs = torch.stack(actual["masks"]) ^ torch.stack(expected["masks"])
+    assert differs.float().mean() < 1e-3
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(scope="module")
+def generator(model):
+    return EdgeTamMaskGenerationPipeline(model=model, image_processor=make_image_processor(), device="cpu", **ALL_MASKS)
+
+
+@pytest.fixture
+def prompted_points(model, monkeypatch):
+    """The list of all points (P, 2) that the model is prompted with, in pixels of the model input."""
+    points, forward = [], type(model).forward
+
+    def recording_forward(self, *args, input_points=None, **kwargs):
+        points.extend([] if input_points is None else input_points.flatten(0, -2).unbind())
+        return forward(self, *args, input_points=input_points, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", recording_forward)
+    return points
+
+
+@pytest.mark.parametrize("side", [150, 128, 61])
+@pytest.mark.parametrize("stability_score_thresh, crops_nms_thresh", [(0.0, 1.0), (0.0, 0.9), (0.8, 0.99)])
+def test_pipeline_equals_native_on_a_square_picture(model, side, stability_score_thresh, crops_nms_thresh):
+    image_processor = make_image_processor(image_processor_class=Sam2ImageProcessor)
+    options = {"pred_iou_thresh": 0.3, "stability_score_thresh": stability_score_thresh, "stability_score_offset": 0.02}
+    options.update(crops_nms_thresh=crops_nms_thresh, points_per_crop=6, points_per_batch=12, mask_threshold=0.01)
+    options.update(output_rle_mask=True, output_bboxes_mask=True)
+    pipelines = [
+        pipeline_class(model=model, image_processor=image_processor, task="mask-generation", device="cpu")
+        for pipeline_class in (EdgeTamMaskGenerationPipeline, MaskGenerationPipeline)
+    ]
+    ours, native = (generator(make_picture(side, side), **options) for generator in pipelines)
+    assert_equal_results(ours, native)
+    assert ours.keys() == native.keys()
+    assert ours["rle_mask"] == native["rle_mask"]
+    assert torch.equal(ours["bounding_boxes"], native["bounding_boxes"])
+    assert ours["bounding_boxes"].dtype == native["bounding_boxes"].dtype
+    assert ours["masks"][0].dtype == native["masks"][0].dtype == torch.bool
+
+
+@pytest.mark.skipif(not NATIVE_CROPS_WORK, reason="native's crops raise before Transformers 5")
+def test_pipeline_equals_native_with_crops(model):
+    image_processor = make_image_processor(image_processor_class=Sam2ImageProcessor)
+    options = {**ALL_MASKS, "crops_n_layers": 1, "crop_overlap_ratio": 0.2, "points_per_crop": 4}
+    pipelines = [
+        pipeline_class(model=model, image_processor=image_processor, task="mask-generation", device="cpu")
+        for pipeline_class in (EdgeTamMaskGenerationPipeline, MaskGenerationPipeline)
+    ]
+    assert_equal_results(*(generator(make_picture(150, 150), **options) for generator in pipelines))
+
+
+def test_pipeline_equals_with_native_image_processor(generator, model):
+    picture = make_picture(150, 100)
+    native = make_image_processor(image_processor_class=Sam2ImageProcessor)
+    other = EdgeTamMaskGenerationPipeline(model=model, image_processor=native, device="cpu", **ALL_MASKS)
+    options = {"max_hole_area": 5, "max_sprinkle_area": 5, "crops_n_layers": 1, "points_per_crop": 3}
+    assert_equal_results(generator(picture, **options), other(picture, **options))
+
+
+@pytest.mark.parametrize("width, height", [(90, 60), (40, 160)])
+def test_pipeline_prompts_the_whole_picture(generator, prompted_points, width, height):
+    generator(make_picture(width, height), points_per_crop=4)
+    positions = (torch.arange(4) + 0.5) * 32
+    expected = torch.stack([positions.repeat(4), positions.repeat_interleave(4)], dim=1)
+    torch.testing.assert_close(torch.stack(prompted_points), expected)
+
+
+def test_pipeline_prompts_the_whole_of_each_crop(generator, prompted_points):
+    generator(make_picture(90, 60), points_per_crop=4, crops_n_layers=1, crop_n_points_downscale_factor=2)
+    assert len(prompted_points) == 16 + 4 * 4
+    for crop_points in torch.stack(prompted_points[16:]).split(4):
+        torch.testing.assert_close(crop_points, torch.tensor([[32.0, 32], [96, 32], [32, 96], [96, 96]]))
+
+
+def test_pipeline_covers_a_model_input_that_is_not_square():
+    image_processor = make_image_processor(64, 96)
+    generator = EdgeTamMaskGenerationPipeline(model=make_model((64, 96)), image_processor=image_processor, device="cpu")
+    result = generator(make_picture(50, 70), **ALL_MASKS)
+    assert result["masks"][0].shape == (70, 50)
+    points = point_grid(8, Crop(0, 0, 50, 70), 64, 96)
+    assert points.min(0).values.tolist() == [6, 4]
+    assert points.max(0).values.tolist() == [90, 60]
+
+
+def test_crops_of_picture_cover_it_and_overlap():
+    crops = crops_of_picture(60, 90, num_layers=2, overlap_ratio=0.25)
+    assert [crop.layer for crop in crops] == [0] + 4 * [1] + 16 * [2]
+    assert crops[0].box == (0, 0, 90, 60)
+    for layer, overlap in ((1, 15), (2, 7)):
+        in_layer = [crop for crop in crops if crop.layer == layer]
+        covered = torch.zeros(60, 90, dtype=torch.bool)
+        for crop in in_layer:
+            covered[crop.top : crop.bottom, crop.left : crop.right] = True
+        assert covered.all()
+        assert in_layer[0].bottom - in_layer[1].top == overlap
+        assert in_layer[0].right - in_layer[2**layer].left == overlap
+
+
+def test_crops_of_picture_are_never_empty():
+    assert all(crop.width > 0 and crop.height > 0 for crop in crops_of_picture(3, 5, num_layers=3, overlap_ratio=0.3))
+
+
+WHOLE = Crop(0, 0, 64, 64)
+KEEP_ALL = MaskGenerationOptions(stability_score_thresh=0.0)
+
+
+def logits_of_boxes(*boxes, size=64):
+    """Logits (N, size, size): 5 inside a box (left, top, right, bottom), right and bottom excluded, and -5 outside."""
+    logits = torch.full((len(boxes), size, size), -5.0)
+    for mask, (left, top, right, bottom) in zip(logits, boxes, strict=True):
+        mask[top:bottom, left:right] = 5
+    return logits
+
+
+def test_candidates_of_crop_have_boxes_and_rle_of_the_picture():
+    crop, picture = Crop(100, 50, 164, 114), Crop(0, 0, 300, 200)
+    logits = logits_of_boxes((22, 23, 42, 40))
+    candidates = candidates_of_crop(logits, torch.ones(1), crop, picture, KEEP_ALL)
+    assert candidates.boxes.tolist() == [[122, 73, 141, 89]]
+    expected = torch.zeros(200, 300, dtype=torch.bool)
+    expected[73:90, 122:142] = True
+    assert torch.equal(rle_to_mask(candidates.rle_masks[0]), expected)
+
+
+def test_candidates_of_crop_drop_masks_cut_by_the_crop():
+    crop, picture = Crop(0, 0, 64, 64), Crop(0, 0, 200, 64)
+    logits = logits_of_boxes((0, 0, 30, 64), (30, 0, 60, 64))  # touching only picture edges, or an inner crop edge
+    candidates = candidates_of_crop(logits, torch.tensor([0.9, 0.8]), crop, picture, KEEP_ALL)
+    assert candidates.scores.tolist() == pytest.approx([0.9])
+    assert len(candidates_of_crop(logits, torch.tensor([0.9, 0.8]), crop, crop, KEEP_ALL).scores) == 2
+
+
+def test_candidates_of_crop_drop_unstable_and_empty_masks():
+    logits = logits_of_boxes((10, 10, 20, 20), (10, 10, 20, 20), (0, 0, 0, 0))
+    logits[1, 30:40, 30:40] = 0.5  # foreground that vanishes when the threshold rises by 1
+    candidates = candidates_of_crop(logits, torch.tensor([0.9, 0.8, 0.7]), WHOLE, WHOLE, MaskGenerationOptions())
+    assert candidates.scores.tolist() == pytest.approx([0.9])
+    options = replace(KEEP_ALL, mask_threshold=0.7)
+    candidates = candidates_of_crop(logits, torch.tensor([0.9, 0.8, 0.7]), WHOLE, WHOLE, options)
+    assert candidates.boxes.tolist() == [[10, 10, 19, 19], [10, 10, 19, 19], [0, 0, 0, 0]]
+
+
+def test_candidates_of_crop_fill_holes_and_remove_sprinkles():
+    logits = logits_of_boxes((10, 10, 40, 40))
+    clean = candidates_of_crop(logits, torch.ones(1), WHOLE, WHOLE, KEEP_ALL)
+    logits[0, 20:22, 20:22] = -5
+    logits[0, 50:53, 50] = 5
+    for max_hole_area, max_sprinkle_area, is_clean in ((4, 3, True), (3, 3, False), (4, 2, False), (None, None, False)):
+        options = replace(KEEP_ALL, max_hole_area=max_hole_area, max_sprinkle_area=max_sprinkle_area)
+        candidates = candidates_of_crop(logits, torch.ones(1), WHOLE, WHOLE, options)
+        assert (candidates.rle_masks == clean.rle_masks) == is_clean
+
+
+def test_rle_to_mask_inverts_masks_to_rle():
+    masks = torch.rand(4, 7, 5, generator=torch.Generator().manual_seed(0)) > 0.5
+    masks[0], masks[1] = False, True
+    rle_masks = masks_to_rle(masks)
+    assert rle_masks[0] == {"size": [7, 5], "counts": [35]}
+    assert rle_masks[1] == {"size": [7, 5], "counts": [0, 35]}
+    assert all(torch.equal(rle_to_mask(rle), mask) for rle, mask in zip(rle_masks, masks, strict=True))
+
+
+def test_pipeline_keeps_the_best_of_masks_with_overlapping_boxes(generator):
+    picture = make_picture(150, 100)
+    results = [generator(picture, crops_nms_thresh=threshold) for threshold in (0.5, 1.0)]
+    assert 0 < len(results[0]["masks"]) < len(results[1]["masks"]) == 3 * 36
+    assert results[0]["scores"][0] == results[1]["scores"].max()
+    assert (results[0]["scores"].diff() <= 0).all()
+
+
+def test_pipeline_keeps_scores_above_the_threshold(generator):
+    picture = make_picture(150, 100)
+    scores = generator(picture, crops_nms_thresh=1.0)["scores"]
+    threshold = scores[10].item()
+    assert torch.equal(generator(picture, crops_nms_thresh=1.0, pred_iou_thresh=threshold)["scores"], scores[:10])
+
+
+def test_pipeline_result_does_not_depend_on_batches(generator, monkeypatch):
+    picture = make_picture(150, 100)
+    expected = generator(picture, points_per_batch=None)
+    monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 1)
+    for points_per_batch in (7, 1000):
+        result = generator(picture, points_per_batch=points_per_batch)
+        assert_close_results(result, expected)
+
+
+@pytest.mark.parametrize("suffix", ["", "s"])
+def test_pipeline_returns_rle_and_boxes_by_either_spelling(generator, suffix):
+    picture = make_picture(150, 100)
+    assert generator(picture).keys() == {"masks", "scores"}
+    result = generator(picture, **{f"output_rle_mask{suffix}": True, f"output_bboxes_mask{suffix}": True})
+    assert result.keys() == {"masks", "scores", "rle_mask", "bounding_boxes"}
+    for mask, rle_mask, box in zip(result["masks"], result["rle_mask"], result["bounding_boxes"], strict=True):
+        assert torch.equal(rle_to_mask(rle_mask), mask)
+        y, x = mask.nonzero().unbind(1)
+        assert box.tolist() == [x.min(), y.min(), x.max(), y.max()]
+
+
+def test_pipeline_returns_nothing_when_no_mask_survives(generator):
+    result = generator(make_picture(50, 40), pred_iou_thresh=1.0, output_rle_masks=True, output_bboxes_masks=True)
+    assert result["masks"] == result["rle_mask"] == []
+    assert result["scores"].shape == (0,)
+    assert result["bounding_boxes"].shape == (0, 4)
+
+
+def test_pipeline_options_given_first_are_defaults_of_calls(model):
+    generator = EdgeTamMaskGenerationPipeline(
+        model=model, image_processor=make_image_processor(), device="cpu", output_rle_mask=True, **ALL_MASKS
+    )
+    picture = make_picture(50, 40)
+    assert "rle_mask" in generator(picture)
+    assert "rle_mask" not in generator(picture, output_rle_masks=False)
+    assert "rle_mask" in generator(picture)
+    with pytest.raises(ValueError, match="leaves no point of `points_per_crop=6` in crop layer 1"):
+        generator(picture, crops_n_layers=1, crop_n_points_downscale_factor=7)
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"points_per_batch": 0}, ValueError, "`points_per_batch` must be at least 1, got 0"),
+        ({"points_per_batch": 2.5}, TypeError, "`points_per_batch` must be an integer, got 2.5"),
+        ({"points_per_batch": True}, TypeError, "`points_per_batch` must be an integer, got True"),
+        ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be at least 1, got 0"),
+        ({"points_per_crop": None}, TypeError, "`points_per_crop` must be an integer, got None"),
+        ({"crops_n_layers": -1}, ValueError, "`crops_n_layers` must be at least 0, got -1"),
+        ({"crop_overlap_ratio": 1.5}, ValueError, "`crop_overlap_ratio` must be between 0 and 1"),
+        ({"crop_n_points_downscale_factor": 0}, ValueError, "`crop_n_points_downscale_factor` must be at least 1"),
+        ({"pred_iou_thresh": 88}, ValueError, "`pred_iou_thresh` must be between 0 and 1, got 88"),
+        ({"stability_score_thresh": float("nan")}, ValueError, "`stability_score_thresh` must be between 0 and 1"),
+        ({"stability_score_offset": -1}, ValueError, "`stability_score_offset` must be at least 0"),
+        ({"crops_nms_thresh": "0.7"}, TypeError, "`crops_nms_thresh` must be a number, got '0.7'"),
+        ({"mask_threshold": None}, TypeError, "`mask_threshold` must be a number, got None"),
+        ({"max_hole_area": -1}, ValueError, "`max_hole_area` must be at least 0"),
+        ({"max_sprinkle_area": -1}, ValueError, "`max_sprinkle_area` must be at least 0"),
+        ({"output_rle_mask": "yes"}, TypeError, "`output_rle_mask` must be True or False, got 'yes'"),
+        ({"output_rle_mask": True, "output_rle_masks": True}, TypeError, "are the same option"),
+        ({"points_per_side": 32}, TypeError, "no option points_per_side; it accepts points_per_batch, points_per_crop"),
+    ],
+)
+def test_pipeline_rejects_options(generator, model, monkeypatch, options, error, message):
+    monkeypatch.setattr(model, "get_image_embeddings", lambda *args: pytest.fail("computed before checking"))
+    with pytest.raises(error, match=message):
+        generator(make_picture(50, 40), **options)
+    with pytest.raises(error, match=message):
+        EdgeTamMaskGenerationPipeline(model=model, image_processor=make_image_processor(), device="cpu", **options)
+
+
+def test_pipeline_batched_equals_one_by_one(generator):
+    pictures = [make_picture(150, 100), make_picture(64, 64, seed=1), make_picture(40, 90, seed=2)]
+    expected = [generator(picture) for picture in pictures]
+
+    class Pictures(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(pictures)
+
+        def __getitem__(self, idx):
+            return pictures[idx]
+
+    for results in (
+        generator(pictures),
+        generator(tuple(pictures)),
+        generator(pictures, batch_size=2),
+        generator(Pictures(), batch_size=2),
+        generator((picture for picture in pictures), batch_size=2),
+    ):
+        for result, other in zip(results, expected, strict=True):
+            assert_equal_results(result, other)
+    assert generator([]) == []
+
+
+def test_pipeline_reads_paths(generator, tmp_path):
+    picture = make_picture(50, 40)
+    picture.save(tmp_path / "picture.png")
+    for path in (tmp_path / "picture.png", str(tmp_path / "picture.png")):
+        assert_equal_results(generator(path), generator(picture))
+    assert_equal_results(generator([tmp_path / "picture.png"], num_workers=1)[0], generator(picture))
+
+
+def test_pipeline_rejects_unreadable_images(generator, tmp_path):
+    (tmp_path / "text.png").write_text("not a picture")
+    make_picture(50, 40).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
+    for name in ("text.png", "cut.png"):
+        with pytest.raises(ValueError, match=f"cannot read the image .*{name}"):
+            generator(tmp_path / name)
+    with pytest.raises(ValueError, match="missing"):
+        generator(tmp_path / "missing.png")
+    with pytest.raises(ValueError, match="at least one pixel"):
+        generator(Image.new("RGB", (0, 4)))
+    with pytest.raises(TypeError, match="image"):
+        generator(5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_pipeline_runs_in_half_precision(dtype):
+    generator = EdgeTamMaskGenerationPipeline(
+        model=make_model().to(dtype), image_processor=make_image_processor(), device="cpu", **ALL_MASKS
+    )
+    result = generator(make_picture(50, 40), max_hole_area=3)
+    assert len(result["masks"]) > 0
+    assert result["scores"].dtype == torch.float32
+    assert result["masks"][0].dtype == torch.bool
+
+
+def test_pipeline_rejects_other_models(model):
+    with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVisionModel"):
+        EdgeTamMaskGenerationPipeline(model=model.vision_encoder, image_processor=make_image_processor(), device="cpu")
+    with pytest.raises(TypeError, match="give `image_processor`"):
+        EdgeTamMaskGenerationPipeline(model=model, device="cpu")
+
+
+def test_pipeline_shows_progress_only_when_asked(generator, capfd):
+    generator(make_picture(50, 40))
+    assert capfd.readouterr().err == ""
+    generator(make_picture(50, 40), progress=True)
+    assert "36/36" in capfd.readouterr().err
+
+
+def test_pipeline_is_quiet(generator, caplog):
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        for _ in range(2):
+            generator([make_picture(50, 40)], crops_n_layers=1, points_per_crop=2, batch_size=2)
+    assert not caplog.records
+
+
+REMOTE_CODE_CHECK = """
+import sys
+sys.modules["edgetam_hf"] = None  # importing it fails
+import torch
+from transformers import pipeline
+generator = pipeline("mask-generation", model="saved", trust_remote_code=True, device="cpu")
+assert type(generator).__module__.startswith("transformers_modules."), type(generator).__module__
+assert type(generator.model).__module__.startswith("transformers_modules."), type(generator.model).__module__
+assert type(generator.image_processor).__module__.startswith("transformers_modules.")
+assert type(generator).__name__ == "EdgeTamMaskGenerationPipeline"
+torch.save(generator("picture.png", points_per_crop=6, crops_nms_thresh=0.95, pred_iou_thresh=0.0,
+                     stability_score_thresh=0.0), "result.pt")
+"""
+
+
+def test_pipeline_loads_from_a_folder_without_the_package(generator, model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    generator.image_processor.save_pretrained(tmp_path / "saved")
+    for file in ROOT.glob("*_edgetam*.py"):
+        shutil.copy(file, tmp_path / "saved")
+    picture = make_picture(50, 40)
+    picture.save(tmp_path / "picture.png")
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    check = subprocess.run(
+        [sys.executable, "-c", REMOTE_CODE_CHECK], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert check.returncode == 0, check.stderr
+    assert "Warning" not in check.stderr
+    assert_close_results(torch.load(tmp_path / "result.pt"), generator(picture))
