@@ -215,8 +215,7 @@ def candidates_of_crop(
     masks, scores, boxes = masks[is_whole], scores[is_whole], boxes[is_whole]
 
     margins = (crop.left, picture.right - crop.right, crop.top, picture.bottom - crop.bottom)
-    rle_masks = masks_to_rle(F.pad(masks.cpu(), margins)) if len(masks) else []
-    return MaskCandidates(scores.cpu(), boxes.cpu(), rle_masks)
+    return MaskCandidates(scores.cpu(), boxes.cpu(), masks_to_rle(F.pad(masks.cpu(), margins)))
 
 
 class EdgeTamMaskGenerationPipeline(Pipeline):

@@ -1,5 +1,6 @@
 """Mask generation: equal to native's pipeline where native is right, and right where it is not."""
 
+import base64
 import logging
 import os
 import shutil
@@ -99,7 +100,15 @@ def model():
 
 @pytest.fixture(scope="module")
 def generator(model):
-    return EdgeTamMaskGenerationPipeline(model=model, image_processor=make_image_processor(), device="cpu", **ALL_MASKS)
+    """As users of a model object make it, with all masks kept by default."""
+    return transformers.pipeline(
+        "mask-generation",
+        model=model,
+        image_processor=make_image_processor(),
+        pipeline_class=EdgeTamMaskGenerationPipeline,
+        device="cpu",
+        **ALL_MASKS,
+    )
 
 
 @pytest.fixture
@@ -366,11 +375,12 @@ def test_pipeline_batched_equals_one_by_one(generator):
     assert generator([]) == []
 
 
-def test_pipeline_reads_paths(generator, tmp_path):
+def test_pipeline_reads_paths_and_base64(generator, tmp_path):
     picture = make_picture(50, 40)
     picture.save(tmp_path / "picture.png")
-    for path in (tmp_path / "picture.png", str(tmp_path / "picture.png")):
-        assert_equal_results(generator(path), generator(picture))
+    encoded = base64.b64encode((tmp_path / "picture.png").read_bytes()).decode()
+    for source in (tmp_path / "picture.png", str(tmp_path / "picture.png"), encoded):
+        assert_equal_results(generator(source), generator(picture))
     assert_equal_results(generator([tmp_path / "picture.png"], num_workers=1)[0], generator(picture))
 
 
@@ -400,11 +410,14 @@ def test_pipeline_runs_in_half_precision(dtype):
     assert result["masks"][0].dtype == torch.bool
 
 
-def test_pipeline_rejects_other_models(model):
+def test_pipeline_rejects_other_models(model, monkeypatch):
     with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVisionModel"):
         EdgeTamMaskGenerationPipeline(model=model.vision_encoder, image_processor=make_image_processor(), device="cpu")
     with pytest.raises(TypeError, match="give `image_processor`"):
         EdgeTamMaskGenerationPipeline(model=model, device="cpu")
+    monkeypatch.setattr(model, "memory_attention", torch.nn.Identity(), raising=False)  # what makes a video model
+    with pytest.raises(TypeError, match="needs the image model"):
+        EdgeTamMaskGenerationPipeline(model=model, image_processor=make_image_processor(), device="cpu")
 
 
 def test_pipeline_shows_progress_only_when_asked(generator, capfd):
