@@ -5,7 +5,7 @@ Shapes: B pictures, O objects, M masks per object, h x w low-res masks, H x W th
 """
 
 import math
-from itertools import product
+from itertools import pairwise, product
 from os import PathLike
 
 import numpy as np
@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from transformers.image_processing_utils import BatchFeature, get_size_dict
-
 
 try:
     from transformers import Sam2ImageProcessor
@@ -24,6 +23,7 @@ except ImportError:  # the name up to Transformers 5.0
 MASK_STRIDE = 4  # the mask decoder predicts at a quarter of the input's resolution
 # Distance from the threshold that the original gives to filled holes and removed sprinkles.
 REPAIRED_LOGIT = 10.0
+LARGEST_SIDE = 2**24  # pixels; float32 coordinates are exact up to here
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 
 
@@ -197,7 +197,7 @@ def repair_masks(
 
 
 def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Boxes (N, 4) int64 [left, top, right, bottom], last pixel included, of masks (N, H, W); zeros for an empty one."""
+    """Boxes (N, 4) int64 [left, top, right, bottom], last pixel included, of masks (N, H, W); zeros for an empty."""
     if masks.shape[0] == 0:
         return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
     columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
@@ -208,13 +208,13 @@ def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
 
 def masks_to_rle(masks: torch.Tensor) -> list[dict]:
     """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of bool masks (N, H, W), column by column."""
-    num_masks, height, width = masks.shape
-    pixels = masks.transpose(1, 2).reshape(num_masks, -1)
+    height, width = masks.shape[1:]
+    pixels = masks.transpose(1, 2).flatten(1)
     encoded = []
     for row in pixels:
         ends = (row[1:] != row[:-1]).nonzero().flatten() + 1
         ends = [0, *ends.tolist(), height * width]
-        counts = [end - start for start, end in zip(ends, ends[1:], strict=False)]
+        counts = [end - start for start, end in pairwise(ends)]
         encoded.append({"size": [height, width], "counts": ([0] if row[0] else []) + counts})
     return encoded
 
@@ -318,7 +318,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         sizes = [tuple(m.shape) for m in maps], [tuple(p.shape[-2:]) for p in pictures]
         if sizes[0] != sizes[1]:
             raise ValueError(
-                f"segmentation_maps must be one per picture and of its size, got sizes {sizes[0]} for pictures {sizes[1]}"
+                f"segmentation_maps must be one per picture and of its size, got {sizes[0]} for pictures of {sizes[1]}"
             )
         return maps
 
@@ -476,10 +476,11 @@ def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
 
 
 def _pixels(side, index: int) -> int:
-    side = side.item() if isinstance(side, (np.generic, np.ndarray, torch.Tensor)) and side.size else side
+    if isinstance(side, (np.generic, np.ndarray, torch.Tensor)) and side.ndim == 0:
+        side = side.item()
     if isinstance(side, bool) or not isinstance(side, (int, float)):
         raise TypeError(f"original_sizes must hold numbers, got {side!r} at index {index}")
-    if not (math.isfinite(side) and side >= 1 and side == int(side)):
+    if not (1 <= side <= LARGEST_SIDE and side == int(side)):
         raise ValueError(f"original_sizes must be whole numbers of pixels, at least 1, got {side} at index {index}")
     return int(side)
 

@@ -13,7 +13,6 @@ from transformers.image_processing_utils import BatchFeature
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
 
-
 LABELS = {1: "foreground", 0: "background", -1: "not a point", 2: "top left of a box", 3: "bottom right of a box"}
 # Beyond this a coordinate times the model's size could overflow float32.
 LARGEST_NUMBER = 1e30
@@ -37,9 +36,10 @@ def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | 
         raise ValueError(f"{path} is empty: it must hold at least one {layout[0]}; leave an unused prompt out")
     if len(layout) > 1:
         return [nested_numbers(item, layout[1:], f"{path}[{i}]", row_length) for i, item in enumerate(value)]
-    if row_length is not None and len(value) != row_length:
-        raise ValueError(f"{path} must have {row_length} coordinates {layout[0]}, got {len(value)}")
-    return [_finite_number(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    row = [_finite_number(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if row_length is not None and len(row) != row_length:
+        raise ValueError(f"{path} must have {row_length} coordinates {layout[0]}, got {len(row)}")
+    return row
 
 
 def _nesting_error(path: str, layout: tuple[str, ...], received: str) -> str:
@@ -95,9 +95,7 @@ def _check_one_label_per_point(points: list, labels: list, depth: int = 3, path:
 def _check_counts(points, boxes, num_pictures: int, pad_value: int) -> None:
     for name, prompts in (("input_points", points), ("input_boxes", boxes)):
         if prompts is not None and len(prompts) != num_pictures:
-            raise ValueError(
-                f"{name} must have one entry per picture, got {len(prompts)} for {num_pictures} picture(s)"
-            )
+            raise ValueError(f"{name} must have one entry per picture, got {len(prompts)} for {num_pictures} pictures")
     if points is not None and boxes is not None and points.shape[1] != boxes.shape[1]:
         raise ValueError(
             "input_points and input_boxes of one call must describe equally many objects, "
@@ -130,7 +128,7 @@ class EdgeTamProcessor(Sam2Processor):
 
     @property
     def target_size(self) -> int | tuple[int, int]:
-        """The frame of coordinates: the side of a square or (height, width); follows `image_processor.size` if unset."""
+        """The frame of coordinates: side of a square or (height, width); follows `image_processor.size` if unset."""
         size = self.image_processor.size if self._target_size is None else self._target_size
         height, width = height_width(size)
         return height if height == width else (height, width)
@@ -172,7 +170,7 @@ class EdgeTamProcessor(Sam2Processor):
             original_sizes:
                 (height, width) of each picture, instead of `images`: for prompts on a picture already encoded.
             return_tensors (`str`, *optional*):
-                "pt" or "np". Prompts are tensors also without it.
+                "pt", or "np" (pictures: from Transformers 5). Prompts are tensors also without it.
             kwargs:
                 Settings of the image processor for this call. A `size` given here is also the frame of coordinates.
 
@@ -252,7 +250,8 @@ class EdgeTamProcessor(Sam2Processor):
     def _coordinate_scale(self, sizes: list[tuple[int, int]], size=None) -> torch.Tensor:
         """(B, 2) factors of x and y from the original pictures to the model input."""
         height, width = height_width(self.target_size if size is None else size)
-        return torch.tensor([(width / w, height / h) for h, w in sizes])
+        # A product with the reciprocal rounds as native does, so that coordinates are equal to the last bit.
+        return torch.tensor([(w, h) for h, w in sizes]).reciprocal() * torch.tensor([width, height])
 
     def _scaled(self, coordinates: torch.Tensor, scale: torch.Tensor, is_padding: torch.Tensor) -> torch.Tensor:
         pad_value = coordinates.new_tensor(self.point_pad_value)
