@@ -1,0 +1,1 @@
+"""Synthetic pictures, losses and loops with which the embedded nano checkpoint was trained."""

@@ -1,0 +1,63 @@
+"""Batches of crops from rendered composites, ready for the model."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+IMAGE_MEAN = torch.tensor((0.485, 0.456, 0.406))
+IMAGE_STD = torch.tensor((0.229, 0.224, 0.225))
+
+
+def normalize(pictures: torch.Tensor) -> torch.Tensor:
+    """Model input (B, 3, H, W), channels last in memory, of pictures (B, H, W, 3) in [0, 1]."""
+    return ((pictures - IMAGE_MEAN) / IMAGE_STD).permute(0, 3, 1, 2)
+
+
+class Composites:
+    """Rendered composites of one split, read from disk as they are needed."""
+
+    def __init__(self, folder: Path, name: str):
+        self.pictures = np.load(folder / f"{name}_pictures.npy", mmap_mode="r")
+        self.instances = np.load(folder / f"{name}_instances.npy", mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def batch(self, rng: np.random.Generator, count: int, size: int, whole: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Model input (B, 3, size, size) and instance maps uint8 (B, size, size) of random crops.
+
+        `whole` is the share of pictures that are not cropped. Crops without any object are drawn again.
+        """
+        pictures, instances = [], []
+        while len(pictures) < count:
+            picture, numbers = self._crop(rng, int(rng.integers(len(self))), size, whole)
+            if numbers.any():
+                pictures.append(picture)
+                instances.append(numbers)
+        batch = torch.from_numpy(np.stack(pictures)).float() / 255
+        gain = torch.from_numpy(rng.uniform(0.75, 1.25, (count, 1, 1, 1)).astype(np.float32))
+        shift = torch.from_numpy(rng.uniform(-0.08, 0.08, (count, 1, 1, 3)).astype(np.float32))
+        return normalize((batch * gain + shift).clamp(0, 1)), torch.from_numpy(np.stack(instances))
+
+    def _crop(self, rng: np.random.Generator, index: int, size: int, whole: float) -> tuple[np.ndarray, np.ndarray]:
+        picture, numbers = self.pictures[index], self.instances[index]
+        full = picture.shape[0]
+        box = None
+        if rng.random() >= whole:
+            side = int(full * rng.uniform(0.4, 1))
+            left, top = rng.integers(full - side + 1, size=2)
+            box = (left, top, left + side, top + side)
+        if box is not None or size != full:
+            box = box or (0, 0, full, full)
+            colors = Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=2.0)
+            picture = np.asarray(colors)
+            numbers = np.asarray(Image.fromarray(numbers).resize((size, size), Image.Resampling.NEAREST, box))
+        if rng.random() < 0.5:
+            picture, numbers = picture[:, ::-1], numbers[:, ::-1]
+        if rng.random() < 0.15:
+            picture, numbers = picture.transpose(1, 0, 2), numbers.T
+        if rng.random() < 0.3:
+            picture = picture[..., rng.permutation(3)]
+        return picture, numbers
