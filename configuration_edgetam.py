@@ -9,9 +9,60 @@ except ImportError:  # transformers 4
 
 BACKBONE_STRIDE = 32
 REPVIT_WIDTHS_AND_DEPTHS = {"repvit_m1": ((48, 96, 192, 384), (2, 2, 14, 2))}
+IMAGE_FIELDS = ("vision_config", "prompt_encoder_config", "mask_decoder_config", "initializer_range", "dtype")
+MEMORY_DEFAULTS = {
+    "num_maskmem": 7,
+    "max_object_pointers_in_encoder": 16,
+    "max_cond_frame_num": -1,
+    "sigmoid_scale_for_mem_enc": 20.0,
+    "sigmoid_bias_for_mem_enc": -10.0,
+    "multimask_output_in_sam": True,
+    "multimask_output_for_tracking": True,
+    "multimask_min_pt_num": 0,
+    "multimask_max_pt_num": 1,
+    "enable_occlusion_spatial_embedding": False,
+    "enable_temporal_pos_encoding_for_object_pointers": False,
+    "memory_attention_hidden_size": 256,
+    "memory_attention_num_layers": 2,
+    "memory_attention_num_attention_heads": 1,
+    "memory_attention_downsample_rate": 1,
+    "memory_attention_mlp_hidden_size": 2048,
+    "memory_attention_mlp_hidden_act": "relu",
+    "memory_attention_dropout": 0.1,
+    "memory_attention_rope_dropout": 0.1,
+    "memory_attention_rope_k_sizes": [16, 16],
+    "perceiver_resampler_num_latents": 256,
+    "perceiver_resampler_num_latents_2d": 256,
+    "perceiver_resampler_hidden_size": 64,
+    "perceiver_resampler_mlp_intermediate_size": 256,
+    "perceiver_resampler_num_attention_heads": 1,
+    "perceiver_resampler_attention_head_dim": 64,
+    "perceiver_resampler_num_layers": 2,
+    "perceiver_resampler_hidden_dropout": 0.0,
+    "perceiver_resampler_attention_dropout": 0.0,
+    "memory_encoder_hidden_size": 256,
+    "memory_encoder_output_channels": 64,
+    "mask_downsampler_embed_dim": 256,
+    "mask_downsampler_kernel_size": 3,
+    "mask_downsampler_stride": 2,
+    "mask_downsampler_padding": 1,
+    "mask_downsampler_total_stride": 16,
+    "mask_downsampler_hidden_act": "gelu",
+    "memory_fuser_num_layers": 2,
+    "memory_fuser_embed_dim": 256,
+    "memory_fuser_intermediate_dim": 1024,
+    "memory_fuser_kernel_size": 7,
+    "memory_fuser_padding": 3,
+    "memory_fuser_layer_scale_init_value": 1e-6,
+    "memory_fuser_hidden_act": "gelu",
+}
 AUTO_MAP = {
     "AutoConfig": "configuration_edgetam.EdgeTamConfig",
     "AutoModel": "modeling_edgetam.EdgeTamModel",
+    "AutoModelForMaskGeneration": "modeling_edgetam.EdgeTamModel",
+}
+VIDEO_AUTO_MAP = {
+    "AutoConfig": "configuration_edgetam.EdgeTamVideoConfig",
     "AutoModelForMaskGeneration": "modeling_edgetam.EdgeTamModel",
 }
 CUSTOM_PIPELINES = {
@@ -114,7 +165,9 @@ class EdgeTamVisionConfig(PreTrainedConfig):
 def _timm_wrapper_dict(backbone_config):
     """A timm wrapper configuration as a dictionary with a known architecture and explicit `model_args`."""
     if backbone_config is None:
-        backbone_config = {"architecture": "repvit_m1"}
+        # the labels mean nothing here, but Transformers' own class does not load without them
+        labels = {"num_classes": 2, "label_names": ["LABEL_0", "LABEL_1"]}
+        backbone_config = {"architecture": "repvit_m1", **labels}
     elif not isinstance(backbone_config, dict):
         backbone_config = backbone_config.to_dict()
     backbone_config = {"model_type": "timm_wrapper", **deepcopy(backbone_config)}
@@ -258,6 +311,7 @@ class EdgeTamConfig(PreTrainedConfig):
 
     model_type = "edgetam"
     _auto_class = "AutoConfig"
+    code_map = AUTO_MAP
     sub_configs = {  # noqa: RUF012
         "vision_config": EdgeTamVisionConfig,
         "prompt_encoder_config": EdgeTamPromptEncoderConfig,
@@ -273,9 +327,9 @@ class EdgeTamConfig(PreTrainedConfig):
         initializer_range=0.02,
         **kwargs,
     ):
-        self.vision_config = _to_config(EdgeTamVisionConfig, vision_config)
-        self.prompt_encoder_config = _to_config(EdgeTamPromptEncoderConfig, prompt_encoder_config)
-        self.mask_decoder_config = _to_config(EdgeTamMaskDecoderConfig, mask_decoder_config)
+        self.vision_config = _to_config(self.sub_configs["vision_config"], vision_config)
+        self.prompt_encoder_config = _to_config(self.sub_configs["prompt_encoder_config"], prompt_encoder_config)
+        self.mask_decoder_config = _to_config(self.sub_configs["mask_decoder_config"], mask_decoder_config)
         self.initializer_range = initializer_range
         self.image_size = image_size or self.prompt_encoder_config.image_size
         super().__init__(**kwargs)
@@ -296,19 +350,96 @@ class EdgeTamConfig(PreTrainedConfig):
         """The stored fields of an EdgeTAM configuration; those of a video model are reduced to its image part."""
         fields, kwargs = super().get_config_dict(*args, **kwargs)
         model_type = fields.get("model_type")
-        if model_type == "edgetam_video":
-            fields = {name: value for name, value in fields.items() if name in _IMAGE_FIELDS}
-        elif model_type != "edgetam":
+        if model_type == "edgetam_video" and cls.model_type == "edgetam":
+            fields = {name: value for name, value in fields.items() if name in IMAGE_FIELDS}
+            fields["model_type"] = cls.model_type
+        elif model_type != cls.model_type:
             raise ValueError(
-                f"expected the configuration of an EdgeTAM model (model_type 'edgetam'), got {model_type!r}"
+                f"expected the configuration of an EdgeTAM model, model_type {cls.model_type!r}, got {model_type!r}; "
+                "load this checkpoint with the model class it was made for"
             )
         return fields, kwargs
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Writes config.json with the entries by which Transformers finds this code in the folder."""
-        self.auto_map = dict(AUTO_MAP)
+        self.auto_map = dict(self.code_map)
         self.custom_pipelines = deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, *args, **kwargs)
 
 
-_IMAGE_FIELDS = (*EdgeTamConfig.sub_configs, "initializer_range", "dtype", "torch_dtype", "_commit_hash")
+class EdgeTamVideoPromptEncoderConfig(EdgeTamPromptEncoderConfig):
+    """`EdgeTamPromptEncoderConfig` of a video model."""
+
+    model_type = "edgetam_video_prompt_encoder"
+
+    def __init__(self, **kwargs):  # without it, Transformers 5 makes one that knows none of the inherited fields
+        super().__init__(**kwargs)
+
+
+class EdgeTamVideoMaskDecoderConfig(EdgeTamMaskDecoderConfig):
+    """`EdgeTamMaskDecoderConfig` of a video model."""
+
+    model_type = "edgetam_video_mask_decoder"
+
+    def __init__(self, **kwargs):  # without it, Transformers 5 makes one that knows none of the inherited fields
+        super().__init__(**kwargs)
+
+
+class EdgeTamVideoConfig(EdgeTamConfig):
+    """Configuration of EdgeTAM on video: the parts of the image model, and the memory.
+
+    The defaults are EdgeTAM itself, which has neither an embedding of occlusion nor a time encoding of pointers.
+
+    Args:
+        vision_config, prompt_encoder_config, mask_decoder_config, image_size, initializer_range:
+            As in `EdgeTamConfig`; the feature size of the memory attention follows from the image size too.
+        rope_parameters (`dict`, *optional*):
+            Axial rotary encoding of the memory attention; `memory_attention_rope_theta` is read as well.
+        num_maskmem, max_object_pointers_in_encoder, max_cond_frame_num (`int`, *optional*, defaults to 7, 16, -1):
+            Frames (all conditioning frames count as one), object pointers and conditioning frames in memory; -1 is
+            no limit.
+        sigmoid_scale_for_mem_enc, sigmoid_bias_for_mem_enc (`float`, *optional*, defaults to 20 and -10):
+            Linear map from mask values in [0, 1] to the input of the memory encoder.
+        multimask_output_in_sam, multimask_output_for_tracking (`bool`, *optional*, defaults to `True`):
+            Whether ambiguous prompts, and frames without a prompt, choose the best of three masks.
+        multimask_min_pt_num, multimask_max_pt_num (`int`, *optional*, defaults to 0 and 1):
+            Numbers of points that count as ambiguous.
+        enable_occlusion_spatial_embedding, enable_temporal_pos_encoding_for_object_pointers (`bool`, *optional*):
+            Whether memories of absent objects get a learned embedding, and pointers their distance in time.
+        **kwargs:
+            Shapes of the memory attention, the spatial perceiver and the memory encoder, see `MEMORY_DEFAULTS`.
+    """
+
+    model_type = "edgetam_video"
+    code_map = VIDEO_AUTO_MAP
+    sub_configs = {  # noqa: RUF012
+        "vision_config": EdgeTamVisionConfig,
+        "prompt_encoder_config": EdgeTamVideoPromptEncoderConfig,
+        "mask_decoder_config": EdgeTamVideoMaskDecoderConfig,
+    }
+
+    def __init__(
+        self,
+        vision_config=None,
+        prompt_encoder_config=None,
+        mask_decoder_config=None,
+        image_size=None,
+        rope_parameters=None,
+        **kwargs,
+    ):
+        for name, default in MEMORY_DEFAULTS.items():
+            setattr(self, name, kwargs.pop(name, deepcopy(default)))
+        theta = kwargs.pop("memory_attention_rope_theta", 10000.0)
+        self.rope_parameters = dict(rope_parameters or {"rope_type": "axial", "rope_theta": theta})
+        kwargs.pop("memory_attention_rope_feat_sizes", None)
+        super().__init__(vision_config, prompt_encoder_config, mask_decoder_config, image_size, **kwargs)
+
+    @property
+    def memory_attention_rope_feat_sizes(self):
+        """(height, width) of the image embedding."""
+        return self.vision_config.backbone_feature_sizes[-1]
+
+    def to_dict(self):
+        """All fields with those that Transformers stores although they follow from others."""
+        derived = ("image_size", "memory_attention_rope_feat_sizes")
+        return {**super().to_dict(), **{name: getattr(self, name) for name in derived}}

@@ -54,8 +54,6 @@ class EdgeTamAttention(nn.Module):
             for projection, states in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
         attend = self._attention_function(attention_bias, output_attentions)
-        if attention_bias is not None:
-            attention_bias = attention_bias.to(query.dtype).expand(len(query), -1, query.shape[2], -1)
         output, weights = attend(
             self, query, key, value, attention_mask=attention_bias, dropout=0.0, scaling=self.scaling, is_causal=False
         )
@@ -63,11 +61,10 @@ class EdgeTamAttention(nn.Module):
 
     def _attention_function(self, attention_bias, output_attentions):
         name = self.config._attn_implementation
-        if attention_bias is not None and name.startswith("flash"):
-            name = "sdpa"  # flash attention takes no additive bias
         if output_attentions or name == "eager":
             return eager_attention_forward
-        return ALL_ATTENTION_FUNCTIONS[name]
+        # flash attention takes no bias, and flex attention on a CPU corrupts memory with one (PyTorch 2.14)
+        return ALL_ATTENTION_FUNCTIONS[name if attention_bias is None else "sdpa"]
 
 
 class EdgeTamFeedForward(nn.Module):
@@ -234,7 +231,10 @@ class EdgeTamMaskDecoder(nn.Module):
     def _join_tokens(self, sparse):
         """Tokens (B * O, T, C): object score, IoU, masks, prompts."""
         sparse = sparse.flatten(0, 1)
-        output = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
+        token_idx = torch.arange(self.num_mask_tokens, device=sparse.device)
+        output = torch.cat(
+            (self.obj_score_token(token_idx[:1]), self.iou_token(token_idx[:1]), self.mask_tokens(token_idx))
+        )
         return torch.cat((output.expand(len(sparse), -1, -1), sparse), dim=1)
 
     def _padding_bias(self, is_padding, tokens):

@@ -200,6 +200,17 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         return self.neck(stages), stages
 
 
+def _without_offloaded_parameter(device_map):
+    """The device map with the model's own parameter in memory: only parameters of submodules can be loaded on call."""
+    if not isinstance(device_map, dict):
+        return device_map
+    if "" in device_map:
+        names = ("shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder", "no_memory_embedding")
+        device_map = dict.fromkeys(names, device_map[""])
+    is_offloaded = device_map.get("no_memory_embedding") == "disk"
+    return {**device_map, "no_memory_embedding": "cpu"} if is_offloaded else device_map
+
+
 def _as_requested(output, return_dict, config):
     """The output itself, or a tuple of its values where `return_dict` (or the config) asks for one."""
     return_dict = config.return_dict if return_dict is None else return_dict
@@ -243,6 +254,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             ValueError: for a truncated file, or a checkpoint that lacks tensors of this model.
         """
         try:
+            kwargs["device_map"] = _without_offloaded_parameter(kwargs.get("device_map"))
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
             )
@@ -319,15 +331,15 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         The dense ones have shape (B, O, C, h, w) where every object has a mask of its own.
         """
         given = [prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None]
-        batch_size = len(given[0]) if given else 1
-        prompts = self._encode_prompts(batch_size, input_points, input_labels, input_boxes, input_masks)
+        batch_size, device = (len(given[0]), given[0].device) if given else (1, self.device)
+        prompts = self._encode_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
         return prompts.sparse, prompts.dense
 
-    def _encode_prompts(self, batch_size, input_points, input_labels, input_boxes, input_masks):
+    def _encode_prompts(self, input_points, input_labels, input_boxes, input_masks, batch_size, device):
         if input_masks is not None and input_masks.dim() == 3:
             input_masks = input_masks[:, None]
         check_prompts(batch_size, input_points, input_labels, input_boxes, input_masks)
-        return self.prompt_encoder(input_points, input_labels, input_boxes, input_masks, batch_size)
+        return self.prompt_encoder(input_points, input_labels, input_boxes, input_masks, batch_size, device)
 
     def forward(
         self,
@@ -389,7 +401,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             image_embeddings, stages = self._encode_image(pixel_values)
         else:
             self._check_image_embeddings(image_embeddings)
-        prompts = self._encode_prompts(len(image_embeddings[-1]), input_points, input_labels, input_boxes, input_masks)
+        batch_size, device = len(image_embeddings[-1]), image_embeddings[-1].device
+        prompts = self._encode_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
         if target_embedding is not None:
             shape = torch.broadcast_shapes(target_embedding.shape, (*prompts.sparse.shape[:2], 1, 1))
             target_embedding = target_embedding.expand(shape).flatten(0, 1)

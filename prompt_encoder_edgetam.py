@@ -115,37 +115,35 @@ class EdgeTamPromptEncoder(nn.Module):
         self.point_embed = nn.Embedding(config.num_point_embeddings, config.hidden_size)
         self.not_a_point_embed = nn.Embedding(1, config.hidden_size)
 
-    def forward(self, input_points=None, input_labels=None, input_boxes=None, input_masks=None, batch_size=1):
+    def forward(self, input_points, input_labels, input_boxes, input_masks, batch_size=1, device=None):
         """Prompt embeddings; see `EdgeTamModel.forward` for the arguments.
 
         A box is two points, its corners, ahead of the clicks; one point that says nothing always ends the list, and
         without clicks and boxes another one stands for them.
         """
-        points, labels = self._gather_points(input_points, input_labels, input_boxes, input_masks, batch_size)
+        num_objects = next((len(p[0]) for p in (input_points, input_boxes, input_masks) if p is not None), 1)
+        points, labels = self._gather_points(input_points, input_labels, input_boxes)
+        nothing = torch.zeros(batch_size, num_objects, 1 if points else 2, 2, device=device)
+        points = torch.cat([*points, nothing], dim=2)
+        labels = torch.cat([*labels, torch.full_like(nothing[..., 0], NOT_A_POINT_LABEL, dtype=torch.long)], dim=2)
         return PromptEmbeddings(
             sparse=self._embed_points(points, labels),
-            dense=self._embed_masks(input_masks, batch_size),
+            dense=self._embed_masks(input_masks, batch_size, device),
             is_padding=labels == PADDING_LABEL,
         )
 
-    def _gather_points(self, input_points, input_labels, input_boxes, input_masks, batch_size):
-        """Points (B, O, T, 2) and labels (B, O, T) of all clicks and box corners, in the order of the original."""
-        device = self.point_embed.weight.device
+    def _gather_points(self, input_points, input_labels, input_boxes):
+        """Points (B, O, T, 2) and labels (B, O, T) of box corners and clicks, as two lists to be joined."""
         points, labels = [], []
         if input_boxes is not None:
-            corners = torch.tensor(BOX_CORNER_LABELS, device=device)
+            corners = torch.tensor(BOX_CORNER_LABELS, device=input_boxes.device)
             is_absent = (input_boxes == PADDING_LABEL).all(dim=-1, keepdim=True)
-            points.append(input_boxes.unflatten(-1, (2, 2)))
+            points.append(input_boxes.float().unflatten(-1, (2, 2)))
             labels.append(torch.where(is_absent, PADDING_LABEL, corners))
         if input_points is not None:
-            points.append(input_points)
-            labels.append(torch.ones_like(input_points[..., 0]) if input_labels is None else input_labels)
-        has_points = bool(points)
-        num_objects = points[0].shape[1] if has_points else 1 if input_masks is None else input_masks.shape[1]
-        num_fill = 1 if has_points else 2
-        points.append(torch.zeros(batch_size, num_objects, num_fill, 2, device=device))
-        labels.append(torch.full((batch_size, num_objects, num_fill), NOT_A_POINT_LABEL, device=device))
-        return torch.cat([p.float() for p in points], dim=2), torch.cat([kind.long() for kind in labels], dim=2)
+            points.append(input_points.float())
+            labels.append(torch.ones_like(points[-1][..., 0]).long() if input_labels is None else input_labels.long())
+        return points, labels
 
     def _embed_points(self, points, labels):
         """Embeddings (B, O, T, C) of points in pixels; those without a position get one vector, padding zeros."""
@@ -154,14 +152,16 @@ class EdgeTamPromptEncoder(nn.Module):
         position = self.shared_embedding((points + 0.5) / size)  # the centre of the pixel
         embedding = position + self.point_embed(labels.clamp(min=0)).float()
         labels = labels[..., None]
-        embedding = torch.where(labels == NOT_A_POINT_LABEL, self.not_a_point_embed.weight.float(), embedding)
+        not_a_point = self.not_a_point_embed(torch.zeros_like(labels)).float()
+        embedding = torch.where(labels == NOT_A_POINT_LABEL, not_a_point[..., 0, :], embedding)
         embedding = torch.where(labels == PADDING_LABEL, 0.0, embedding)
         return embedding.to(self.point_embed.weight.dtype)
 
-    def _embed_masks(self, input_masks, batch_size):
+    def _embed_masks(self, input_masks, batch_size, device):
         """Embedding (B, C, h, w), or (B, O, C, h, w) of several masks per picture."""
         if input_masks is None:
-            return self.no_mask_embed.weight[..., None, None].expand(batch_size, -1, *self.image_embedding_size)
+            no_mask = self.no_mask_embed(torch.zeros(1, dtype=torch.long, device=device))
+            return no_mask[..., None, None].expand(batch_size, -1, *self.image_embedding_size)
         masks = input_masks.float()
         if masks.shape[-2:] != self.mask_input_size:
             masks = F.interpolate(masks, self.mask_input_size, mode="bilinear", align_corners=False, antialias=True)

@@ -1,4 +1,4 @@
-"""EdgeTAM for Hugging Face Transformers."""
+"""EdgeTAM for Hugging Face Transformers: importing the package makes the Auto classes return its classes."""
 
 from pathlib import Path
 
@@ -10,16 +10,34 @@ from .configuration_edgetam import (
     EdgeTamConfig,
     EdgeTamMaskDecoderConfig,
     EdgeTamPromptEncoderConfig,
+    EdgeTamVideoConfig,
     EdgeTamVisionConfig,
 )
+from .image_processing_edgetam import EdgeTamImageProcessor
 from .modeling_edgetam import EdgeTamModel, EdgeTamPreTrainedModel, EdgeTamVisionModel
+from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
+from .processing_edgetam import EdgeTamProcessor
+from .registration import register
 
 __all__ = [
     "EdgeTamConfig",
+    "EdgeTamImageProcessor",
     "EdgeTamMaskDecoderConfig",
+    "EdgeTamMaskGenerationPipeline",
     "EdgeTamModel",
     "EdgeTamPreTrainedModel",
+    "EdgeTamProcessor",
     "EdgeTamPromptEncoderConfig",
+    "EdgeTamVideoConfig",
     "EdgeTamVisionConfig",
     "EdgeTamVisionModel",
+    "nano_checkpoint",
 ]
+
+
+def nano_checkpoint():
+    """Path of the embedded checkpoint, a small EdgeTAM for demonstrations and tests; see the README in the folder."""
+    return Path(__file__).with_name("nano")
+
+
+register()
