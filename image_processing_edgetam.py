@@ -285,7 +285,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         settings.pop("_processor_class", None)
         settings["image_processor_type"] = "Sam2ImageProcessorFast"
         settings["processor_class"] = "Sam2Processor"
-        settings["auto_map"] = {self._auto_class: f"image_processing_edgetam.{type(self).__name__}"}
+        settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
         return settings
 
     def preprocess(self, images, segmentation_maps=None, **kwargs) -> BatchFeature:

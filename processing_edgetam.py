@@ -268,7 +268,7 @@ class EdgeTamProcessor(Sam2Processor):
             settings["target_size"] = self.target_size
         settings["image_processor"] = self.image_processor.to_dict()
         settings["processor_class"] = "Sam2Processor"
-        settings["auto_map"] = {self._auto_class: f"processing_edgetam.{type(self).__name__}"}
+        settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
         return settings
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:

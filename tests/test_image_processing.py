@@ -103,7 +103,7 @@ def test_resize_in_float_is_saved(tmp_path):
 # Pictures of other kinds.
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
+@pytest.mark.parametrize("mode", ["L", "RGBA", "LA", "P", "CMYK", "1", "YCbCr", "HSV", "LAB"])
 def test_preprocess_reads_mode(processor, mode):
     picture = Image.fromarray(rgb()).convert(mode)
     assert torch.equal(pixels(processor, picture), pixels(processor, picture.convert("RGB")))
