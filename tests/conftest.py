@@ -1,0 +1,66 @@
+"""Makes the suite work without a network, and shares small models between test files."""
+
+import atexit
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+
+def make_folder():
+    """A new folder that is gone when the tests are."""
+    folder = tempfile.mkdtemp(prefix="edgetam_tests_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def make_offline_hub_cache():
+    """A Hub cache with the one file that the native vision config of Transformers 4 looks up."""
+    cache = Path(make_folder())
+    repository = cache / "models--timm--repvit_m1.dist_in1k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0")
+    (repository / "snapshots" / "0").mkdir(parents=True)
+    backbone = {"architecture": "repvit_m1", "num_classes": 1000}
+    (repository / "snapshots" / "0" / "config.json").write_text(json.dumps(backbone))
+    return str(cache)
+
+
+# Transformers reads these when it is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = make_offline_hub_cache()
+os.environ["HF_MODULES_CACHE"] = make_folder()
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import pytest  # noqa: E402
+import small_models  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def model():
+    """A small EdgeTamModel of 128x128 pixels in eval mode, with random weights that make prompts matter."""
+    return small_models.make_model()
+
+
+@pytest.fixture(scope="session")
+def native(model):
+    """Native's model with the weights of `model`."""
+    return small_models.make_native(model)
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Two normalised pictures, (2, 3, 128, 128)."""
+    return small_models.random((2, 3, 128, 128))
+
+
+@pytest.fixture(scope="session")
+def folder(model, tmp_path_factory):
+    """Where `model` and its processor are saved, as on the Hub."""
+    folder = tmp_path_factory.mktemp("edgetam")
+    model.save_pretrained(folder)
+    small_models.make_processor(128).save_pretrained(folder)
+    return folder
