@@ -47,7 +47,7 @@ class Composites:
         box = None
         if rng.random() >= whole:
             side = int(full * rng.uniform(0.4, 1))
-            left, top = rng.integers(full - side + 1, size=2)
+            left, top = np.clip(_point_on_object(rng, numbers) - rng.uniform(0.25, 0.75, 2) * side, 0, full - side)
             box = (left, top, left + side, top + side)
         if box is not None or size != full:
             box = box or (0, 0, full, full)
@@ -61,3 +61,10 @@ class Composites:
         if rng.random() < 0.3:
             picture = picture[..., rng.permutation(3)]
         return picture, numbers
+
+
+def _point_on_object(rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:
+    """A random pixel (x, y) of an instance map (H, W), of an object if a few attempts hit one."""
+    points = rng.integers(numbers.shape[0], size=(8, 2))
+    hits = np.flatnonzero(numbers[points[:, 1], points[:, 0]])
+    return points[hits[0] if len(hits) else 0]

@@ -42,10 +42,11 @@ class Phase:
     until: float
 
 
+# with one thread, PyTorch takes its slow convolutions for batches of less than 16
 PHASES = (
     Phase("dense-128", True, 128, 24, 0, 0.18),
     Phase("prompts-128", False, 128, 16, 4, 0.58),
-    Phase("prompts-256", False, 256, 8, 4, 1.0),
+    Phase("prompts-256", False, 256, 16, 3, 1.0),
 )
 
 
@@ -111,10 +112,11 @@ class Trainer:
             return self.progress.step / self.settings.max_steps
         return self.progress.seconds / (60 * self.settings.minutes)
 
-    def run(self) -> None:
-        """Trains until the time is over or a file STOP appears beside the output."""
+    def run(self, max_new_steps: float = math.inf) -> None:
+        """Trains until the time is over, a file STOP appears beside the output folder, or after some steps."""
         clock = time.monotonic() - self.progress.seconds
-        while self.share < 1:
+        last_step = self.progress.step + max_new_steps
+        while self.share < 1 and self.progress.step < last_step:
             if self.share >= self.phase.until:
                 self.start_phase(self.progress.phase_idx + 1)
             # the last entry of the gradients carries the clock, negative as soon as anyone saw the wish to stop
@@ -127,7 +129,7 @@ class Trainer:
                 break
             self.progress.seconds = seconds
             share = self.share
-            average_decay = min(0.998, 1 - 1 / (self.progress.step + 1))
+            average_decay = min(0.997, 1 - 1 / (self.progress.step + 1))
             figures["norm"] = self.flat.step(learning_rate(self.settings, self.phase, share), average_decay)
             self.report(figures)
         self.flat.gradients.zero_()

@@ -35,10 +35,14 @@ class Prompts:
 
 
 def choose_instances(instances: torch.Tensor, count: int) -> torch.Tensor:
-    """Numbers (B, count) of objects in the maps (B, H, W), each as likely, repeated only where there are fewer."""
-    present = torch.zeros(len(instances), 256)
-    present.scatter_(1, instances.flatten(1).long(), 1.0)
-    present[:, 0] = 0
+    """Numbers (B, count) of objects in the maps (B, H, W), each as likely, repeated only where there are fewer.
+
+    Slivers, less than 0.4 % of a map, are chosen only where there is nothing else.
+    """
+    areas = torch.stack([torch.bincount(numbers, minlength=256) for numbers in instances.flatten(1).int()])
+    areas[:, 0] = 0
+    is_large = areas > 0.004 * instances[0].numel()
+    present = torch.where(is_large.any(1, keepdim=True), is_large, areas > 0).float()
     # every object once in random order, then again
     order = (torch.rand(present.shape) * present).argsort(dim=1, descending=True)
     num_objects = present.sum(1, keepdim=True).clamp(min=1).long()
@@ -50,16 +54,18 @@ def interior(cells: torch.Tensor) -> torch.Tensor:
     depth, height = torch.zeros_like(cells), cells.shape[-2]
     for radius in (1, height // 16, height // 6):
         kernel = 2 * radius + 1
-        depth = depth + F.avg_pool2d(cells, kernel, stride=1, padding=radius)
+        over_rows = F.avg_pool2d(cells, (kernel, 1), stride=1, padding=(radius, 0))
+        depth = depth + F.avg_pool2d(over_rows, (1, kernel), stride=1, padding=(0, radius))
     return cells * depth / 3
 
 
 def sample_points(cells: torch.Tensor, centered: torch.Tensor) -> torch.Tensor:
     """A random pixel (B, O, 2) in each of the masks (B, O, h, w), about the middle where `centered` (B, O)."""
     is_inside = (cells > 0.5).float() + 0.01 * cells
-    deep = interior(is_inside)
     noise = torch.rand(cells.shape)
-    score = torch.where(centered[..., None, None], deep * (0.9 + 0.1 * noise), is_inside * noise)
+    score = is_inside * noise
+    if centered.any():
+        score = torch.where(centered[..., None, None], interior(is_inside) * (0.9 + 0.1 * noise), score)
     index = score.flatten(2).argmax(-1)
     width = cells.shape[-1]
     corner = torch.stack((index % width, index // width), dim=-1) * CELL
@@ -121,7 +127,9 @@ def draw_prompts(instances: torch.Tensor, num_objects: int) -> Prompts:
 def _around(cells: torch.Tensor) -> torch.Tensor:
     """1.0 in the neighbourhood of masks (B, O, h, w), a little elsewhere."""
     radius = max(1, cells.shape[-1] // 10)
-    return (F.max_pool2d(cells, 2 * radius + 1, stride=1, padding=radius) > 0).float().clamp(min=0.02)
+    over_rows = F.max_pool2d(cells, (2 * radius + 1, 1), stride=1, padding=(radius, 0))
+    reached = F.max_pool2d(over_rows, (1, 2 * radius + 1), stride=1, padding=(0, radius)) > 0
+    return reached.float().clamp(min=0.02)
 
 
 @torch.no_grad()
