@@ -19,7 +19,8 @@ LONGEST_SIDE = 176
 def load_sprite(path: Path) -> np.ndarray | None:
     """uint8 (height, width, 4) premultiplied clip art, or None where a picture is not one solid object."""
     try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(path)
         if min(picture.size) < 60 or max(picture.size) > 3000:
             return None
