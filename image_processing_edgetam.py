@@ -4,8 +4,6 @@ Shapes: B pictures, O objects, M masks per object, h x w low-res masks, H x W th
 (x, y); sizes are (height, width).
 """
 
-import math
-from itertools import pairwise, product
 from os import PathLike
 
 import numpy as np
@@ -13,6 +11,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from transformers.image_processing_utils import BatchFeature, get_size_dict
+
+from .mask_generation_edgetam import (
+    Crop,
+    crops_of_picture,
+    is_cut_by_crop,
+    masks_to_boxes,
+    masks_to_rle,
+    point_grid,
+    stability_score,
+)
 
 try:
     from transformers import Sam2ImageProcessor
@@ -24,7 +32,6 @@ MASK_STRIDE = 4  # the mask decoder predicts at a quarter of the input's resolut
 # Distance from the threshold that the original gives to filled holes and removed sprinkles.
 REPAIRED_LOGIT = 10.0
 LARGEST_SIDE = 2**24  # pixels; float32 coordinates are exact up to here
-CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 
 
 class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
@@ -63,7 +70,7 @@ def _to_uint8(levels: np.ndarray, name: str) -> np.ndarray:
     return ((levels.astype(np.int64) + 128) // 257).astype(np.uint8)
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
+def decode_picture(image: Image.Image, name: str) -> np.ndarray:
     """uint8 array (H, W, 3) of a PIL picture of any mode; an alpha channel is dropped."""
     try:
         image.load()
@@ -113,7 +120,7 @@ def _channel_axis(shape, data_format, name: str) -> int:
 def _to_rgb(image, name: str, data_format=None) -> torch.Tensor:
     """Tensor (3, H, W) of one picture; 8-bit levels stay uint8, floats stay as they are."""
     if isinstance(image, Image.Image):
-        image, data_format = _decode(image, name), "channels_last"
+        image, data_format = decode_picture(image, name), "channels_last"
     if isinstance(image, np.ndarray):
         if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
             raise TypeError(f"{name} must hold real numbers, got an array of dtype {image.dtype}")
@@ -194,52 +201,6 @@ def repair_masks(
         areas = connected_component_areas(flat > mask_threshold)
         repaired = repaired.masked_fill((areas > 0) & (areas <= max_sprinkle_area), mask_threshold - REPAIRED_LOGIT)
     return repaired.view_as(masks)
-
-
-def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Boxes (N, 4) int64 [left, top, right, bottom], last pixel included, of masks (N, H, W); zeros for an empty."""
-    if masks.shape[0] == 0:
-        return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
-    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
-    first = [axis.argmax(dim=1) for axis in (columns, rows)]
-    last = [axis.shape[1] - 1 - axis.flip(1).argmax(dim=1) for axis in (columns, rows)]
-    return torch.stack(first + last, dim=1) * rows.any(dim=1)[:, None]
-
-
-def masks_to_rle(masks: torch.Tensor) -> list[dict]:
-    """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of bool masks (N, H, W), column by column."""
-    height, width = masks.shape[1:]
-    pixels = masks.transpose(1, 2).flatten(1)
-    encoded = []
-    for row in pixels:
-        ends = (row[1:] != row[:-1]).nonzero().flatten() + 1
-        ends = [0, *ends.tolist(), height * width]
-        counts = [end - start for start, end in pairwise(ends)]
-        encoded.append({"size": [height, width], "counts": ([0] if row[0] else []) + counts})
-    return encoded
-
-
-def _crop_boxes(image_size, num_layers: int, overlap_ratio: float) -> tuple[list[list[int]], list[int]]:
-    """Boxes [left, top, right, bottom] of the whole picture and of 2**i x 2**i overlapping crops, and their layers."""
-    height, width = image_size
-    boxes, layers = [[0, 0, width, height]], [0]
-    for layer in range(1, num_layers + 1):
-        per_side = 2**layer
-        overlap = int(overlap_ratio * min(height, width) * 2 / per_side)
-        crop_width, crop_height = (math.ceil((overlap * (per_side - 1) + side) / per_side) for side in (width, height))
-        for column, row in product(range(per_side), repeat=2):
-            left, top = column * (crop_width - overlap), row * (crop_height - overlap)
-            box = [left, top, min(left + crop_width, width), min(top + crop_height, height)]
-            if box[2] > box[0] and box[3] > box[1]:  # a picture of a few pixels has fewer crops
-                boxes.append(box)
-                layers.append(layer)
-    return boxes, layers
-
-
-def _point_grid(points_per_side: int) -> torch.Tensor:
-    """Centres (points, 2) of a regular grid on the unit square, row by row."""
-    side = (torch.arange(points_per_side) + 0.5) / points_per_side
-    return torch.cartesian_prod(side, side).flip(-1)
 
 
 class EdgeTamImageProcessor(Sam2ImageProcessor):
@@ -403,16 +364,17 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         if points_per_crop < 1:
             raise ValueError(f"points_per_crop must be at least 1, got {points_per_crop}")
         picture = _to_rgb(self._read_files(image), "image")
-        boxes, layers = _crop_boxes(picture.shape[-2:], crop_n_layers, overlap_ratio)
-        scale = torch.tensor(self._target_height_width(target_size)[::-1])
+        crops = crops_of_picture(*picture.shape[-2:], crop_n_layers, overlap_ratio)
+        height, width = self._target_height_width(target_size)
         points = []
-        for layer in layers:
-            grid = _point_grid(max(1, int(points_per_crop / crop_n_points_downscale_factor**layer))) * scale
+        for crop in crops:
+            per_side = max(1, int(points_per_crop / crop_n_points_downscale_factor**crop.layer))
+            grid = point_grid(per_side, crop, height, width)
             points.append(grid[torch.arange(points_per_crop**2) % len(grid)])
         points = torch.stack(points, dim=1)[None].to(device or "cpu")
-        crops = [picture[:, top:bottom, left:right] for left, top, right, bottom in boxes]
-        labels = torch.ones(points.shape[:-1], dtype=torch.int64, device=points.device)
-        return torch.tensor(boxes, dtype=torch.float32, device=points.device), points, crops, labels
+        boxes = torch.tensor([crop.box for crop in crops], dtype=torch.float32, device=points.device)
+        pictures = [picture[:, crop.top : crop.bottom, crop.left : crop.right] for crop in crops]
+        return boxes, points, pictures, torch.ones(points.shape[:-1], dtype=torch.int64, device=points.device)
 
     def _target_height_width(self, target_size) -> tuple[int, int]:
         if not isinstance(target_size, int):
@@ -443,19 +405,16 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         keep = scores > pred_iou_thresh if pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
         masks, scores = masks[keep], scores[keep]
         if stability_score_thresh > 0:
-            inner = (masks > mask_threshold + stability_score_offset).flatten(1).sum(1)
-            outer = (masks > mask_threshold - stability_score_offset).flatten(1).sum(1)
-            keep = inner / outer > stability_score_thresh
+            keep = stability_score(masks, mask_threshold, stability_score_offset) > stability_score_thresh
             masks, scores = masks[keep], scores[keep]
         masks = masks > mask_threshold
-        left, top, right, bottom = (int(side) for side in cropped_box_image)
         height, width = (int(side) for side in original_size)
-        boxes = masks_to_boxes(masks) + torch.tensor([left, top, left, top], device=masks.device)
-        from_crop = (boxes - boxes.new_tensor([left, top, right, bottom])).abs() <= CROP_EDGE_TOLERANCE
-        from_picture = (boxes - boxes.new_tensor([0, 0, width, height])).abs() <= CROP_EDGE_TOLERANCE
-        keep = ~(from_crop & ~from_picture).any(dim=1)
-        masks = F.pad(masks[keep], (left, width - right, top, height - bottom))
-        return masks_to_rle(masks), scores[keep], boxes[keep]
+        crop, picture = Crop(*(int(side) for side in cropped_box_image)), Crop(0, 0, width, height)
+        boxes = masks_to_boxes(masks)
+        boxes = boxes + boxes.new_tensor([crop.left, crop.top, crop.left, crop.top])
+        keep = ~is_cut_by_crop(boxes, crop, picture)
+        margins = (crop.left, width - crop.right, crop.top, height - crop.bottom)
+        return masks_to_rle(F.pad(masks[keep], margins)), scores[keep], boxes[keep]
 
 
 def check_original_sizes(original_sizes) -> list[tuple[int, int]]:

@@ -22,7 +22,9 @@ from .mask_decoder_edgetam import EdgeTamMaskDecoder
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, check_prompts
 from .repvit_edgetam import RepVitBackbone
 
-if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take the file along
+if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
+    from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
+    from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
 
 

@@ -7,22 +7,30 @@ Legend: P points, N masks, (H, W) a crop or the original picture, (h, w) low-res
 by the image processor); every docstring says which.
 """
 
-import itertools
 import math
 import os
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torchvision.ops import nms
 from transformers import Pipeline
 from transformers.image_utils import load_image
 from transformers.utils import logging
 
-from .image_processing_edgetam import CROP_EDGE_TOLERANCE, masks_to_boxes, masks_to_rle, repair_masks
+from .image_processing_edgetam import decode_picture, repair_masks
+from .mask_generation_edgetam import (
+    Crop,
+    crops_of_picture,
+    is_cut_by_crop,
+    masks_to_boxes,
+    masks_to_rle,
+    point_grid,
+    rle_to_mask,
+    stability_score,
+)
 
 # Masks are upsampled in groups of about this many pixels (64 MB of float32): larger groups only cost memory.
 MAX_PIXELS_PER_GROUP = 2**24
@@ -100,28 +108,6 @@ class MaskGenerationOptions:
         return replace(self, **given)
 
 
-class Crop(NamedTuple):
-    """A part of the original picture: its box in pixels of the picture, and its layer (0 is the whole picture)."""
-
-    left: int
-    top: int
-    right: int
-    bottom: int
-    layer: int = 0
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        return self[:4]
-
-    @property
-    def width(self) -> int:
-        return self.right - self.left
-
-    @property
-    def height(self) -> int:
-        return self.bottom - self.top
-
-
 @dataclass
 class MaskCandidates:
     """Masks that passed the filters, before non-maximum suppression, on the CPU.
@@ -142,57 +128,6 @@ class MaskCandidates:
             torch.cat([part.boxes for part in parts]),
             [rle_mask for part in parts for rle_mask in part.rle_masks],
         )
-
-
-def crops_of_picture(height: int, width: int, num_layers: int, overlap_ratio: float) -> list[Crop]:
-    """The whole picture, then for each layer i = 1..num_layers its 2**i x 2**i overlapping crops, column by column.
-
-    In the first layer crops overlap by `overlap_ratio` of the picture's short side, and by half of that from each layer
-    to the next.
-    """
-    crops = [Crop(0, 0, width, height)]
-    for layer in range(1, num_layers + 1):
-        num_per_side = 2**layer
-        overlap = int(overlap_ratio * min(height, width) * (2 / num_per_side))
-        crop_width = math.ceil((overlap * (num_per_side - 1) + width) / num_per_side)
-        crop_height = math.ceil((overlap * (num_per_side - 1) + height) / num_per_side)
-        for column, row in itertools.product(range(num_per_side), repeat=2):
-            left, top = column * (crop_width - overlap), row * (crop_height - overlap)
-            crop = Crop(left, top, min(left + crop_width, width), min(top + crop_height, height), layer)
-            if crop.width > 0 and crop.height > 0:  # rounding leaves empty crops in pictures of a few pixels
-                crops.append(crop)
-    return crops
-
-
-def point_grid(num_per_side: int, crop: Crop, input_height: int, input_width: int) -> torch.Tensor:
-    """Points (num_per_side**2, 2) at the centres of an even grid over the crop, in pixels of the model input."""
-    offset = 1 / (2 * num_per_side)
-    positions = torch.linspace(offset, 1 - offset, num_per_side)
-    y, x = torch.meshgrid(positions, positions, indexing="ij")
-    points = torch.stack([x, y], dim=-1).flatten(0, 1) * torch.tensor([crop.width, crop.height])
-    return points * torch.tensor([input_width / crop.width, input_height / crop.height])
-
-
-def stability_score(logits: torch.Tensor, mask_threshold: float, offset: float) -> torch.Tensor:
-    """IoU (N,) of each mask cut `offset` above and below the threshold, from logits (N, H, W); NaN if empty."""
-    intersection = (logits > mask_threshold + offset).sum((-2, -1))
-    union = (logits > mask_threshold - offset).sum((-2, -1))
-    return intersection / union
-
-
-def is_cut_by_crop(boxes: torch.Tensor, crop: Crop, picture: Crop) -> torch.Tensor:
-    """Whether each box (N, 4), in pixels of the original picture, touches an edge of the crop inside the picture."""
-    near_crop_edge = (boxes - boxes.new_tensor(crop.box)).abs() <= CROP_EDGE_TOLERANCE
-    near_picture_edge = (boxes - boxes.new_tensor(picture.box)).abs() <= CROP_EDGE_TOLERANCE
-    return (near_crop_edge & ~near_picture_edge).any(dim=-1)
-
-
-def rle_to_mask(rle_mask: dict) -> torch.Tensor:
-    """The boolean mask (H, W) of an uncompressed run-length encoding."""
-    height, width = rle_mask["size"]
-    is_set = np.arange(len(rle_mask["counts"])) % 2 == 1
-    columns = np.repeat(is_set, rle_mask["counts"]).reshape(width, height)
-    return torch.from_numpy(np.ascontiguousarray(columns.T))
 
 
 def candidates_of_crop(
@@ -290,14 +225,17 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         return super().__call__(image, num_workers=num_workers, batch_size=1, **options)
 
     def preprocess(self, image, timeout: float | None = None) -> dict:
-        """The picture as RGB image."""
+        """The picture as RGB image, upright."""
+        picture = image
         try:
-            picture = load_image(str(image) if isinstance(image, os.PathLike) else image, timeout=timeout)
+            if isinstance(image, (str, os.PathLike)):
+                picture = Image.open(image) if os.path.isfile(image) else load_image(str(image), timeout=timeout)
+            if not isinstance(picture, Image.Image):
+                raise TypeError(f"the image must be a PIL picture, a path, a URL or a base64 string, got {type(image)}")
+            picture = ImageOps.exif_transpose(picture)
         except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
             raise ValueError(f"cannot read the image {image!r}: {error}") from error
-        if 0 in picture.size:
-            raise ValueError(f"the image must have at least one pixel, got width and height {picture.size}")
-        return {"picture": picture}
+        return {"picture": Image.fromarray(decode_picture(picture, "the image"))}
 
     def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> MaskCandidates:
         image = model_inputs["picture"]

@@ -5,6 +5,7 @@ Shapes: B pictures, O objects, P points. Coordinates are (x, y); sizes are (heig
 
 import numbers
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from transformers import Sam2Processor
 from transformers.image_processing_utils import BatchFeature
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
+
+if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+    from .mask_generation_edgetam import Crop  # noqa: F401
 
 LABELS = {1: "foreground", 0: "background", -1: "not a point", 2: "top left of a box", 3: "bottom right of a box"}
 # Beyond this a coordinate times the model's size could overflow float32.

@@ -406,8 +406,8 @@ def test_generate_crop_boxes_covers_the_model_input(target_size, picture_size):
         rgb(*picture_size), target_size, crop_n_layers=1, points_per_crop=4
     )
     assert boxes.shape == (5, 4) and points.shape == (1, 16, 5, 2) and labels.shape == (1, 16, 5)
-    assert points[..., 0].amin(1).tolist() == [[12.0] * 5] and points[..., 0].amax(1).tolist() == [[84.0] * 5]
-    assert points[..., 1].amin(1).tolist() == [[8.0] * 5] and points[..., 1].amax(1).tolist() == [[56.0] * 5]
+    torch.testing.assert_close(points[0].amin(0), torch.tensor([[12.0, 8.0]]).expand(5, 2))
+    torch.testing.assert_close(points[0].amax(0), torch.tensor([[84.0, 56.0]]).expand(5, 2))
     assert [tuple(c.shape[-2:]) for c in crops] == [(b[3] - b[1], b[2] - b[0]) for b in boxes.int().tolist()]
     covered = torch.zeros(picture_size, dtype=torch.bool)
     for left, top, right, bottom in boxes[1:].int().tolist():

@@ -393,7 +393,7 @@ def test_pipeline_rejects_unreadable_images(generator, tmp_path):
             generator(tmp_path / name)
     with pytest.raises(ValueError, match="missing"):
         generator(tmp_path / "missing.png")
-    with pytest.raises(ValueError, match="at least one pixel"):
+    with pytest.raises(ValueError, match="is empty"):
         generator(Image.new("RGB", (0, 4)))
     with pytest.raises(TypeError, match="image"):
         generator(5)

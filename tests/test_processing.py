@@ -386,6 +386,7 @@ def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
     assert {os.path.basename(file) for file in files} == {"processor_config.json", "preprocessor_config.json"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "image_processing_edgetam.py",
+        "mask_generation_edgetam.py",
         "preprocessor_config.json",
         "processing_edgetam.py",
         "processor_config.json",
