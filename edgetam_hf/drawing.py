@@ -1,0 +1,86 @@
+"""Pictures for people: masks laid over a photograph, with the prompts that made them."""
+
+import colorsys
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+GOLDEN_RATIO = 0.618034
+CLICK_COLOURS = {1: (40, 220, 80), 0: (240, 50, 50)}
+
+
+def colour_of(object_idx):
+    """RGB colour of an object, in 0..255; neighbouring indices get hues far apart."""
+    hue = (0.55 + object_idx * GOLDEN_RATIO) % 1
+    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 1.0))
+
+
+def overlay(picture, masks, points=(), boxes=(), opacity=0.5):
+    """PIL picture with every mask as a tint and an outline, and with clicks and boxes on top.
+
+    Args:
+        picture: uint8 array (H, W, 3).
+        masks: boolean arrays (H, W), one per object.
+        points: (x, y, label) in pixels of the picture; label 1 is drawn green, 0 red.
+        boxes: (x_min, y_min, x_max, y_max) in pixels of the picture.
+        opacity: weight of the tint, in 0..1.
+    """
+    canvas = picture.astype(np.float32)
+    width = max(1, round(max(picture.shape[:2]) / 400))
+    for object_idx, mask in enumerate(masks):
+        colour = np.array(colour_of(object_idx), np.float32)
+        canvas[mask] += opacity * (colour - canvas[mask])
+        canvas[outline(mask, width)] = colour
+    image = Image.fromarray(canvas.round().astype(np.uint8))
+    draw = ImageDraw.Draw(image)
+    for box in boxes:
+        draw.rectangle(box, outline=(255, 255, 255), width=2 * width)
+    radius = 4 * width
+    for x, y, label in points:
+        circle = (x - radius, y - radius, x + radius, y + radius)
+        draw.ellipse(circle, fill=CLICK_COLOURS[label], outline=(255, 255, 255), width=width)
+    return image
+
+
+def outline(mask, width):
+    """Boolean array (H, W) of the pixels of a mask that lie within `width` pixels of its border."""
+    padded = np.pad(mask, width)
+    inner = mask.copy()
+    height, length = mask.shape
+    for offset in range(-width, width + 1):
+        inner &= padded[width + offset : width + offset + height, width : width + length]
+        inner &= padded[width : width + height, width + offset : width + offset + length]
+    return mask & ~inner
+
+
+def index_picture(masks):
+    """PIL palette picture whose value is 0 for background and n for the n-th mask; later masks lie on top.
+
+    Raises:
+        ValueError: for more than 255 masks, which 8 bits cannot number.
+    """
+    if len(masks) > 255:
+        raise ValueError(f"a palette picture numbers at most 255 masks, got {len(masks)}")
+    indices = np.zeros(masks[0].shape, np.uint8)
+    for number, mask in enumerate(masks, start=1):
+        indices[mask] = number
+    image = Image.fromarray(indices)
+    image.putpalette([0, 0, 0, *(channel for idx in range(255) for channel in colour_of(idx))])
+    return image
+
+
+def save_whole(image, path):
+    """Writes a picture to a path, completely or not at all."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    try:
+        image.save(temporary)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
