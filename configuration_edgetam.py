@@ -331,7 +331,7 @@ class EdgeTamConfig(PreTrainedConfig):
         self.prompt_encoder_config = _to_config(self.sub_configs["prompt_encoder_config"], prompt_encoder_config)
         self.mask_decoder_config = _to_config(self.sub_configs["mask_decoder_config"], mask_decoder_config)
         self.initializer_range = initializer_range
-        self.image_size = image_size or self.prompt_encoder_config.image_size
+        self.image_size = self.prompt_encoder_config.image_size if image_size is None else image_size
         super().__init__(**kwargs)
 
     @property
