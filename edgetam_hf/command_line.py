@@ -95,14 +95,22 @@ def main(arguments=None):
     """Exit code of the command; errors of the user's making are one line on stderr."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    logging.disable_progress_bar()
     try:
         report = options.run(options)
     except (ValueError, TypeError, OSError) as error:
         print(f"edgetam: error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 1
-    print(json.dumps(report, indent=2) if options.json else as_table(report))
+    print(json.dumps(report) if options.json else as_table(report))
     return 0
+
+
+def load_model(options):
+    """The model that the options name, loaded without a progress bar."""
+    logging.disable_progress_bar()
+    try:
+        return EdgeTamModel.from_pretrained(options.model, device_map=options.device)
+    finally:
+        logging.enable_progress_bar()
 
 
 def load_picture(path):
@@ -134,7 +142,7 @@ def run_segment(options):
     if not options.prompts:
         raise ValueError("say what to segment with --point X,Y or --box X0,Y0,X1,Y1, or use `edgetam masks`")
     picture, objects = load_picture(options.image), group_prompts(options.prompts)
-    model = EdgeTamModel.from_pretrained(options.model, device_map=options.device)
+    model = load_model(options)
     processor = EdgeTamProcessor.from_pretrained(options.model)
     clicks = [corner_points(o["box"]) + o["points"] for o in objects]
     inputs = processor(
@@ -180,7 +188,7 @@ def run_masks(options):
     """Segments everything, writes overlay and masks, and returns the report."""
     picture = load_picture(options.image)
     generator = EdgeTamMaskGenerationPipeline(
-        model=EdgeTamModel.from_pretrained(options.model, device_map=options.device),
+        model=load_model(options),
         image_processor=EdgeTamImageProcessor.from_pretrained(options.model),
     )
     outputs = generator(
