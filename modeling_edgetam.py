@@ -147,6 +147,7 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
                 nn.init.zeros_(module.num_batches_tracked)
         elif isinstance(module, EdgeTamPositionalEmbedding):
             nn.init.normal_(module.positional_embedding, std=module.scale)
+            module.is_random = True
         elif isinstance(module, EdgeTamModel):
             nn.init.zeros_(module.no_memory_embedding)
 
@@ -202,15 +203,22 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         return self.neck(stages), stages
 
 
-def _without_offloaded_parameter(device_map):
-    """The device map with the model's own parameter in memory: only parameters of submodules can be loaded on call."""
+def _without_offloaded_leaves(device_map):
+    """The device map with what offloading cannot bring back on call in memory.
+
+    That is the model's own parameter, since only those of submodules are loaded on call, and the position embedding
+    of the image, which that of the prompts may have to be copied from.
+    """
     if not isinstance(device_map, dict):
         return device_map
+    device_map = dict(device_map)
     if "" in device_map:
         names = ("shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder", "no_memory_embedding")
-        device_map = dict.fromkeys(names, device_map[""])
-    is_offloaded = device_map.get("no_memory_embedding") == "disk"
-    return {**device_map, "no_memory_embedding": "cpu"} if is_offloaded else device_map
+        device_map = {**dict.fromkeys(names, device_map.pop("")), **device_map}
+    for name in ("shared_image_embedding", "no_memory_embedding"):
+        if device_map.get(name) == "disk":
+            device_map[name] = "cpu"
+    return device_map
 
 
 def _as_requested(output, return_dict, config):
@@ -256,7 +264,9 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             ValueError: for a truncated file, or a checkpoint that lacks tensors of this model.
         """
         try:
-            kwargs["device_map"] = _without_offloaded_parameter(kwargs.get("device_map"))
+            kwargs["device_map"] = _without_offloaded_leaves(kwargs.get("device_map"))
+            if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
+                kwargs.setdefault("offload_buffers", True)
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
             )
@@ -275,10 +285,10 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     def tie_weights(self, *args, **kwargs):
         """Gives the prompts the position embedding of the image where a checkpoint (of Transformers 4) holds one."""
         super().tie_weights(*args, **kwargs)
-        prompts = self.prompt_encoder.shared_embedding.positional_embedding
-        if not getattr(prompts, "_is_hf_initialized", False):
-            prompts.copy_(self.shared_image_embedding.positional_embedding)
-            prompts._is_hf_initialized = True
+        prompts = self.prompt_encoder.shared_embedding
+        if prompts.is_random:
+            prompts.positional_embedding.copy_(self.shared_image_embedding.positional_embedding)
+            prompts.is_random = False
 
     def get_image_wide_positional_embeddings(self):
         """Position embedding (1, C, h, w) of the pixels of the image embedding."""

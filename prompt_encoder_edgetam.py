@@ -74,6 +74,7 @@ class EdgeTamPositionalEmbedding(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.scale = config.scale
+        self.is_random = False
         self.register_buffer("positional_embedding", torch.empty(2, config.hidden_size // 2))
 
     def forward(self, positions):

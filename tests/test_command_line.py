@@ -75,7 +75,9 @@ def test_masks_shows_progress(capsys, folder, picture, tmp_path):
 
 
 def test_masks_rejects_thresholds_that_nothing_passes(capsys, folder, picture, tmp_path):
-    code, _, err = run(capsys, "masks", picture, "--pred-iou-thresh", "1", "--points-per-side", "2", "--model", folder)
+    code, _, err = run(
+        capsys, "masks", picture, "--pred-iou-thresh", "1", "--points-per-side", "2", "--model", folder, "--json"
+    )
     assert code == 1 and "lower --pred-iou-thresh" in err and len(err.splitlines()) == 1
 
 
