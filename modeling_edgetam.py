@@ -206,19 +206,24 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
 def _without_offloaded_leaves(device_map):
     """The device map with what offloading cannot bring back on call in memory.
 
-    That is the model's own parameter, since only those of submodules are loaded on call, and the position embedding
-    of the image, which that of the prompts may have to be copied from.
+    That is the model's own parameter, since only those of submodules are loaded on call, and the two position
+    embeddings, since one may have to be copied from the other.
     """
     if not isinstance(device_map, dict):
         return device_map
-    device_map = dict(device_map)
-    if "" in device_map:
-        names = ("shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder", "no_memory_embedding")
-        device_map = {**dict.fromkeys(names, device_map.pop("")), **device_map}
-    for name in ("shared_image_embedding", "no_memory_embedding"):
-        if device_map.get(name) == "disk":
-            device_map[name] = "cpu"
-    return device_map
+    parts = {
+        "": ["shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder", "no_memory_embedding"],
+        "prompt_encoder": [
+            f"prompt_encoder.{name}"
+            for name in ("shared_embedding", "mask_embed", "no_mask_embed", "point_embed", "not_a_point_embed")
+        ],
+    }
+    for whole, names in parts.items():
+        if whole in device_map:
+            others = {name: device for name, device in device_map.items() if name != whole}
+            device_map = {**dict.fromkeys(names, device_map[whole]), **others}
+    stays = ("no_memory_embedding", "shared_image_embedding", "prompt_encoder.shared_embedding")
+    return {name: "cpu" if name in stays and device == "disk" else device for name, device in device_map.items()}
 
 
 def _as_requested(output, return_dict, config):
