@@ -203,27 +203,20 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         return self.neck(stages), stages
 
 
-def _without_offloaded_leaves(device_map):
-    """The device map with what offloading cannot bring back on call in memory.
+def _with_small_parts_in_memory(device_map):
+    """The device map with nothing but the image encoder and the mask decoder on disk.
 
-    That is the model's own parameter, since only those of submodules are loaded on call, and the two position
-    embeddings, since one may have to be copied from the other.
+    The rest is small, and partly cannot be read on call: the model's own parameter, and the position embeddings, one
+    of which may have to be copied from the other.
     """
     if not isinstance(device_map, dict):
         return device_map
-    parts = {
-        "": ["shared_image_embedding", "vision_encoder", "prompt_encoder", "mask_decoder", "no_memory_embedding"],
-        "prompt_encoder": [
-            f"prompt_encoder.{name}"
-            for name in ("shared_embedding", "mask_embed", "no_mask_embed", "point_embed", "not_a_point_embed")
-        ],
-    }
-    for whole, names in parts.items():
-        if whole in device_map:
-            others = {name: device for name, device in device_map.items() if name != whole}
-            device_map = {**dict.fromkeys(names, device_map[whole]), **others}
-    stays = ("no_memory_embedding", "shared_image_embedding", "prompt_encoder.shared_embedding")
-    return {name: "cpu" if name in stays and device == "disk" else device for name, device in device_map.items()}
+    small = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
+    if "" in device_map:
+        parts = dict.fromkeys((*small, "vision_encoder", "mask_decoder"), device_map[""])
+        device_map = {**parts, **{name: device for name, device in device_map.items() if name}}
+    is_small = {name: name.startswith(small) for name in device_map}
+    return {name: "cpu" if device == "disk" and is_small[name] else device for name, device in device_map.items()}
 
 
 def _as_requested(output, return_dict, config):
@@ -269,7 +262,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             ValueError: for a truncated file, or a checkpoint that lacks tensors of this model.
         """
         try:
-            kwargs["device_map"] = _without_offloaded_leaves(kwargs.get("device_map"))
+            kwargs["device_map"] = _with_small_parts_in_memory(kwargs.get("device_map"))
             if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
                 kwargs.setdefault("offload_buffers", True)
             model, info = super().from_pretrained(
