@@ -1,19 +1,38 @@
 """Writes the averaged weights of a training run as a checkpoint folder in half precision.
 
-python -m edgetam_hf.training.export_nano --run runs/nano --output edgetam_hf/nano
+python -m edgetam_hf.training.export_nano --run runs/nano --data data/composites --output edgetam_hf/nano
 """
 
 import argparse
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.processing_edgetam import EdgeTamProcessor
 
+from .crops import Composites
 from .evaluate_nano import load_model
+
+
+@torch.no_grad()
+def recalibrate(model: EdgeTamModel, composites: Composites, num_batches: int = 40) -> EdgeTamModel:
+    """The model with normalisation statistics of its own: those of the run belong to the weights before averaging."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+        norm.train()
+    rng = np.random.default_rng(0)
+    for _ in range(num_batches):
+        pixels, _ = composites.batch(rng, 16, model.config.image_size, whole=0.8)
+        model.get_image_embeddings(pixels)
+    for norm in norms:
+        norm.momentum = 0.1
+    return model.eval()
 
 
 def export_checkpoint(model: EdgeTamModel, output: Path) -> None:
@@ -29,6 +48,7 @@ def export_checkpoint(model: EdgeTamModel, output: Path) -> None:
     # the folder is part of the package, which has the code already
     for code in output.glob("*.py"):
         code.unlink()
+    (output / "model.safetensors").chmod(0o644)
 
 
 def main() -> None:
@@ -36,8 +56,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/nano"))
     parser.add_argument("--output", type=Path, default=Path("edgetam_hf/nano"))
+    parser.add_argument("--data", type=Path, default=Path("data/composites"))
     arguments = parser.parse_args()
-    export_checkpoint(load_model(arguments.run / "last.pt"), arguments.output)
+    model = recalibrate(load_model(arguments.run / "last.pt"), Composites(arguments.data, "training"))
+    export_checkpoint(model, arguments.output)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Phase:
 # with one thread, PyTorch takes its slow convolutions for batches of less than 16
 PHASES = (
     Phase("dense-128", True, 128, 24, 0, 0.18),
-    Phase("prompts-128", False, 128, 16, 4, 0.58),
+    Phase("prompts-128", False, 128, 16, 4, 0.56),
     Phase("prompts-256", False, 256, 16, 3, 1.0),
 )
 
