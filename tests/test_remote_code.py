@@ -1,0 +1,196 @@
+"""Saved folders: they hold all their code, load where this package is not installed, and serve native too."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from edgetam_hf.modeling_edgetam import EdgeTamModel
+from small_models import assert_outputs_close, native_config, random
+
+import edgetam_hf
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomllib", reason="reading pyproject.toml needs Python 3.11")
+
+ROOT = Path(__file__).parents[1]
+CODE_FILES = sorted(ROOT.glob("*_edgetam*.py"))
+CODE_OF_IMAGES = {path.name for path in CODE_FILES if "video" not in path.name and "memory" not in path.name}
+POINTS = torch.tensor([[[[30.0, 40.0], [90, 20]]]])
+
+# A process in which edgetam_hf cannot be imported, wherever it may be installed
+ISOLATION = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "edgetam_hf":
+            raise ImportError("edgetam_hf is blocked")
+
+sys.meta_path.insert(0, Blocker())
+try:
+    import edgetam_hf
+except ImportError:
+    pass
+else:
+    raise AssertionError("edgetam_hf can be imported")
+import torch
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForMaskGeneration, AutoProcessor, pipeline
+"""
+LOAD_EVERYTHING = """
+folder, result = sys.argv[1:]
+settings = {"trust_remote_code": True}
+objects = {auto.__name__: auto.from_pretrained(folder, **settings) for auto in (
+    AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, AutoImageProcessor
+)}
+generator = pipeline("mask-generation", model=folder, trust_remote_code=True)
+objects.update(pipeline=generator, pipeline_model=generator.model)
+for name, value in objects.items():
+    print(name, type(value).__module__.split(".")[-1], type(value).__name__, type(value).__module__.split(".")[0])
+inputs = torch.load(result)
+model = objects["AutoModelForMaskGeneration"]
+model.save_pretrained(result + "_again")
+objects["AutoProcessor"].save_pretrained(result + "_again")
+with torch.no_grad():
+    output = model(**inputs)
+torch.save({name: output[name] for name in ("pred_masks", "iou_scores", "object_score_logits")}, result)
+"""
+LOAD_NATIVE = """
+folder = sys.argv[1]
+for auto in (AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, AutoImageProcessor):
+    print(auto.__name__, type(auto.from_pretrained(folder)).__module__)
+"""
+
+
+def run_isolated(code, *arguments, cwd):
+    """Standard output of code in a process of its own, elsewhere, with an empty cache of remote code."""
+    environment = {**os.environ, "HF_MODULES_CACHE": str(cwd / "modules")}
+    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path) != ROOT]
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    process = subprocess.run(
+        [sys.executable, "-c", ISOLATION + code, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    return {"pixel_values": random((1, 3, 128, 128)), "input_points": POINTS}
+
+
+@pytest.fixture(scope="module")
+def remote(folder, inputs, tmp_path_factory):
+    """What the isolated process printed, its working folder, and the file of its results."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    torch.save(inputs, cwd / "result")
+    return run_isolated(LOAD_EVERYTHING, folder, cwd / "result", cwd=cwd), cwd
+
+
+def test_saved_folder_holds_exactly_the_code_it_needs(folder):
+    assert {path.name for path in folder.glob("*.py")} == CODE_OF_IMAGES
+    for path in folder.glob("*.py"):
+        assert path.read_text() == (ROOT / path.name).read_text()
+
+
+def test_remote_code_gives_our_classes(remote):
+    lines = dict(line.split(" ", 1) for line in remote[0].splitlines())
+    assert lines == {
+        "AutoConfig": "configuration_edgetam EdgeTamConfig transformers_modules",
+        "AutoModel": "modeling_edgetam EdgeTamModel transformers_modules",
+        "AutoModelForMaskGeneration": "modeling_edgetam EdgeTamModel transformers_modules",
+        "AutoProcessor": "processing_edgetam EdgeTamProcessor transformers_modules",
+        "AutoImageProcessor": "image_processing_edgetam EdgeTamImageProcessor transformers_modules",
+        "pipeline": "pipeline_edgetam EdgeTamMaskGenerationPipeline transformers_modules",
+        "pipeline_model": "modeling_edgetam EdgeTamModel transformers_modules",
+    }
+
+
+def test_remote_code_gives_equal_outputs(remote, folder, inputs):
+    with torch.no_grad():
+        expected = EdgeTamModel.from_pretrained(folder)(**inputs)
+    assert_outputs_close(torch.load(remote[1] / "result"), expected)
+
+
+def test_folder_saved_from_remote_code_is_complete(remote, folder):
+    again = remote[1] / "result_again"
+    assert {path.name for path in folder.iterdir()} == {path.name for path in again.iterdir()}
+    for path in folder.glob("*.py"):
+        assert (again / path.name).read_text() == path.read_text()
+    saved, loaded = (transformers.AutoConfig.from_pretrained(path).to_dict() for path in (folder, again))
+    assert saved["auto_map"] == loaded["auto_map"] and saved["custom_pipelines"] == loaded["custom_pipelines"]
+
+
+def test_folder_without_remote_code_gives_native_classes(folder, tmp_path):
+    printed = run_isolated(LOAD_NATIVE, folder, cwd=tmp_path)
+    modules = dict(line.split(" ") for line in printed.splitlines())
+    assert len(modules) == 5 and all(module.startswith("transformers.models.") for module in modules.values())
+
+
+def test_import_makes_plain_native_folders_ours(model, native, tmp_path):
+    native.save_pretrained(tmp_path)
+    for auto in (transformers.AutoModel, transformers.AutoModelForMaskGeneration):
+        assert type(auto.from_pretrained(tmp_path)) is edgetam_hf.EdgeTamModel
+    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is edgetam_hf.EdgeTamConfig
+    assert type(transformers.AutoModel.from_config(model.config.vision_config)) is edgetam_hf.EdgeTamVisionModel
+
+
+def test_import_leaves_native_models_working(model):
+    native = transformers.EdgeTamModel(native_config(model.config))
+    assert type(native.vision_encoder).__module__.startswith("transformers.")
+
+
+def test_package_exports_what_it_lists():
+    assert all(hasattr(edgetam_hf, name) for name in edgetam_hf.__all__)
+
+
+# What the loader of remote code asks of a file
+
+
+def statements(path):
+    """The statements that importing a file executes, with those inside `if` and `try`."""
+    queue = list(ast.parse(path.read_text()).body)
+    while queue:
+        statement = queue.pop(0)
+        yield statement
+        for block in ("body", "orelse", "finalbody", "handlers"):
+            if isinstance(statement, (ast.If, ast.Try, ast.ExceptHandler)):
+                queue.extend(getattr(statement, block, []))
+
+
+@pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)
+def test_code_file_imports_its_neighbours_by_one_dot_and_one_name(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1 and node.module and "." not in node.module, ast.unparse(node)
+            assert (ROOT / f"{node.module}.py").exists(), ast.unparse(node)
+        names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        assert not any(name.startswith("edgetam_hf") for name in names)
+
+
+@pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)
+def test_code_file_only_defines(path):
+    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.If, ast.Try)
+    for statement in statements(path):
+        is_docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        assert is_docstring or isinstance(statement, (*allowed, ast.ExceptHandler, ast.Pass)), ast.unparse(statement)
+
+
+@pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)
+def test_code_file_is_forced_into_the_wheel(path):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert included[path.name] == f"edgetam_hf/{path.name}"
+    assert set(included) == {file.name for file in CODE_FILES}
