@@ -259,12 +259,13 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         """The model of a folder or Hub repository; see `PreTrainedModel.from_pretrained`.
 
         Raises:
-            ValueError: for a truncated file, or a checkpoint that lacks tensors of this model.
+            ValueError: for a truncated file, or a checkpoint without all tensors of this model in their shapes.
         """
         try:
             kwargs["device_map"] = _with_small_parts_in_memory(kwargs.get("device_map"))
             if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
                 kwargs.setdefault("offload_buffers", True)
+            kwargs["ignore_mismatched_sizes"] = True  # so that they are reported here, with names and shapes
             model, info = super().from_pretrained(
                 pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
             )
@@ -273,6 +274,12 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 f"the weights of {pretrained_model_name_or_path} are truncated or not in safetensors format ({error}); "
                 "download or save them again"
             ) from error
+        if mismatched := sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]):
+            expected = tuple(model.state_dict()[mismatched[0]].shape)
+            raise ValueError(
+                f"{pretrained_model_name_or_path} does not fit its configuration: {len(mismatched)} tensors have "
+                f"another shape, the first is {mismatched[0]}, expected {expected}"
+            )
         if missing := sorted(info["missing_keys"]):
             raise ValueError(
                 f"{pretrained_model_name_or_path} is not a complete EdgeTAM checkpoint: {len(missing)} tensors are "
