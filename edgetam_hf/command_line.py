@@ -14,8 +14,8 @@ from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
 from .drawing import index_picture, overlay, save_whole
 from .image_processing_edgetam import decode_picture
 
-SAMPLE_PICTURE = Path(__file__).with_name("samples") / "coffee.jpg"
-SAMPLE_PROMPTS = [("box", (135, 70, 460, 340))]
+SAMPLE_PICTURE = Path(__file__).with_name("samples") / "cat.jpg"
+SAMPLE_PROMPTS = [("point", (175, 115, 1)), ("box", (296, 105, 352, 165))]  # the eyes of a cat
 DESCRIPTION = "EdgeTAM: masks of anything you point at in a picture."
 EXAMPLES = """\
 examples:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetam_hf import command_line
 from edgetam_hf.command_line import corner_points, group_prompts, load_picture, main, parse_box, parse_point
 from edgetam_hf.drawing import index_picture, outline, overlay, save_whole
 
@@ -167,7 +166,11 @@ def test_save_whole_leaves_nothing_behind_when_it_fails(tmp_path):
     assert (tmp_path / "o.png").read_bytes() == b"before"
 
 
-def test_sample_prompts_lie_in_the_sample_picture():
-    height, width, _ = load_picture(command_line.SAMPLE_PICTURE).shape
-    for _, (x_min, y_min, x_max, y_max) in command_line.SAMPLE_PROMPTS:
-        assert 0 <= x_min < x_max <= width and 0 <= y_min < y_max <= height
+def test_segment_without_arguments_finds_the_eyes_of_the_sample(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, "segment", "--json")
+    report = json.loads(out)
+    eyes = np.asarray(Image.open(report["mask"]))
+    assert code == 0 and (report["height"], report["width"]) == (300, 451)
+    for number, (x, y) in enumerate([(175, 115), (324, 135)], start=1):
+        assert eyes[y, x] == number and 800 < (eyes == number).sum() < 4000

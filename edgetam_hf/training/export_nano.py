@@ -42,13 +42,23 @@ def export_checkpoint(model: EdgeTamModel, output: Path) -> None:
     for part in (model.half(), processor):
         part.save_pretrained(output)
     # half precision is for the size of the file: the model is to run in single precision unless told otherwise
-    config = json.loads((output / "config.json").read_text())
-    config["dtype"] = str(torch.float32).removeprefix("torch.")
-    (output / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    _edit_json(output / "config.json", {"dtype": "float32"})
     # the folder is part of the package, which has the code already
     for code in output.glob("*.py"):
         code.unlink()
+    for settings in output.glob("*.json"):
+        _edit_json(settings, {"auto_map": None, "custom_pipelines": None})
     (output / "model.safetensors").chmod(0o644)
+
+
+def _edit_json(path: Path, changes: dict) -> None:
+    """Sets fields of a JSON file, at its top and one level below; those set to None are removed."""
+    fields = json.loads(path.read_text())
+    fields.update({name: value for name, value in changes.items() if value is not None})
+    for part in (fields, *(value for value in fields.values() if isinstance(value, dict))):
+        for name in [name for name, value in changes.items() if value is None]:
+            part.pop(name, None)
+    path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
 def main() -> None:
