@@ -174,3 +174,16 @@ def test_training_resumed_after_a_stop_ends_at_the_same_weights(data, tmp_path):
     for name, value in whole["averaged_model"].items():
         torch.testing.assert_close(resumed["averaged_model"][name], value, msg=name, rtol=0, atol=0)
     torch.testing.assert_close(resumed["flat"]["values"], whole["flat"]["values"], rtol=0, atol=0)
+
+
+def test_training_starts_from_a_checkpoint(data, tmp_path):
+    model = NanoTrainee().model
+    model.save_pretrained(tmp_path / "start")
+    phases = (nano.Phase("prompts", False, 64, 2, 2, 1.0),)
+    settings = nano.Settings(data, tmp_path / "run", 1, phases, num_processes=1, start=tmp_path / "start", max_steps=1)
+    started = nano.Trainer(settings, 0).trainee.model.state_dict()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(started[name], value, msg=name, rtol=0, atol=0)
+    nano.train(settings)
+    trained = torch.load(settings.output / "last.pt", weights_only=True)
+    assert trained["progress"]["step"] == 1

@@ -3,7 +3,8 @@
 python -m edgetam_hf.training.nano --data data/composites --output runs/nano --minutes 85
 
 The encoder first learns which pixels belong together (stage A), then the whole model learns prompts (stage B), at
-128 pixels and at last at 256. The learning rate follows the clock. A killed run goes on with `--resume`.
+128 pixels and at last at 256. The learning rate follows the clock. A killed run goes on with `--resume`, and
+`--start edgetam_hf/nano` trains a finished checkpoint further, without stage A.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+
+from edgetam_hf.modeling_edgetam import EdgeTamModel
 
 from .crops import Composites
 from .flat import FlatParameters
@@ -71,6 +74,7 @@ class Settings:
     prompt_rate: float = 1.5e-3
     seed: int = 0
     num_processes: int = 2
+    start: Path | None = None  # a checkpoint folder to begin from
     max_steps: int | None = None  # with it, steps are the clock, not time: for tests
 
 
@@ -93,12 +97,19 @@ class Trainer:
         self.settings, self.rank = settings, rank
         torch.manual_seed(settings.seed)
         self.trainee = NanoTrainee()
-        self.flat = FlatParameters(self.trainee, dense_learning_rate_scale)
+        if settings.start is not None:
+            self.trainee.model.load_state_dict(EdgeTamModel.from_pretrained(settings.start).state_dict())
         self.composites = Composites(settings.data, "training")
         self.progress = Progress()
+        self.flat = self.flatten_parameters()
         self.totals: dict[str, float] = {}
         self.last_log = self.last_checkpoint = time.monotonic()
         set_image_size(self.trainee.model, self.phase.size)
+
+    def flatten_parameters(self) -> FlatParameters:
+        """The parameters with the learning rates of the current stage."""
+        scale = dense_learning_rate_scale if self.phase.is_dense else prompt_learning_rate_scale
+        return FlatParameters(self.trainee, scale)
 
     @property
     def phase(self) -> Phase:
@@ -142,7 +153,7 @@ class Trainer:
         set_image_size(self.trainee.model, self.phase.size)
         if was_dense and not self.phase.is_dense:
             self.trainee.start_decoder_from_dense_head()
-            self.flat = FlatParameters(self.trainee, prompt_learning_rate_scale)
+            self.flat = self.flatten_parameters()
         self.checkpoint()
 
     def step(self) -> dict[str, float]:
@@ -257,8 +268,7 @@ class Trainer:
         """Continues from `last.pt`."""
         state = torch.load(self.settings.output / "last.pt", weights_only=True)
         self.progress = Progress(**state["progress"])
-        if not self.phase.is_dense:
-            self.flat = FlatParameters(self.trainee, prompt_learning_rate_scale)
+        self.flat = self.flatten_parameters()
         self.flat.load_state_dict(state["flat"])
         self.trainee.load_state_dict(state["buffers"], strict=False)
         set_image_size(self.trainee.model, self.phase.size)
@@ -296,8 +306,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=85, help="total time of training, resumptions included")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--start", type=Path, metavar="FOLDER", help="train this checkpoint further, without stage A")
     arguments = parser.parse_args()
-    settings = Settings(arguments.data, arguments.output, arguments.minutes, num_processes=arguments.processes)
+    phases = PHASES if arguments.start is None else tuple(phase for phase in PHASES if not phase.is_dense)
+    settings = Settings(
+        arguments.data,
+        arguments.output,
+        arguments.minutes,
+        phases,
+        num_processes=arguments.processes,
+        start=arguments.start,
+    )
     train(settings, arguments.resume)
 
 
