@@ -10,7 +10,7 @@ from PIL import Image
 
 # CC0 paper, cork and fabric photographs of Debian's mypaint-data-extras; scikit-image's textures are CC0 as well
 PAPER_DIRECTORY = Path("/usr/share/mypaint/backgrounds")
-SCIKIT_IMAGE_TEXTURES = ("brick", "grass", "gravel", "moon", "retina", "hubble_deep_field")
+SCIKIT_IMAGE_TEXTURES = ("brick", "grass", "gravel", "retina", "hubble_deep_field")
 HELD_OUT_PHOTOGRAPHS = ("gravel", "HR_Cork", "mamurk_b_1", "HR_PastelPaper 02")
 
 
