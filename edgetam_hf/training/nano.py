@@ -103,7 +103,8 @@ class Trainer:
         self.progress = Progress()
         self.flat = self.flatten_parameters()
         self.totals: dict[str, float] = {}
-        self.last_log = self.last_checkpoint = time.monotonic()
+        self.last_log = time.monotonic()
+        self.checkpoint_number = 0.0
         set_image_size(self.trainee.model, self.phase.size)
 
     def flatten_parameters(self) -> FlatParameters:
@@ -233,8 +234,6 @@ class Trainer:
         # decided by the shared clock, so that all processes take part
         if self.settings.max_steps is None and self.progress.seconds // CHECKPOINT_SECONDS > self.checkpoint_number:
             self.checkpoint()
-
-    checkpoint_number = 0
 
     def checkpoint(self) -> None:
         """Averages the normalisation statistics of all processes and writes `last.pt`, whole or not at all."""
