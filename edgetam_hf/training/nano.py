@@ -51,6 +51,11 @@ PHASES = (
     Phase("prompts-128", False, 128, 16, 4, 0.56),
     Phase("prompts-256", False, 256, 16, 3, 1.0),
 )
+# a model that has learnt prompts gains most at the size at which it is used
+FURTHER_PHASES = (
+    Phase("prompts-128", False, 128, 16, 4, 0.3),
+    Phase("prompts-256", False, 256, 16, 3, 1.0),
+)
 
 
 @dataclass
@@ -189,7 +194,8 @@ class Trainer:
         self, rng: np.random.Generator, image_embeddings: list[torch.Tensor], instances: torch.Tensor
     ) -> tuple[torch.Tensor, float, float]:
         """The loss of stage B over the first prompts and corrections, and the IoU after the first and the last."""
-        balance = max(0.0, 1 - self.stage_b_share / 0.45)
+        is_from_scratch = self.settings.start is None
+        balance = max(0.0, 1 - self.stage_b_share / 0.45) if is_from_scratch else 0.0
         prompts = draw_prompts(instances, self.phase.num_objects)
         num_rounds = 1 + int(rng.choice(len(CORRECTION_ROUNDS), p=CORRECTION_ROUNDS))
         previous, total, ious = None, 0.0, []
@@ -307,7 +313,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--start", type=Path, metavar="FOLDER", help="train this checkpoint further, without stage A")
     arguments = parser.parse_args()
-    phases = PHASES if arguments.start is None else tuple(phase for phase in PHASES if not phase.is_dense)
+    phases = PHASES if arguments.start is None else FURTHER_PHASES
     settings = Settings(
         arguments.data,
         arguments.output,
