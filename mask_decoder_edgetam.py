@@ -4,67 +4,16 @@ Shapes: B pictures, O objects per picture, T tokens, C channels, M masks per obj
 L = h * w. Maps are (B, C, height, width), tokens (B * O, T, C).
 """
 
-from functools import partial
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from .attention_edgetam import EdgeTamAttention
 from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
-
-
-def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
-    """Attention output (B, T, heads, C) and weights (B, heads, T, S), spelled out."""
-    weights = query @ key.transpose(2, 3) * scaling
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    return (weights @ value).transpose(1, 2), weights
-
-
-class EdgeTamAttention(nn.Module):
-    """Multi-head attention whose inner width may be smaller than that of its input and output."""
-
-    def __init__(self, config, downsample_rate=1):
-        super().__init__()
-        inner_size = config.hidden_size // downsample_rate
-        self.config = config
-        self.num_heads = config.num_attention_heads
-        self.scaling = (inner_size // self.num_heads) ** -0.5
-        self.is_causal = False
-        self.q_proj = nn.Linear(config.hidden_size, inner_size)
-        self.k_proj = nn.Linear(config.hidden_size, inner_size)
-        self.v_proj = nn.Linear(config.hidden_size, inner_size)
-        self.o_proj = nn.Linear(inner_size, config.hidden_size)
-
-    def forward(self, query, key, value, attention_bias=None, output_attentions=False):
-        """Attention output (B, T, C) and, if asked for, weights (B, heads, T, S).
-
-        Args:
-            query: (B, T, C).
-            key, value: (B, S, C).
-            attention_bias: broadcastable to (B, heads, T, S), added to the logits.
-            output_attentions: whether to compute the weights, which only eager attention has.
-        """
-        query, key, value = (
-            projection(states).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for projection, states in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
-        )
-        attend = self._attention_function(attention_bias, output_attentions)
-        output, weights = attend(
-            self, query, key, value, attention_mask=attention_bias, dropout=0.0, scaling=self.scaling, is_causal=False
-        )
-        return self.o_proj(output.flatten(2)), weights if output_attentions else None
-
-    def _attention_function(self, attention_bias, output_attentions):
-        name = self.config._attn_implementation
-        if output_attentions or name == "eager":
-            return eager_attention_forward
-        # flash attention takes no bias, and flex attention on a CPU corrupts memory with one (PyTorch 2.14)
-        return ALL_ATTENTION_FUNCTIONS[name if attention_bias is None else "sdpa"]
 
 
 class EdgeTamFeedForward(nn.Module):
@@ -88,15 +37,16 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
 
     def __init__(self, config, is_first):
         super().__init__()
-        size, rate = config.hidden_size, config.attention_downsample_rate
+        size, num_heads = config.hidden_size, config.num_attention_heads
+        cross_size = size // config.attention_downsample_rate
         self.is_first = is_first
-        self.self_attn = EdgeTamAttention(config)
+        self.self_attn = EdgeTamAttention(config, size, num_heads, size)
         self.layer_norm1 = nn.LayerNorm(size)
-        self.cross_attn_token_to_image = EdgeTamAttention(config, rate)
+        self.cross_attn_token_to_image = EdgeTamAttention(config, size, num_heads, cross_size)
         self.layer_norm2 = nn.LayerNorm(size)
         self.mlp = EdgeTamFeedForward(size, config.mlp_dim, size, config.num_hidden_layers)
         self.layer_norm3 = nn.LayerNorm(size)
-        self.cross_attn_image_to_token = EdgeTamAttention(config, rate)
+        self.cross_attn_image_to_token = EdgeTamAttention(config, size, num_heads, cross_size)
         self.layer_norm4 = nn.LayerNorm(size)
 
     def forward(self, tokens, image, token_encoding, image_encoding, biases, output_attentions=False):
@@ -136,7 +86,9 @@ class EdgeTamTwoWayTransformer(nn.Module):
             EdgeTamTwoWayAttentionBlock(config, is_first=layer_idx == 0)
             for layer_idx in range(config.num_hidden_layers)
         )
-        self.final_attn_token_to_image = EdgeTamAttention(config, config.attention_downsample_rate)
+        size, num_heads = config.hidden_size, config.num_attention_heads
+        cross_size = size // config.attention_downsample_rate
+        self.final_attn_token_to_image = EdgeTamAttention(config, size, num_heads, cross_size)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
 
     def forward(self, tokens, image, image_encoding, biases, target_embedding=None, output_attentions=False):
@@ -156,6 +108,20 @@ class EdgeTamTwoWayTransformer(nn.Module):
             tokens + token_encoding, image + image_encoding, image, None, output_attentions
         )
         return self.layer_norm_final_attn(tokens + attended), image, (*all_weights, weights)
+
+
+class MaskPrediction(NamedTuple):
+    """All masks that the decoder predicts for every object: the single one, then those of an ambiguous prompt.
+
+    masks: logits (B, O, M, 4h, 4w); iou_scores: (B, O, M); mask_tokens: (B, O, M, C); object_score_logits: (B, O, 1);
+    attentions: weights of tokens to the image, as `EdgeTamModel.forward` returns them.
+    """
+
+    masks: torch.Tensor
+    iou_scores: torch.Tensor
+    mask_tokens: torch.Tensor
+    object_score_logits: torch.Tensor
+    attentions: tuple
 
 
 class EdgeTamMaskDecoder(nn.Module):
@@ -188,18 +154,17 @@ class EdgeTamMaskDecoder(nn.Module):
         image_embeddings,
         image_encoding,
         prompts,
-        multimask_output=True,
         attention_similarity=None,
         target_embedding=None,
         output_attentions=False,
     ):
-        """Mask logits (B, O, M, 4h, 4w), IoU (B, O, M), object logits (B, O, 1) and attention weights.
+        """A `MaskPrediction`, from which `several_masks` or `single_mask` choose.
 
         Args:
-            image_embeddings: maps of stride 4, 8 and 16, see `EdgeTamModel.get_image_embeddings`.
+            image_embeddings: maps of stride 4, 8 and 16, see `EdgeTamModel.get_image_embeddings`. Those of stride 4 and
+                8 may have batch size 1 where all others share their picture.
             image_encoding: (1, C, h, w).
             prompts: `PromptEmbeddings`.
-            multimask_output: three masks (true) or one, see `select_masks`.
             attention_similarity, target_embedding, output_attentions: see `EdgeTamModel.forward`.
         """
         (batch_size, num_objects), tokens = prompts.sparse.shape[:2], self._join_tokens(prompts.sparse)
@@ -216,12 +181,14 @@ class EdgeTamMaskDecoder(nn.Module):
         )
         image = image_tokens.transpose(1, 2).unflatten(2, image.shape[-2:])
         object_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + self.num_mask_tokens]
-        masks = self._predict_masks(image, mask_tokens, stride_4, stride_8)
-        iou_scores = self.iou_prediction_head(iou_token).sigmoid()
-        object_scores = self.pred_obj_score_head(object_token)
-        masks, iou_scores = self.select_masks(masks, iou_scores, multimask_output)
-        split = partial(torch.unflatten, dim=0, sizes=(batch_size, num_objects))
-        return split(masks), split(iou_scores), split(object_scores), weights
+        prediction = MaskPrediction(
+            masks=self._predict_masks(image, mask_tokens, stride_4, stride_8),
+            iou_scores=self.iou_prediction_head(iou_token).sigmoid(),
+            mask_tokens=mask_tokens,
+            object_score_logits=self.pred_obj_score_head(object_token),
+            attentions=weights,
+        )
+        return MaskPrediction(*(part.unflatten(0, (batch_size, num_objects)) for part in prediction[:4]), weights)
 
     @property
     def num_mask_tokens(self):
@@ -253,18 +220,25 @@ class EdgeTamMaskDecoder(nn.Module):
         weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1))]
         return (torch.stack(weights, dim=1) @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
 
-    def select_masks(self, masks, iou_scores, multimask_output):
-        """The three masks of an ambiguous prompt, or the single one, replaced by the best of the three if unstable."""
-        if multimask_output:
-            return masks[:, 1:], iou_scores[:, 1:]
-        single, single_iou = masks[:, :1], iou_scores[:, :1]
+    def several_masks(self, prediction):
+        """Masks (B, O, 3, 4h, 4w) and IoU (B, O, 3) of an ambiguous prompt."""
+        return prediction.masks[:, :, 1:], prediction.iou_scores[:, :, 1:]
+
+    def single_mask(self, prediction):
+        """One mask (B, O, 1, 4h, 4w) and its IoU (B, O, 1): in eval mode the best of the several if it is unstable."""
+        single, single_iou = prediction.masks[:, :, :1], prediction.iou_scores[:, :, :1]
         if self.training or not self.config.dynamic_multimask_via_stability:
             return single, single_iou
-        best_idx = iou_scores[:, 1:].argmax(dim=1, keepdim=True)
-        best_iou = iou_scores[:, 1:].gather(1, best_idx)
-        best = masks[:, 1:].gather(1, best_idx[..., None, None].expand(-1, -1, *masks.shape[-2:]))
+        best, best_iou, _ = self.best_mask(prediction)
         delta = self.config.dynamic_multimask_stability_delta
-        inner, outer = ((single > offset).flatten(2).sum(-1) for offset in (delta, -delta))
+        inner, outer = ((single > offset).flatten(3).sum(-1) for offset in (delta, -delta))
         stability = torch.where(outer > 0, inner / outer, 1.0)
         is_stable = stability >= self.config.dynamic_multimask_stability_thresh
         return torch.where(is_stable[..., None, None], single, best), torch.where(is_stable, single_iou, best_iou)
+
+    def best_mask(self, prediction):
+        """Mask (B, O, 1, 4h, 4w), IoU (B, O, 1) and token (B, O, 1, C) of highest IoU among the several."""
+        idx = prediction.iou_scores[:, :, 1:].argmax(dim=2, keepdim=True) + 1
+        masks = prediction.masks.gather(2, idx[..., None, None].expand(-1, -1, -1, *prediction.masks.shape[-2:]))
+        tokens = prediction.mask_tokens.gather(2, idx[..., None].expand(-1, -1, -1, prediction.mask_tokens.shape[-1]))
+        return masks, prediction.iou_scores.gather(2, idx), tokens

@@ -6,7 +6,6 @@ Shapes: B pictures, O objects per picture, T tokens, C channels, (H, W) the mode
 (H / 16, W / 16) the image embedding. Maps are (B, C, height, width). Points are (x, y) in pixels of the model input.
 """
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamConfig, EdgeTamVisionConfig
 from .mask_decoder_edgetam import EdgeTamMaskDecoder
+from .position_edgetam import sine_position_encoding
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, check_prompts
 from .repvit_edgetam import RepVitBackbone
 
@@ -78,20 +78,6 @@ class EdgeTamImageSegmentationOutput(ModelOutput):
     vision_hidden_states: tuple[torch.FloatTensor, ...] | None = None
     vision_attentions: tuple[torch.FloatTensor, ...] | None = None
     mask_decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-
-
-def sine_position_encoding(num_channels, height, width, device=None, dtype=None):
-    """Sine position encoding (1, C, height, width): channels of y, then of x; sine and cosine alternate."""
-
-    def encode(length):
-        position = torch.arange(1, length + 1, device=device, dtype=torch.float32) / (length + 1e-6) * 2 * math.pi
-        exponent = torch.arange(0, num_channels // 2, 2, device=device, dtype=torch.float32) * 2 / num_channels
-        angle = position[:, None] / 10000**exponent
-        return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).T.to(dtype)
-
-    encoding_y = encode(height)[:, :, None].expand(-1, -1, width)
-    encoding_x = encode(width)[:, None, :].expand(-1, height, -1)
-    return torch.cat((encoding_y, encoding_x))[None]
 
 
 class EdgeTamVisionNeck(nn.Module):
@@ -203,20 +189,19 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         return self.neck(stages), stages
 
 
-def _with_small_parts_in_memory(device_map):
-    """The device map with nothing but the image encoder and the mask decoder on disk.
+def _with_small_parts_in_memory(device_map, large_parts, small_parts):
+    """The device map with nothing but large parts on disk.
 
-    The rest is small, and partly cannot be read on call: the model's own parameter, and the position embeddings, one
+    The rest is small, and partly cannot be read on call: the model's own parameters, and the position embeddings, one
     of which may have to be copied from the other.
     """
     if not isinstance(device_map, dict):
         return device_map
-    small = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
     if "" in device_map:
-        parts = dict.fromkeys((*small, "vision_encoder", "mask_decoder"), device_map[""])
+        parts = dict.fromkeys((*small_parts, *large_parts), device_map[""])
         device_map = {**parts, **{name: device for name, device in device_map.items() if name}}
-    is_small = {name: name.startswith(small) for name in device_map}
-    return {name: "cpu" if device == "disk" and is_small[name] else device for name, device in device_map.items()}
+    is_large = {name: name.startswith(large_parts) for name in device_map}
+    return {name: "cpu" if device == "disk" and not is_large[name] else device for name, device in device_map.items()}
 
 
 def _as_requested(output, return_dict, config):
@@ -232,6 +217,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     """
 
     _auto_class = "AutoModel"
+    _large_parts = ("vision_encoder", "mask_decoder")
+    _small_parts = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
     _keys_to_ignore_on_load_missing = [r"prompt_encoder\.shared_embedding\.positional_embedding"]  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^memory_",
@@ -246,13 +233,17 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
     def __init__(self, config):
         super().__init__(config)
+        self._build(config)
+        self.post_init()
+
+    def _build(self, config):
+        """Makes the parts; the video model adds to them."""
         self.shared_image_embedding = EdgeTamPositionalEmbedding(config.prompt_encoder_config)
         self.vision_encoder = EdgeTamVisionModel(config.vision_config)
         self.prompt_encoder = EdgeTamPromptEncoder(config.prompt_encoder_config)
         config.mask_decoder_config._attn_implementation = config._attn_implementation
         self.mask_decoder = EdgeTamMaskDecoder(config.mask_decoder_config)
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.vision_config.fpn_hidden_size))
-        self.post_init()
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
@@ -262,7 +253,9 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             ValueError: for a truncated file, or a checkpoint without all tensors of this model in their shapes.
         """
         try:
-            kwargs["device_map"] = _with_small_parts_in_memory(kwargs.get("device_map"))
+            kwargs["device_map"] = _with_small_parts_in_memory(
+                kwargs.get("device_map"), cls._large_parts, cls._small_parts
+            )
             if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
                 kwargs.setdefault("offload_buffers", True)
             kwargs["ignore_mismatched_sizes"] = True  # so that they are reported here, with names and shapes
@@ -327,6 +320,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
     def _encode_image(self, pixel_values):
         """Image embeddings, and the outputs of the backbone's stages."""
+        (*high_resolution, frame_embedding), stages = self._encode_frame(pixel_values)
+        return [*high_resolution, self._without_memory(frame_embedding)], stages
+
+    def _encode_frame(self, pixel_values):
+        """Image embeddings that say nothing of memory yet, and the outputs of the backbone's stages."""
         size = self.prompt_encoder.image_size
         if tuple(pixel_values.shape[-2:]) != size:
             raise ValueError(
@@ -335,9 +333,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 "width)"
             )
         maps, stages = self.vision_encoder.encode(pixel_values)
-        *high_resolution, image_embedding = self._project_high_resolution(maps)
-        no_memory = self.no_memory_embedding.flatten()[:, None, None]
-        return [*high_resolution, image_embedding + no_memory], stages
+        return self._project_high_resolution(maps), stages
+
+    def _without_memory(self, frame_embedding):
+        """The map of stride 16 with the embedding that stands for an empty memory."""
+        return frame_embedding + self.no_memory_embedding.flatten()[:, None, None]
 
     def _project_high_resolution(self, maps):
         return [self.mask_decoder.conv_s0(maps[0]), self.mask_decoder.conv_s1(maps[1]), *maps[2:]]
@@ -426,23 +426,24 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        masks, iou_scores, object_scores, attentions = self.mask_decoder(
+        prediction = self.mask_decoder(
             image_embeddings,
             self.get_image_wide_positional_embeddings(),
             prompts,
-            multimask_output,
             attention_similarity,
             target_embedding,
             output_attentions,
         )
+        select = self.mask_decoder.several_masks if multimask_output else self.mask_decoder.single_mask
+        masks, iou_scores = select(prediction)
         has_stages = output_hidden_states and stages is not None
         output = EdgeTamImageSegmentationOutput(
             iou_scores=iou_scores,
             pred_masks=masks,
-            object_score_logits=object_scores,
+            object_score_logits=prediction.object_score_logits,
             image_embeddings=tuple(image_embeddings),
             vision_hidden_states=tuple(stage.permute(0, 2, 3, 1) for stage in stages) if has_stages else None,
-            mask_decoder_attentions=attentions if output_attentions else None,
+            mask_decoder_attentions=prediction.attentions if output_attentions else None,
         )
         return _as_requested(output, return_dict, self.config)
 

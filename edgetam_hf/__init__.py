@@ -14,10 +14,14 @@ from .configuration_edgetam import (
     EdgeTamVisionConfig,
 )
 from .image_processing_edgetam import EdgeTamImageProcessor
+from .memory_edgetam import EdgeTamVideoInferenceSession
 from .modeling_edgetam import EdgeTamModel, EdgeTamPreTrainedModel, EdgeTamVisionModel
+from .modeling_edgetam_video import EdgeTamVideoModel
 from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
 from .processing_edgetam import EdgeTamProcessor
+from .processing_edgetam_video import EdgeTamVideoProcessor
 from .registration import register
+from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 __all__ = [
     "EdgeTamConfig",
@@ -29,6 +33,10 @@ __all__ = [
     "EdgeTamProcessor",
     "EdgeTamPromptEncoderConfig",
     "EdgeTamVideoConfig",
+    "EdgeTamVideoInferenceSession",
+    "EdgeTamVideoModel",
+    "EdgeTamVideoProcessor",
+    "EdgeTamVideoVideoProcessor",
     "EdgeTamVisionConfig",
     "EdgeTamVisionModel",
     "nano_checkpoint",

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
+from edgetam_hf.mask_decoder_edgetam import MaskPrediction
 from edgetam_hf.modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
 from small_models import assert_outputs_close, make_model, make_native, random, randomise, small_config
 
@@ -387,31 +388,44 @@ def test_forward_takes_whatever_the_processor_returns(model, pictures):
 # Selection of masks
 
 
-def decide(multimask_output, **settings):
-    """Selected masks and IoU scores for four objects: stable, unstable, nearly stable and empty single masks."""
-    masks = torch.full((4, 4, 10, 10), -8.0)
-    masks[:, 1:] = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
-    masks[0, 0, :5] = 8.0
-    masks[1, 0, :5], masks[1, 0, 5] = 8.0, 0.01  # 50 of 60 pixels survive a shift of the threshold
-    masks[2, 0, :5], masks[2, 0, 5, 0] = 8.0, -0.01  # 50 of 51
+@pytest.fixture
+def prediction():
+    """Predictions for four objects: stable, unstable, nearly stable and empty single masks."""
+    masks = torch.full((4, 1, 4, 10, 10), -8.0)
+    masks[:, :, 1:] = torch.tensor([1.0, 2.0, 3.0])[:, None, None]
+    single = masks[:, 0, 0]
+    single[0, :5] = 8.0
+    single[1, :5], single[1, 5] = 8.0, 0.01  # 50 of 60 pixels survive a shift of the threshold
+    single[2, :5], single[2, 5, 0] = 8.0, -0.01  # 50 of 51
     scores = torch.tensor([[0.1, 0.2, 0.9, 0.3], [0.1, 0.2, 0.4, 0.6], [0.9, 0.7, 0.3, 0.2], [0.5, 0.6, 0.6, 0.7]])
+    return MaskPrediction(masks, scores[:, None], random((4, 1, 4, 64)), torch.zeros(4, 1, 1), None)
+
+
+def make_decoder(**settings):
     decoder = EdgeTamModel(small_config(64)).mask_decoder.eval()
     for name, value in settings.items():
         setattr(decoder.config, f"dynamic_multimask_{name}", value)
-    return masks, scores, *decoder.select_masks(masks, scores, multimask_output)
+    return decoder
 
 
-def test_select_masks_returns_the_three_of_an_ambiguous_prompt():
-    masks, scores, selected, selected_scores = decide(multimask_output=True)
-    assert torch.equal(selected, masks[:, 1:]) and torch.equal(selected_scores, scores[:, 1:])
+def test_several_masks_are_the_three_of_an_ambiguous_prompt(prediction):
+    masks, scores = make_decoder().several_masks(prediction)
+    assert torch.equal(masks, prediction.masks[:, :, 1:]) and torch.equal(scores, prediction.iou_scores[:, :, 1:])
 
 
-def test_select_masks_replaces_an_unstable_mask_by_the_best_of_three():
-    masks, scores, selected, selected_scores = decide(multimask_output=False)
-    chosen = torch.tensor([0, 3, 0, 0])
-    objects = torch.arange(4)
-    assert torch.equal(selected[:, 0], masks[objects, chosen])
-    assert torch.equal(selected_scores[:, 0], scores[objects, chosen])
+def test_best_mask_comes_with_its_score_and_token(prediction):
+    masks, scores, tokens = make_decoder().best_mask(prediction)
+    objects, best = torch.arange(4), torch.tensor([2, 3, 1, 3])
+    assert torch.equal(masks[:, 0, 0], prediction.masks[objects, 0, best])
+    assert torch.equal(scores[:, 0, 0], prediction.iou_scores[objects, 0, best])
+    assert torch.equal(tokens[:, 0, 0], prediction.mask_tokens[objects, 0, best])
+
+
+def test_single_mask_is_replaced_by_the_best_of_three_if_unstable(prediction):
+    masks, scores = make_decoder().single_mask(prediction)
+    objects, chosen = torch.arange(4), torch.tensor([0, 3, 0, 0])
+    assert torch.equal(masks[:, 0, 0], prediction.masks[objects, 0, chosen])
+    assert torch.equal(scores[:, 0, 0], prediction.iou_scores[objects, 0, chosen])
 
 
 @pytest.mark.parametrize(
@@ -423,6 +437,6 @@ def test_select_masks_replaces_an_unstable_mask_by_the_best_of_three():
         ({"stability_thresh": 0.99}, [0, 3, 1, 0]),
     ],
 )
-def test_select_masks_follows_the_configuration(settings, chosen):
-    masks, _, selected, _ = decide(multimask_output=False, **settings)
-    assert torch.equal(selected[:, 0], masks[torch.arange(4), torch.tensor(chosen)])
+def test_single_mask_follows_the_configuration(prediction, settings, chosen):
+    masks, _ = make_decoder(**settings).single_mask(prediction)
+    assert torch.equal(masks[:, 0, 0], prediction.masks[torch.arange(4), 0, torch.tensor(chosen)])

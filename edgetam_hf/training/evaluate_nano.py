@@ -163,7 +163,6 @@ def load_model(checkpoint: Path) -> EdgeTamModel:
     if checkpoint.is_dir():
         return EdgeTamModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
     model = NanoTrainee().model
-    del model.mask_decoder.select_masks
     model.load_state_dict(torch.load(checkpoint, weights_only=True)["averaged_model"])
     return model.eval()
 

@@ -69,8 +69,6 @@ class NanoTrainee(nn.Module):
         super().__init__()
         self.model = EdgeTamModel(nano_config())
         self.dense_head = DenseHead(self.model.mask_decoder)
-        # all four masks are trained at once
-        self.model.mask_decoder.select_masks = lambda masks, iou_scores, multimask_output: (masks, iou_scores)
         with torch.no_grad():
             for lateral in self.model.vision_encoder.neck.convs[:2]:  # both feed the map of stride 16
                 lateral.weight *= 0.2
@@ -95,7 +93,8 @@ class NanoTrainee(nn.Module):
         """Logits (B, O, 4, h, w), IoU (B, O, 4) and object logits (B, O, 1) of all four mask tokens."""
         prompts = self.model.prompt_encoder(points, labels, boxes, masks, len(image_embeddings[-1]))
         encoding = self.model.get_image_wide_positional_embeddings()
-        return self.model.mask_decoder(image_embeddings, encoding, prompts)[:3]
+        prediction = self.model.mask_decoder(image_embeddings, encoding, prompts)
+        return prediction.masks, prediction.iou_scores, prediction.object_score_logits
 
     def start_decoder_from_dense_head(self) -> None:
         """Gives the mask decoder the upscaling path that dense training has learnt."""

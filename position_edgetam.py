@@ -1,0 +1,43 @@
+"""Fixed encodings of place and time, computed where they are used: sines, and rotations of queries and keys."""
+
+import math
+
+import torch
+
+
+def sine_position_encoding(num_channels, height, width, device=None, dtype=None):
+    """Sine position encoding (1, C, height, width): channels of y, then of x; sine and cosine alternate."""
+
+    def encode(length):
+        position = torch.arange(1, length + 1, device=device, dtype=torch.float32) / (length + 1e-6) * 2 * math.pi
+        exponent = torch.arange(0, num_channels // 2, 2, device=device, dtype=torch.float32) * 2 / num_channels
+        angle = position[:, None] / 10000**exponent
+        return torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).T.to(dtype)
+
+    encoding_y = encode(height)[:, :, None].expand(-1, -1, width)
+    encoding_x = encode(width)[:, None, :].expand(-1, height, -1)
+    return torch.cat((encoding_y, encoding_x))[None]
+
+
+def sine_time_encoding(times, num_channels):
+    """Sine encoding (…, C) in float32 of times (…): all sines, then all cosines, each frequency twice."""
+    channel = torch.arange(num_channels // 2, device=times.device, dtype=torch.float32)
+    angle = times.float()[..., None] / 10000 ** (2 * (channel // 2) / (num_channels // 2))
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+def axial_angles(height, width, num_channels, theta, device=None):
+    """Angles (height * width, num_channels / 2) by which a grid turns channel pairs: first by x, then by y."""
+    exponent = torch.arange(0, num_channels // 2, 2, device=device, dtype=torch.float32) / (num_channels // 2)
+    frequency = theta**-exponent
+    y = torch.arange(height, device=device, dtype=torch.float32)[:, None, None].expand(-1, width, 1)
+    x = torch.arange(width, device=device, dtype=torch.float32)[None, :, None].expand(height, -1, 1)
+    return torch.cat((x * frequency, y * frequency), dim=-1).flatten(0, 1)
+
+
+def rotate(states, angles):
+    """States (O, heads, T, C) whose pairs of neighbouring channels are turned by (T, C / 2) angles, in float32."""
+    even, odd = states.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = angles.cos(), angles.sin()
+    rotated = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
+    return rotated.flatten(-2).to(states.dtype)

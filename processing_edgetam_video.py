@@ -1,0 +1,328 @@
+"""Videos and their prompts in: sessions from videos or streams, and prompts that are added to them.
+
+Shapes: O objects, P points, (H, W) the model input. Coordinates are (x, y) in pixels of the video.
+"""
+
+import numbers
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
+from .memory_edgetam import EdgeTamVideoInferenceSession, Prompt
+from .processing_edgetam import EdgeTamProcessor
+from .video_frames_edgetam import open_video
+from .video_processing_edgetam import EdgeTamVideoVideoProcessor
+
+if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+    from .mask_generation_edgetam import Crop  # noqa: F401
+
+
+class EdgeTamVideoProcessor(EdgeTamProcessor):
+    """Sessions and prompts for `EdgeTamVideoModel`, and masks from its outputs.
+
+    Single pictures and frames of a stream are prepared by calling it, as `EdgeTamProcessor`.
+
+    Args:
+        image_processor (`EdgeTamImageProcessor`):
+            Prepares pictures, and brings masks to any size; its `size` is the frame into which coordinates are scaled.
+        video_processor (`EdgeTamVideoVideoProcessor`):
+            Prepares the frames of videos.
+        target_size (`int` or pair (height, width), *optional*):
+            Another frame for coordinates. Needed only for pictures that were prepared elsewhere.
+        point_pad_value (`int`, *optional*, defaults to -10):
+            Coordinates and label of padding.
+    """
+
+    # read by Transformers 4 only
+    attributes = ["image_processor", "video_processor"]  # noqa: RUF012
+    image_processor_class = "AutoImageProcessor"
+    video_processor_class = "AutoVideoProcessor"
+
+    def __init__(self, image_processor, video_processor, target_size=None, point_pad_value: int = -10, **kwargs):
+        super().__init__(image_processor, target_size, point_pad_value, video_processor=video_processor, **kwargs)
+
+    def init_video_session(
+        self,
+        video=None,
+        inference_device="cpu",
+        inference_state_device=None,
+        processing_device=None,
+        video_storage_device=None,
+        max_vision_features_cache_size: int = 1,
+        dtype: torch.dtype = torch.float32,
+        max_memory_frames: int | None = None,
+        max_objects_per_batch: int = 8,
+    ) -> EdgeTamVideoInferenceSession:
+        """A session for a video, or for a stream of frames if no video is given.
+
+        Args:
+            video (*optional*):
+                List of PIL pictures, array or tensor of frames (uint8; (T, 3, height, width) or (T, height, width,
+                3)), which are stored as they are; or the path of a folder of pictures or of a video file (needs
+                PyAV), which are read frame by frame when needed.
+            inference_device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
+                Where the model is.
+            inference_state_device, processing_device, video_storage_device (*optional*):
+                Where results are kept, frames are resized, and given frames are stored; `inference_device` by default.
+            max_vision_features_cache_size, dtype, max_memory_frames, max_objects_per_batch:
+                See `EdgeTamVideoInferenceSession`.
+
+        Raises:
+            ValueError: for a video without frames, of mixed sizes, or that cannot be read.
+            TypeError: for anything that is no video, and for frames that are not uint8.
+        """
+        size = height_width(self.target_size)
+        if size != height_width(self.video_processor.size):
+            raise ValueError(
+                f"the video processor makes frames of {height_width(self.video_processor.size)}, but coordinates are "
+                f"scaled to {size}: give both the same size"
+            )
+        frames = None if video is None else open_video(video, video_storage_device or inference_device)
+        return EdgeTamVideoInferenceSession(
+            frames=frames,
+            frame_processor=self.video_processor.frame_processor(processing_device or inference_device),
+            image_size=size,
+            video_height=None if frames is None else frames.height,
+            video_width=None if frames is None else frames.width,
+            inference_device=inference_device,
+            inference_state_device=inference_state_device or inference_device,
+            dtype=dtype,
+            max_vision_features_cache_size=max_vision_features_cache_size,
+            max_memory_frames=max_memory_frames,
+            max_objects_per_batch=max_objects_per_batch,
+        )
+
+    def add_inputs_to_inference_session(
+        self,
+        inference_session: EdgeTamVideoInferenceSession,
+        frame_idx: int,
+        obj_ids: list[int] | int,
+        input_points=None,
+        input_labels=None,
+        input_boxes=None,
+        input_masks=None,
+        original_size=None,
+        clear_old_inputs: bool = True,
+    ) -> EdgeTamVideoInferenceSession:
+        """The session, with prompts added for one or several objects on a frame; `EdgeTamVideoModel` answers them.
+
+        Objects of one call may have prompts of different kinds: write `None` for an object where it has none of a
+        kind, e.g. `obj_ids=[1, 2], input_points=[[[[9, 9]], None]], input_boxes=[[None, [5, 5, 20, 30]]]`. A box comes
+        before the clicks of the same object; a mask replaces both. Nothing given is changed, and on an error the
+        session stays as it was.
+
+        Args:
+            inference_session (`EdgeTamVideoInferenceSession`):
+                From `init_video_session`.
+            frame_idx (`int`):
+                Index of the frame.
+            obj_ids (`int` or `list[int]`):
+                Ids of the objects, any integers; unknown ones begin new objects.
+            input_points:
+                [image][object][point][x, y], with a single image.
+            input_labels:
+                [image][object][point]: 1 on the object (the default), 0 off the object.
+            input_boxes:
+                [image][object][x_min, y_min, x_max, y_max].
+            input_masks (array, tensor, or list of them):
+                One mask (height, width) per object, of the size of the video. A mask without any pixel says that the
+                object is not in the picture.
+            original_size (pair (height, width), *optional*):
+                Size of the frames; needed once in a stream.
+            clear_old_inputs (`bool`, *optional*, defaults to `True`):
+                Whether clicks replace earlier prompts of the object on this frame, or join them. The mask found for
+                them is taken into account in any case.
+
+        Raises:
+            ValueError, TypeError: for prompts of a wrong shape, size or number, a box turned inside out, an id that
+                occurs twice, and a frame outside the video.
+        """
+        session = inference_session
+        obj_ids = _read_object_ids(obj_ids)
+        session.check_frame(frame_idx)
+        size = self._video_size(session, original_size, input_masks)
+        clicked = self._read_clicks(input_points, input_labels, input_boxes, obj_ids, size)
+        masked = self._read_masks(input_masks, obj_ids, size)
+        prompts = {}
+        for obj_id in obj_ids:
+            if (obj_id in clicked) == (obj_id in masked):
+                state = "both a mask and clicks or a box" if obj_id in masked else "no prompt"
+                raise ValueError(
+                    f"object {obj_id} has {state} in this call: give it clicks, a box with them, or a mask"
+                )
+            prompts[obj_id] = masked.get(obj_id) or self._joined(
+                session, frame_idx, obj_id, clicked[obj_id], clear_old_inputs
+            )
+        session.video_height, session.video_width = size
+        for obj_id, prompt in prompts.items():
+            session.add_prompt(int(frame_idx), obj_id, prompt)
+        return session
+
+    def _video_size(self, session, original_size, input_masks):
+        """(height, width) of the frames, from the session or what was given for a stream."""
+        known = None if session.video_height is None else (session.video_height, session.video_width)
+        if original_size is not None:
+            given = check_original_sizes([original_size])[0]
+            if known not in (None, given):
+                raise ValueError(f"original_size must be that of the video, {known}, got {given}")
+            return given
+        if known is None and input_masks is not None:
+            first = next((mask for mask in _list_of_masks(input_masks) if mask is not None), None)
+            known = None if first is None else tuple(first.shape[-2:])
+        if known is None:
+            raise ValueError(
+                "original_size=(height, width) of the frames must be given with the first prompt of a stream"
+            )
+        return known
+
+    def _read_clicks(self, input_points, input_labels, input_boxes, obj_ids, size):
+        """`Prompt`s of points, box corners first, by object id, in pixels of the model input."""
+        if input_labels is not None and input_points is None:
+            raise ValueError("input_labels were given without input_points: give the points that they belong to")
+        if input_points is None and input_boxes is None:
+            return {}
+        pad = self.point_pad_value
+        encoded = self(
+            input_points=_fill_none(input_points, [[pad, pad]]),
+            input_labels=_fill_none(input_labels, [pad]),
+            input_boxes=_fill_none(input_boxes, [pad] * 4),
+            original_sizes=[size],
+            return_tensors="pt",
+        )
+        for name in ("input_points", "input_boxes"):
+            if name in encoded and encoded[name].shape[1] != len(obj_ids):
+                raise ValueError(
+                    f"{name} must have one entry per object of obj_ids, got {encoded[name].shape[1]} for {obj_ids}"
+                )
+        points = encoded.get("input_points", torch.zeros(1, len(obj_ids), 0, 2))[0]
+        labels = encoded.get("input_labels", torch.zeros(1, len(obj_ids), 0, dtype=torch.long))[0]
+        boxes = encoded.get("input_boxes", torch.full((1, len(obj_ids), 4), float(pad)))[0]
+        prompts = {}
+        for obj_id, point, label, box in zip(obj_ids, points, labels, boxes):
+            is_point, has_box = label != pad, not bool((box == pad).all())
+            if has_box and (box[2:] < box[:2]).any():
+                raise ValueError(
+                    f"input_boxes must be (x_min, y_min, x_max, y_max) with x_min <= x_max and y_min <= y_max, that of "
+                    f"object {obj_id} is turned inside out"
+                )
+            corners = box.view(2, 2) if has_box else box.new_zeros(0, 2)
+            corner_labels = label.new_tensor([2, 3] if has_box else [])
+            if has_box or is_point.any():
+                prompts[obj_id] = Prompt(
+                    torch.cat((corners, point[is_point])), torch.cat((corner_labels, label[is_point]))
+                )
+        return prompts
+
+    def _read_masks(self, input_masks, obj_ids, size):
+        """`Prompt`s of masks, by object id, at the size of the model input."""
+        if input_masks is None:
+            return {}
+        masks = _list_of_masks(input_masks)
+        if len(masks) != len(obj_ids):
+            raise ValueError(f"input_masks must have one mask per object of obj_ids, got {len(masks)} for {obj_ids}")
+        prompts = {}
+        for obj_id, mask in zip(obj_ids, masks):
+            if mask is not None:
+                if tuple(mask.shape) != tuple(size):
+                    raise ValueError(
+                        f"the mask of object {obj_id} must have the size of the video, {tuple(size)}, got "
+                        f"{tuple(mask.shape)}"
+                    )
+                target = height_width(self.target_size)
+                resized = F.interpolate(
+                    mask[None, None].float(), target, mode="bilinear", align_corners=False, antialias=True
+                )
+                prompts[obj_id] = Prompt(mask=resized[0, 0] >= 0.5)
+        return prompts
+
+    @staticmethod
+    def _joined(session, frame_idx, obj_id, prompt, clear_old_inputs):
+        """The prompt, after the clicks that the object already has on the frame unless they are to be cleared."""
+        old = session.objects[obj_id].prompts.get(frame_idx) if obj_id in session.objects else None
+        if clear_old_inputs or old is None or old.points is None:
+            return prompt
+        if (prompt.labels == 2).any():
+            raise ValueError(
+                f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
+                "clear_old_inputs=True"
+            )
+        return Prompt(torch.cat((old.points, prompt.points)), torch.cat((old.labels, prompt.labels)))
+
+    def to_dict(self, *args, **kwargs):
+        """Settings that load this class with remote code allowed and native's class without."""
+        settings = super().to_dict(*args, **kwargs)
+        settings["video_processor"] = self.video_processor.to_dict()
+        settings["processor_class"] = "Sam2VideoProcessor"
+        return settings
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """Names of the files written: the processor files, each in the form that some version of Transformers reads."""
+        files = super().save_pretrained(save_directory)
+        frames_file = Path(save_directory) / "video_preprocessor_config.json"
+        self.video_processor.to_json_file(frames_file)
+        if push_to_hub:
+            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
+        return [*files, str(frames_file)]
+
+    @classmethod
+    def from_args_and_dict(cls, args, processor_dict, **kwargs):
+        """A processor from saved settings; see `EdgeTamProcessor`."""
+        settings = {name: value for name, value in processor_dict.items() if name != "video_processor"}
+        return super().from_args_and_dict(args, settings, **kwargs)
+
+    @classmethod
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        # The Auto class that Transformers would ask here gives native's processors unless remote code is allowed.
+        classes = (EdgeTamImageProcessor, EdgeTamVideoVideoProcessor)
+        return [part.from_pretrained(pretrained_model_name_or_path, **kwargs) for part in classes]
+
+
+def _read_object_ids(obj_ids) -> list[int]:
+    """A new list of integers, each once."""
+    ids = [obj_ids] if isinstance(obj_ids, numbers.Integral) else list(obj_ids)
+    if not ids:
+        raise ValueError("obj_ids is empty: give the id of at least one object")
+    if wrong := [i for i in ids if isinstance(i, bool) or not isinstance(i, numbers.Integral)]:
+        raise TypeError(f"obj_ids must be integers, got {wrong[0]!r}")
+    ids = [int(i) for i in ids]
+    if len(set(ids)) < len(ids):
+        raise ValueError(f"obj_ids must name every object once, got {ids}")
+    return ids
+
+
+def _fill_none(prompts, stand_in):
+    """Nested prompts in which `None` for an object is replaced by padding."""
+    if not isinstance(prompts, (list, tuple)):
+        return prompts
+    return [
+        [stand_in if of_object is None else of_object for of_object in of_image]
+        if isinstance(of_image, (list, tuple))
+        else of_image
+        for of_image in prompts
+    ]
+
+
+def _list_of_masks(input_masks) -> list:
+    """Masks as bool tensors (height, width) or `None`, one per object."""
+    if isinstance(input_masks, (np.ndarray, torch.Tensor)):
+        input_masks = [input_masks] if input_masks.ndim == 2 else list(input_masks.reshape(-1, *input_masks.shape[-2:]))
+    if not isinstance(input_masks, (list, tuple)):
+        raise TypeError(f"input_masks must be an array, a tensor or a list of them, got {type(input_masks).__name__}")
+    return [None if mask is None else _to_mask(mask) for mask in input_masks]
+
+
+def _to_mask(mask):
+    if not isinstance(mask, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"a mask must be an array or a tensor, got {type(mask).__name__}")
+    mask = torch.as_tensor(mask)
+    while mask.ndim > 2 and len(mask) == 1:
+        mask = mask[0]
+    if mask.ndim != 2 or mask.numel() == 0:
+        raise ValueError(f"a mask must have shape (height, width) and at least one pixel, got {tuple(mask.shape)}")
+    if mask.is_floating_point() and not mask.isfinite().all():
+        raise ValueError("a mask has NaN or infinite pixels")
+    return mask > 0

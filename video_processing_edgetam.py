@@ -1,0 +1,71 @@
+"""Frames in: pixel values for EdgeTAM from the frames of a video."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import Sam2VideoVideoProcessor
+
+try:
+    from transformers.processing_utils import VideosKwargs
+except ImportError:  # pragma: no cover
+    VideosKwargs = dict
+
+
+class EdgeTamVideoVideoProcessorKwargs(VideosKwargs, total=False):
+    """Settings of `EdgeTamVideoVideoProcessor` that can also be given per call."""
+
+    resize_with_pil: bool
+
+
+class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
+    """Pixel values for EdgeTAM from videos.
+
+    Args:
+        size (`dict`, *optional*, defaults to `{"height": 1024, "width": 1024}`):
+            Size of the model input.
+        resize_with_pil (`bool`, *optional*, defaults to `False`):
+            Resize frames with PIL's bicubic filter, as the original release does with folders of frames. By default
+            they are resized bilinearly, equal to `Sam2VideoVideoProcessor` of Transformers.
+        kwargs:
+            The other settings of `Sam2VideoVideoProcessor`.
+    """
+
+    _auto_class = "AutoVideoProcessor"
+    valid_kwargs = EdgeTamVideoVideoProcessorKwargs
+    resize_with_pil = False
+
+    def frame_processor(self, device="cpu"):
+        """A function that makes pixel values (3, H, W), on a device, of a frame, uint8 (3, height, width)."""
+        return partial(self.preprocess_frame, device=device)
+
+    def preprocess_frame(self, frame, device="cpu"):
+        """Pixel values (3, H, W) of a frame, uint8 (3, height, width)."""
+        videos = self(videos=[frame[None].to(device)], return_tensors="pt", do_sample_frames=False)
+        return videos["pixel_values_videos"][0, 0]
+
+    def _preprocess(self, videos, size, return_tensors, resize_with_pil=False, **kwargs):
+        if not (resize_with_pil and kwargs["do_resize"]):
+            return super()._preprocess(videos, size=size, return_tensors=return_tensors, **kwargs)
+        original_sizes = [video.shape[-2:] for video in videos]
+        videos = [torch.stack([_resize(frame, size.height, size.width) for frame in video]) for video in videos]
+        features = super()._preprocess(
+            videos, size=size, return_tensors=return_tensors, **{**kwargs, "do_resize": False}
+        )
+        features["original_sizes"] = torch.tensor(original_sizes) if return_tensors == "pt" else original_sizes
+        return features
+
+    def to_dict(self):
+        """Settings that load this class with remote code allowed and native's class without."""
+        settings = super().to_dict()
+        settings["video_processor_type"] = "Sam2VideoVideoProcessor"
+        settings["processor_class"] = "Sam2VideoProcessor"
+        settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
+        return settings
+
+
+def _resize(frame, height, width):
+    """uint8 (3, height, width) of a frame, uint8 (3, H, W)."""
+    picture = Image.fromarray(frame.permute(1, 2, 0).cpu().numpy()).resize((width, height), Image.Resampling.BICUBIC)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(frame.device)
