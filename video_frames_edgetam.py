@@ -246,9 +246,9 @@ class VideoFile(Frames):
 
     def _open(self):
         try:
-            self._container = av.open(str(self.path), metadata_errors="ignore")
+            self._container = av.open(str(self.path))
         except (av.FFmpegError, OSError) as error:
-            raise ValueError(f"{self.path} is no video file, or it is damaged: {error}") from error
+            raise ValueError(f"{self.path} is no video file, or it is damaged: {error.strerror}") from error
         format_name = self._container.format.name
         # FFmpeg also takes texts and single pictures for videos
         is_picture_or_text = format_name in ("tty", "image2") or format_name.endswith("_pipe")
@@ -287,7 +287,7 @@ class VideoFile(Frames):
         times, key_times = sorted(times), sorted(keys)
         rate = stream.average_rate or stream.guessed_rate
         if not rate:
-            seconds = float((times[-1] - times[0]) * stream.time_base)
+            seconds = (times[-1] - times[0]) * float(stream.time_base)
             rate = (len(times) - 1) / seconds if seconds else 1
         self.frame_rate = float(rate)
         return times, key_times, [keys[time] for time in key_times]
