@@ -3,6 +3,7 @@
 import colorsys
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -56,16 +57,23 @@ def outline(mask, width):
     return mask & ~inner
 
 
-def index_picture(masks):
-    """PIL palette picture whose value is 0 for background and n for the n-th mask; later masks lie on top.
+def index_picture(masks, numbers=None):
+    """PIL palette picture whose value is 0 for background and an object's number in its mask; later masks lie on top.
+
+    Args:
+        masks: boolean arrays (H, W), one per object, at least one.
+        numbers: one different integer in 1..255 per mask; 1, 2, … unless given.
 
     Raises:
-        ValueError: for more than 255 masks, which 8 bits cannot number.
+        ValueError: for numbers that 8 bits cannot hold, so for more than 255 masks.
     """
+    numbers = range(1, len(masks) + 1) if numbers is None else numbers
     if len(masks) > 255:
         raise ValueError(f"a palette picture numbers at most 255 masks, got {len(masks)}")
+    if len(numbers) != len(masks) or len(set(numbers)) != len(masks) or not all(1 <= n <= 255 for n in numbers):
+        raise ValueError(f"{len(masks)} masks need as many different numbers in 1..255, got {list(numbers)}")
     indices = np.zeros(masks[0].shape, np.uint8)
-    for number, mask in enumerate(masks, start=1):
+    for number, mask in zip(numbers, masks):
         indices[mask] = number
     image = Image.fromarray(indices)
     image.putpalette([0, 0, 0, *(channel for idx in range(255) for channel in colour_of(idx))])
@@ -74,11 +82,18 @@ def index_picture(masks):
 
 def save_whole(image, path):
     """Writes a picture to a path, completely or not at all."""
+    with whole_file(path) as temporary:
+        image.save(temporary)
+
+
+@contextmanager
+def whole_file(path):
+    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
-        image.save(temporary)
+        yield temporary
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
