@@ -63,6 +63,7 @@ AUTO_MAP = {
 }
 VIDEO_AUTO_MAP = {
     "AutoConfig": "configuration_edgetam.EdgeTamVideoConfig",
+    "AutoModel": "modeling_edgetam_video.EdgeTamVideoModel",
     "AutoModelForMaskGeneration": "modeling_edgetam.EdgeTamModel",
 }
 CUSTOM_PIPELINES = {
@@ -353,12 +354,24 @@ class EdgeTamConfig(PreTrainedConfig):
         if model_type == "edgetam_video" and cls.model_type == "edgetam":
             fields = {name: value for name, value in fields.items() if name in IMAGE_FIELDS}
             fields["model_type"] = cls.model_type
+        elif model_type == "edgetam" and cls.model_type == "edgetam_video":
+            raise ValueError(
+                "this is an image checkpoint, model_type 'edgetam', which has no memory for video; load a video "
+                "checkpoint such as yonigozlan/EdgeTAM-hf, or this one with EdgeTamModel"
+            )
         elif model_type != cls.model_type:
             raise ValueError(
                 f"expected the configuration of an EdgeTAM model, model_type {cls.model_type!r}, got {model_type!r}; "
                 "load this checkpoint with the model class it was made for"
             )
         return fields, kwargs
+
+    @classmethod
+    def image_part(cls, config):
+        """The configuration of the image model inside a video model."""
+        image_config = cls(**{name: value for name, value in config.to_dict().items() if name in IMAGE_FIELDS})
+        image_config._attn_implementation = config._attn_implementation
+        return image_config
 
     def save_pretrained(self, save_directory, *args, **kwargs):
         """Writes config.json with the entries by which Transformers finds this code in the folder."""

@@ -252,6 +252,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         Raises:
             ValueError: for a truncated file, or a checkpoint without all tensors of this model in their shapes.
         """
+        if getattr(kwargs.get("config"), "model_type", None) == "edgetam_video" and cls.config_class is EdgeTamConfig:
+            kwargs["config"] = EdgeTamConfig.image_part(kwargs["config"])
         try:
             kwargs["device_map"] = _with_small_parts_in_memory(
                 kwargs.get("device_map"), cls._large_parts, cls._small_parts
