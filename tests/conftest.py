@@ -64,3 +64,30 @@ def folder(model, tmp_path_factory):
     model.save_pretrained(folder)
     small_models.make_processor(128).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def video_model():
+    """A small EdgeTamVideoModel of 128x128 pixels in eval mode, with random weights that make memory matter."""
+    return small_models.make_video_model()
+
+
+@pytest.fixture(scope="session")
+def video_processor():
+    """The processor of `video_model`."""
+    return small_models.make_video_processor(128)
+
+
+@pytest.fixture(scope="session")
+def clip():
+    """Twelve frames, uint8 (12, 90, 120, 3)."""
+    return small_models.make_clip()
+
+
+@pytest.fixture(scope="session")
+def video_folder(video_model, video_processor, tmp_path_factory):
+    """Where `video_model` and its processor are saved, as on the Hub."""
+    folder = tmp_path_factory.mktemp("edgetam_video")
+    video_model.save_pretrained(folder)
+    video_processor.save_pretrained(folder)
+    return folder

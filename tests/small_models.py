@@ -2,12 +2,16 @@
 
 from copy import deepcopy
 
+import numpy as np
 import torch
 import transformers
 from edgetam_hf.configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 from edgetam_hf.processing_edgetam import EdgeTamProcessor
+from edgetam_hf.processing_edgetam_video import EdgeTamVideoProcessor
+from edgetam_hf.video_processing_edgetam import EdgeTamVideoVideoProcessor
 from torch import nn
 
 BACKBONE = {
@@ -26,6 +30,9 @@ MEMORY = {
     "memory_fuser_embed_dim": 64,
     "memory_fuser_intermediate_dim": 64,
     "perceiver_resampler_num_layers": 1,
+    "perceiver_resampler_num_latents": 8,
+    "perceiver_resampler_num_latents_2d": 16,
+    "memory_attention_rope_k_sizes": [4, 4],
 }
 
 
@@ -40,8 +47,8 @@ def small_config(image_size=128, config_class=EdgeTamConfig, **kwargs):
     )
 
 
-def small_video_config(image_size=128):
-    return small_config(image_size, EdgeTamVideoConfig, **MEMORY)
+def small_video_config(image_size=128, **kwargs):
+    return small_config(image_size, EdgeTamVideoConfig, **{**MEMORY, **kwargs})
 
 
 def native_config(config):
@@ -93,6 +100,34 @@ def make_native(model):
 
 def make_processor(height, width=None):
     return EdgeTamProcessor(EdgeTamImageProcessor(size={"height": height, "width": width or height}))
+
+
+def make_video_model(image_size=128, config=None, seed=0):
+    """A video model whose objects are visible on most frames."""
+    model = randomise(EdgeTamVideoModel(config or small_video_config(image_size)), seed)
+    with torch.no_grad():
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(2.0)
+    return model
+
+
+def make_native_video(model):
+    native = transformers.EdgeTamVideoModel(native_config(model.config)).eval()
+    native.load_state_dict(model.state_dict())
+    return native
+
+
+def make_video_processor(height, width=None, **kwargs):
+    size = {"height": height, "width": width or height}
+    return EdgeTamVideoProcessor(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size, **kwargs))
+
+
+def make_clip(num_frames=12, height=90, width=120):
+    """uint8 (T, height, width, 3): a bright square moves to the right over a textured background."""
+    generator = np.random.default_rng(0)
+    frames = np.repeat(generator.integers(0, 90, (1, height, width, 3), np.uint8), num_frames, axis=0)
+    for t, frame in enumerate(frames):
+        frame[30:60, 10 + 5 * t : 40 + 5 * t] = (220, 180 - 5 * t, 60)
+    return frames
 
 
 def random(shape, seed=0):
