@@ -15,7 +15,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamAttention
-from .position_edgetam import axial_angles, rotate, sine_position_encoding
+from .position_edgetam import axial_angles, rotate, rotation, sine_position_encoding
 
 
 class Memories(NamedTuple):
@@ -42,10 +42,10 @@ class EdgeTamRotaryAttention(EdgeTamAttention):
         super().__init__(config, size, config.memory_attention_num_attention_heads, inner_size, key_value_size)
         self.dropout = config.memory_attention_rope_dropout
 
-    def forward(self, query, key, value, query_angles, key_angles):
-        """Attention output (O, T, C); angles are (T, channels of a head / 2), zero for a token without a place."""
+    def forward(self, query, key, value, query_rotation, key_rotation):
+        """Attention output (O, T, C); see `rotation`."""
         query, key, value = self.project(query, key, value)
-        return self.attend(rotate(query, query_angles), rotate(key, key_angles), value)[0]
+        return self.attend(rotate(query, query_rotation), rotate(key, key_rotation), value)[0]
 
 
 class EdgeTamMemoryAttentionMLP(nn.Module):
@@ -78,17 +78,17 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         self.layer_norm3 = nn.LayerNorm(size)
         self.dropout = config.memory_attention_dropout
 
-    def forward(self, frame, memory, memory_encoding, frame_angles, memory_angles):
+    def forward(self, frame, memory, memory_encoding, frame_rotation, memory_rotation):
         """Frame tokens (O, L, C).
 
         Until the first look at the memory objects share their frame: `frame` may have batch size 1, and then the
         attention to itself is computed once for all of them.
         """
         normed = self.layer_norm1(frame)
-        attended = self.self_attn(normed, normed, normed, frame_angles, frame_angles)
+        attended = self.self_attn(normed, normed, normed, frame_rotation, frame_rotation)
         frame = frame + F.dropout(attended, self.dropout, self.training)
         normed = self.layer_norm2(frame)
-        attended = self.cross_attn_image(normed, memory + memory_encoding, memory, frame_angles, memory_angles)
+        attended = self.cross_attn_image(normed, memory + memory_encoding, memory, frame_rotation, memory_rotation)
         frame = frame + F.dropout(attended, self.dropout, self.training)
         return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
 
@@ -119,10 +119,10 @@ class EdgeTamMemoryAttention(nn.Module):
         )
         frame = (image_embedding + 0.1 * encoding).flatten(2).transpose(1, 2)
         memory, memory_encoding = self._join_tokens(memories, time_encoding, pointer_encoding)
-        frame_angles = self._angles(height, width, frame.device)
-        memory_angles = self._memory_angles(memories.features.shape[1], memory.shape[1], frame.device)
+        frame_rotation = rotation(self._angles(height, width, frame.device))
+        memory_rotation = rotation(self._memory_angles(memories.features.shape[1], memory.shape[1], frame.device))
         for layer in self.layers:
-            frame = layer(frame, memory, memory_encoding, frame_angles, memory_angles)
+            frame = layer(frame, memory, memory_encoding, frame_rotation, memory_rotation)
         return self.layer_norm(frame).transpose(1, 2).unflatten(2, (height, width))
 
     def _join_tokens(self, memories, time_encoding, pointer_encoding):
@@ -144,7 +144,7 @@ class EdgeTamMemoryAttention(nn.Module):
         return axial_angles(height, width, head_size, config.rope_parameters["rope_theta"], device)
 
     def _memory_angles(self, num_frames, num_tokens, device):
-        """Angles of all memory tokens: those of the latents' own grid; global latents and pointers have no place."""
+        """Angles of all memory tokens: those of the latents' own grid; zero for global latents and pointers."""
         side = grid_side(self.config)
         grid = self._angles(side, side, device)
         frame = F.pad(grid, (0, 0, self.config.perceiver_resampler_num_latents, 0))

@@ -35,9 +35,14 @@ def axial_angles(height, width, num_channels, theta, device=None):
     return torch.cat((x * frequency, y * frequency), dim=-1).flatten(0, 1)
 
 
-def rotate(states, angles):
-    """States (O, heads, T, C) whose pairs of neighbouring channels are turned by (T, C / 2) angles, in float32."""
-    even, odd = states.float().unflatten(-1, (-1, 2)).unbind(-1)
+def rotation(angles):
+    """Factors (T, C) of channels and of their neighbours that turn pairs of channels by angles (T, C / 2)."""
     cos, sin = angles.cos(), angles.sin()
-    rotated = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
-    return rotated.flatten(-2).to(states.dtype)
+    return cos.repeat_interleave(2, dim=-1), torch.stack((-sin, sin), dim=-1).flatten(-2)
+
+
+def rotate(states, factors):
+    """States (O, heads, T, C) whose pairs of neighbouring channels are turned, in float32; see `rotation`."""
+    cos, sin = factors
+    neighbours = states.float().unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(states.float() * cos, neighbours, sin).to(states.dtype)

@@ -21,13 +21,9 @@ BACKBONE = {
     "model_args": {"embed_dim": [16, 32, 64, 128], "depth": [2, 2, 2, 2]},
 }
 MEMORY = {
-    "memory_attention_hidden_size": 64,
     "memory_attention_num_layers": 1,
     "memory_attention_mlp_hidden_size": 64,
-    "memory_encoder_hidden_size": 64,
-    "mask_downsampler_embed_dim": 64,
     "memory_fuser_num_layers": 1,
-    "memory_fuser_embed_dim": 64,
     "memory_fuser_intermediate_dim": 64,
     "perceiver_resampler_num_layers": 1,
     "perceiver_resampler_num_latents": 8,
@@ -36,19 +32,21 @@ MEMORY = {
 }
 
 
-def small_config(image_size=128, config_class=EdgeTamConfig, **kwargs):
+def small_config(image_size=128, config_class=EdgeTamConfig, hidden_size=64, **kwargs):
     """A configuration of a quarter of EdgeTAM's widths."""
     return config_class(
-        vision_config={"backbone_config": BACKBONE, "fpn_hidden_size": 64},
-        prompt_encoder_config={"hidden_size": 64},
-        mask_decoder_config={"hidden_size": 64, "mlp_dim": 128, "iou_head_hidden_dim": 64},
+        vision_config={"backbone_config": BACKBONE, "fpn_hidden_size": hidden_size},
+        prompt_encoder_config={"hidden_size": hidden_size},
+        mask_decoder_config={"hidden_size": hidden_size, "mlp_dim": 128, "iou_head_hidden_dim": 64},
         image_size=image_size,
         **kwargs,
     )
 
 
-def small_video_config(image_size=128, **kwargs):
-    return small_config(image_size, EdgeTamVideoConfig, **{**MEMORY, **kwargs})
+def small_video_config(image_size=128, hidden_size=64, **kwargs):
+    parts = ("memory_attention_hidden_size", "memory_encoder_hidden_size")
+    parts = dict.fromkeys((*parts, "mask_downsampler_embed_dim", "memory_fuser_embed_dim"), hidden_size)
+    return small_config(image_size, EdgeTamVideoConfig, hidden_size, **{**MEMORY, **parts, **kwargs})
 
 
 def native_config(config):
