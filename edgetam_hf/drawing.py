@@ -88,9 +88,12 @@ def save_whole(image, path):
 
 @contextmanager
 def whole_file(path):
-    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises."""
+    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises.
+
+    It is hidden: what a killed process leaves of it is not taken for one of the pictures of a folder.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
         yield temporary
