@@ -94,7 +94,7 @@ def whole_file(path):
     It is hidden: what a killed process leaves of it is not taken for one of the pictures of a folder.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".writing_", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
         yield temporary
