@@ -46,7 +46,7 @@ examples:
   edgetam track dog.mp4 --resume                         goes on after it was stopped or killed
 
 written to dog_track/:
-  masks/00000.png …   palette pictures whose value is the object's number; read them with PIL
+  masks/00000.png …   palette pictures whose value is the object's number, the later one where objects overlap
   overlay.mp4         the video with its masks, to look at; it can be watched while it grows
   frames.jsonl        a line per frame: score, visibility, area, box and run lengths of each object
   tracks.json, annotations.json

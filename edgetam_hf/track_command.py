@@ -152,7 +152,7 @@ class TrackFolder:
 
     def start(self, settings, video):
         """Makes the folder, with what was asked and the properties of the video."""
-        self.masks.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         video_output.write_json_whole({"settings": settings, "video": video}, self.run)
 
     def started_with(self):
@@ -164,6 +164,7 @@ class TrackFolder:
 
     def write_masks(self, masks, object_ids, frame_idx):
         """Writes the masks of a frame, boolean (H, W)."""
+        self.masks.mkdir(exist_ok=True)
         video_output.write_index_picture(masks, object_ids, self.mask_path(frame_idx))
 
     def append(self, row):
