@@ -1,4 +1,4 @@
-"""The console command `edgetam`: segment what is prompted, or everything, in a picture."""
+"""The console command `edgetam`: segment what is prompted, or everything, in a picture, and track it in a video."""
 
 import argparse
 import json
@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from transformers.utils import logging
 
 from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel, EdgeTamProcessor, nano_checkpoint
+from .command_support import as_columns, describe, load_quietly, measure
 from .drawing import index_picture, overlay, save_whole
 from .image_processing_edgetam import decode_picture
+from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
 
 SAMPLE_PICTURE = Path(__file__).with_name("samples") / "cat.jpg"
 SAMPLE_PROMPTS = [("point", (175, 115, 1)), ("box", (296, 105, 352, 165))]  # the eyes of a cat
-DESCRIPTION = "EdgeTAM: masks of anything you point at in a picture."
+DESCRIPTION = "EdgeTAM: masks of anything you point at in a picture or a video."
 EXAMPLES = """\
 examples:
   edgetam segment                                        a sample photograph, with the embedded checkpoint
@@ -28,12 +29,34 @@ examples:
   edgetam segment dog.jpg --box 9,9,90,90 --model yonigozlan/EdgeTAM-hf
                                                          the published checkpoint (downloads 56 MB)
   edgetam masks dog.jpg                                  masks of everything
+  edgetam track dog.mp4 --point 320,200                  the object through a video; more: edgetam track --help
+"""
+TRACK_EXAMPLES = """\
+examples:
+  edgetam track dog.mp4 --point 320,200                  one click on the first frame, with the published checkpoint
+                                                         (downloads 56 MB)
+  edgetam track frames/ --frame 30 --box 9,9,90,90       a folder of pictures, and a box on frame 30
+  edgetam track dog.mp4 --box 9,9,90,90 --box 100,80,420,390
+                                                         two objects: another --box on a frame begins a new one
+  edgetam track dog.mp4 --box 9,9,90,90 --frame 30 --point 50,60,0 --object 2 --point 200,80
+                                                         --frame and --object are for the prompts after them: the
+                                                         first object is corrected on frame 30, a second begins there
+  edgetam track dog.mp4 --frame 99 --point 320,200 --reverse
+                                                         back to the beginning
+  edgetam track dog.mp4 --resume                         goes on after it was stopped or killed
+
+written to dog_track/:
+  masks/00000.png …   palette pictures whose value is the object's number, the later one where objects overlap
+  overlay.mp4         the video with its masks, to look at; it can be watched while it grows
+  frames.jsonl        a line per frame: score, visibility, area, box and run lengths of each object
+  tracks.json, annotations.json
+                      the same in the formats of YouTube-VIS and of COCO, in the end (needs pycocotools)
 """
 
 
 def parse_point(text):
     """("point", (x, y, label)) from "X,Y" or "X,Y,LABEL" with label 1 (the object, default) or 0 (not the object)."""
-    values = _numbers(text, (2, 3), "X,Y or X,Y,LABEL")
+    values = _numbers(text, (2, 3), "X,Y or X,Y,LABEL in pixels of the picture")
     label = int(values[2]) if len(values) == 3 else 1
     if len(values) == 3 and values[2] not in (0, 1):
         raise argparse.ArgumentTypeError(f"the label of a point is 1 (object) or 0 (not the object), got {text!r}")
@@ -42,7 +65,7 @@ def parse_point(text):
 
 def parse_box(text):
     """("box", (x_min, y_min, x_max, y_max)) from "X0,Y0,X1,Y1"."""
-    x_min, y_min, x_max, y_max = _numbers(text, (4,), "X0,Y0,X1,Y1")
+    x_min, y_min, x_max, y_max = _numbers(text, (4,), "X0,Y0,X1,Y1 in pixels of the picture")
     if x_max <= x_min or y_max <= y_min:
         raise argparse.ArgumentTypeError(f"a box is X0,Y0,X1,Y1 with X0 < X1 and Y0 < Y1, got {text!r}")
     return "box", (x_min, y_min, x_max, y_max)
@@ -54,8 +77,43 @@ def _numbers(text, counts, layout):
     except ValueError:
         values = []
     if len(values) not in counts or not np.isfinite(values).all():
-        raise argparse.ArgumentTypeError(f"expected {layout} in pixels of the picture, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {layout}, got {text!r}")
     return values
+
+
+def parse_object(text):
+    """("object", number) from a number that fits the 8 bits of a mask file."""
+    return "object", _integer(text, 1, 255)
+
+
+def parse_frame(text):
+    """("frame", index) from an index counted from 0."""
+    return "frame", _integer(text, 0)
+
+
+def parse_count(text):
+    """A positive integer."""
+    return _integer(text, 1)
+
+
+def _integer(text, low, high=None):
+    if not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
+        limits = f"from {low} on" if high is None else f"in {low}..{high}"
+        raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")
+    return int(text)
+
+
+def parse_rate(text):
+    """A positive number."""
+    (rate,) = _numbers(text, (1,), "a number")
+    if rate <= 0:
+        raise argparse.ArgumentTypeError(f"expected a positive number, got {text!r}")
+    return rate
+
+
+def parse_mask(text):
+    """("mask", absolute path)."""
+    return "mask", str(Path(text).absolute())
 
 
 def make_parser():
@@ -79,7 +137,7 @@ def make_parser():
     )
     segment.add_argument("--box", type=parse_box, metavar="X0,Y0,X1,Y1", help="box; begins a new object", **prompt)
     segment.add_argument("--multimask", action="store_true", help="choose the best of three masks per object")
-    segment.set_defaults(run=run_segment)
+    segment.set_defaults(run=run_segment, as_text=as_table)
 
     masks = commands.add_parser("masks", parents=[shared], help="segment everything", formatter_class=style)
     masks.add_argument("image", type=Path, help="picture file")
@@ -87,8 +145,47 @@ def make_parser():
     masks.add_argument("--points-per-batch", type=int, default=64, metavar="N", help="clicks at a time (default: 64)")
     masks.add_argument("--pred-iou-thresh", type=float, default=0.88, metavar="IOU", help="default: %(default)s")
     masks.add_argument("--stability-score-thresh", type=float, default=0.95, metavar="IOU", help="default: %(default)s")
-    masks.set_defaults(run=run_masks)
+    masks.set_defaults(run=run_masks, as_text=as_table)
+    add_track_parser(commands)
     return parser
+
+
+def add_track_parser(commands):
+    """Adds the parser of `edgetam track`; what is not given stays None, so that --resume can tell."""
+    style = argparse.RawDescriptionHelpFormatter
+    track = commands.add_parser(
+        "track", help="track prompted objects through a video", epilog=TRACK_EXAMPLES, formatter_class=style
+    )
+    track.add_argument("video", help="video file, or folder of pictures")
+    prompt = {"action": "append", "dest": "prompts"}
+    track.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click, off the object with 0", **prompt)
+    track.add_argument(
+        "--box", type=parse_box, metavar="X0,Y0,X1,Y1", help="box; another one on a frame begins a new object", **prompt
+    )
+    track.add_argument("--mask", type=parse_mask, metavar="PNG", help="mask: pixels that are not zero", **prompt)
+    track.add_argument(
+        "--frame", type=parse_frame, metavar="N", help="frame of the prompts that follow (default: 0)", **prompt
+    )
+    track.add_argument(
+        "--object", type=parse_object, metavar="N", help="object of the prompts that follow (default: 1)", **prompt
+    )
+    track.add_argument("--model", help=f"folder or Hub id of a video checkpoint (default: {VIDEO_CHECKPOINT})")
+    track.add_argument("--output", type=Path, metavar="FOLDER", help="default: the video's name and _track")
+    track.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    track.add_argument(
+        "--start", type=int, metavar="N", help="first frame to track (default: earliest prompted; in reverse: latest)"
+    )
+    track.add_argument("--max-frames", type=parse_count, metavar="N", help="track N frames (default: all)")
+    yes = {"action": "store_true", "default": None}
+    track.add_argument("--reverse", help="go back in time; the overlay plays backwards too", **yes)
+    track.add_argument("--non-overlapping", help="give each pixel to one object at most", **yes)
+    track.add_argument("--image-size", type=parse_count, metavar="N", help="side of the model input (smaller: faster)")
+    track.add_argument(
+        "--frame-rate", type=parse_rate, metavar="N", help="of the overlay (default: the video's, or 25)"
+    )
+    track.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
+    track.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+    track.set_defaults(run=run_track, as_text=as_track_table)
 
 
 def main(arguments=None):
@@ -97,20 +194,11 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         report = options.run(options)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"edgetam: error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 1
-    print(json.dumps(report) if options.json else as_table(report))
+    print(json.dumps(report) if options.json else options.as_text(report))
     return 0
-
-
-def load_model(options):
-    """The model that the options name, loaded without a progress bar."""
-    logging.disable_progress_bar()
-    try:
-        return EdgeTamModel.from_pretrained(options.model, device_map=options.device)
-    finally:
-        logging.enable_progress_bar()
 
 
 def load_picture(path):
@@ -142,7 +230,7 @@ def run_segment(options):
     if not options.prompts:
         raise ValueError("say what to segment with --point X,Y or --box X0,Y0,X1,Y1, or use `edgetam masks`")
     picture, objects = load_picture(options.image), group_prompts(options.prompts)
-    model = load_model(options)
+    model = load_quietly(EdgeTamModel, options.model, device_map=options.device)
     processor = EdgeTamProcessor.from_pretrained(options.model)
     clicks = [corner_points(o["box"]) + o["points"] for o in objects]
     inputs = processor(
@@ -158,7 +246,7 @@ def run_segment(options):
     masks = [candidates[idx] for candidates, idx in zip(masks, best)]
     scores = [candidates[idx] for candidates, idx in zip(outputs.iou_scores[0].tolist(), best)]
     rows = [
-        {"prompt": describe(o), "score": round(score, 3), "present": logit > 0, **measure(mask)}
+        {"prompt": describe(o["box"], o["points"]), "score": round(score, 3), "present": logit > 0, **measure(mask)}
         for o, score, logit, mask in zip(objects, scores, outputs.object_score_logits[0, :, 0].tolist(), masks)
     ]
     drawn = overlay(picture, masks, [p for o in objects for p in o["points"]], [o["box"] for o in objects if o["box"]])
@@ -170,25 +258,11 @@ def corner_points(box):
     return [] if box is None else [(*box[:2], 2), (*box[2:], 3)]
 
 
-def describe(prompted):
-    """Short text of the prompts of an object."""
-    parts = [] if prompted["box"] is None else ["box " + ",".join(f"{value:g}" for value in prompted["box"])]
-    parts += [f"{'+' if label else '-'}{x:g},{y:g}" for x, y, label in prompted["points"]]
-    return " ".join(parts)
-
-
-def measure(mask):
-    """Area in pixels and bounding box [x_min, y_min, x_max, y_max] (last pixel included) of a mask."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = [columns[0], rows[0], columns[-1], rows[-1]] if len(rows) else [0, 0, 0, 0]
-    return {"area": int(mask.sum()), "box": [int(side) for side in box]}
-
-
 def run_masks(options):
     """Segments everything, writes overlay and masks, and returns the report."""
     picture = load_picture(options.image)
     generator = EdgeTamMaskGenerationPipeline(
-        model=load_model(options),
+        model=load_quietly(EdgeTamModel, options.model, device_map=options.device),
         image_processor=EdgeTamImageProcessor.from_pretrained(options.model),
     )
     outputs = generator(
@@ -229,11 +303,7 @@ def as_table(report):
         row["box"] = ",".join(map(str, row["box"]))
         if "present" in row:
             row["present"] = "yes" if row["present"] else "no"
-    names = list(rows[0])
-    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in names}
-    lines = ["  ".join(name.ljust(widths[name]) for name in names).rstrip()]
-    lines += ["  ".join(str(row[name]).ljust(widths[name]) for name in names).rstrip() for row in rows]
-    return "\n".join([*lines, "", f"overlay: {report['overlay']}", f"mask:    {report['mask']}"])
+    return "\n".join([*as_columns(rows), "", f"overlay: {report['overlay']}", f"mask:    {report['mask']}"])
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def colour_of(object_idx):
     return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 1.0))
 
 
-def overlay(picture, masks, points=(), boxes=(), opacity=0.5):
+def overlay(picture, masks, points=(), boxes=(), opacity=0.5, numbers=None):
     """PIL picture with every mask as a tint and an outline, and with clicks and boxes on top.
 
     Args:
@@ -28,11 +28,12 @@ def overlay(picture, masks, points=(), boxes=(), opacity=0.5):
         points: (x, y, label) in pixels of the picture; label 1 is drawn green, 0 red.
         boxes: (x_min, y_min, x_max, y_max) in pixels of the picture.
         opacity: weight of the tint, in 0..1.
+        numbers: one integer from 1 on per mask, which decides its colour as in `index_picture`; 1, 2, … unless given.
     """
     canvas = picture.astype(np.float32)
     width = max(1, round(max(picture.shape[:2]) / 400))
-    for object_idx, mask in enumerate(masks):
-        colour = np.array(colour_of(object_idx), np.float32)
+    for number, mask in zip(numbers or range(1, len(masks) + 1), masks):
+        colour = np.array(colour_of(number - 1), np.float32)
         canvas[mask] += opacity * (colour - canvas[mask])
         canvas[outline(mask, width)] = colour
     image = Image.fromarray(canvas.round().astype(np.uint8))
@@ -88,9 +89,12 @@ def save_whole(image, path):
 
 @contextmanager
 def whole_file(path):
-    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises."""
+    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises.
+
+    It is hidden: what a killed process leaves of it is not taken for one of the pictures of a folder.
+    """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(suffix=path.suffix, dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".writing_", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     try:
         yield temporary

@@ -1,0 +1,35 @@
+"""What the console commands share: quiet loading, and what a report says of prompts and masks."""
+
+import numpy as np
+from transformers.utils import logging
+
+
+def load_quietly(model_class, name, **settings):
+    """The model of a folder or Hub id, loaded without a progress bar."""
+    logging.disable_progress_bar()
+    try:
+        return model_class.from_pretrained(name, **settings)
+    finally:
+        logging.enable_progress_bar()
+
+
+def describe(box, points):
+    """Short text of the prompts of an object: its box or None, and its points (x, y, label)."""
+    parts = [] if box is None else ["box " + ",".join(f"{value:g}" for value in box)]
+    parts += [f"{'+' if label else '-'}{x:g},{y:g}" for x, y, label in points]
+    return " ".join(parts)
+
+
+def measure(mask):
+    """Area in pixels and bounding box [x_min, y_min, x_max, y_max] (last pixel included) of a mask."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = [columns[0], rows[0], columns[-1], rows[-1]] if len(rows) else [0, 0, 0, 0]
+    return {"area": int(mask.sum()), "box": [int(side) for side in box]}
+
+
+def as_columns(rows):
+    """Lines of text: the names of the columns, then one line per row, a dictionary of values by name."""
+    names = list(rows[0])
+    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in names}
+    lines = ["  ".join(name.ljust(widths[name]) for name in names).rstrip()]
+    return lines + ["  ".join(str(row[name]).ljust(widths[name]) for name in names).rstrip() for row in rows]
