@@ -7,17 +7,19 @@
 Prints a table, and after it one line of JSON with everything that is needed to compare runs.
 """
 
-import argparse
-import importlib.metadata
-import importlib.util
-import json
-import platform
-import statistics
-import time
-from pathlib import Path
-
 import torch
-import transformers
+from measure import (
+    check_image_size,
+    in_turns,
+    largest,
+    make_parser,
+    parse_arguments,
+    print_record,
+    randomise,
+    share_weights,
+    summarise,
+    time_call,
+)
 
 NUM_OBJECTS = (1, 64)
 EPILOG = """\
@@ -32,30 +34,14 @@ Needs `pip install -e .[test]`: native EdgeTAM takes its backbone from timm.
 """
 
 
-def parse_arguments():
+def read_settings():
     """The command line's settings."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--image-size", type=int, default=1024, metavar="N", help="side of the picture (%(default)s)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="(%(default)s)")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="(%(default)s)")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads of PyTorch on the CPU (PyTorch's choice)")
+    parser = make_parser(__doc__.splitlines()[0], EPILOG)
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timed rounds, at least 5 (%(default)s)")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what is read (%(default)s)")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(parser)
+    check_image_size(parser, "--image-size", arguments.image_size, 32)
     if arguments.repeats < 5:
         parser.error(f"--repeats must be 5 or more, got {arguments.repeats}: the median of fewer says little")
-    if arguments.image_size <= 0 or arguments.image_size % 32:
-        parser.error(f"--image-size must be a positive multiple of 32, got {arguments.image_size}")
-    if arguments.threads is not None and arguments.threads < 1:
-        parser.error(f"--threads must be 1 or more, got {arguments.threads}")
-    if arguments.device == "cuda" and arguments.clock == "cpu":
-        parser.error("--clock cpu says nothing about a GPU; leave it out")
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda needs a GPU that PyTorch can use, and there is none; leave it out for the CPU")
-    if importlib.util.find_spec("timm") is None:
-        parser.error("native EdgeTAM needs timm: pip install edgetam-hf[test]")
     return arguments
 
 
@@ -69,16 +55,8 @@ def make_models(image_size, dtype, device):
 
     config = EdgeTamConfig(image_size=image_size)
     ours, native = EdgeTamModel(config), NativeModel(NativeConfig(**config.to_dict()))
-    torch.manual_seed(0)
-    for parameter in ours.parameters():
-        if parameter.dim() > 1:  # weights that keep the scale of their input, so that prompts decide the masks
-            parameter.data = torch.randn(parameter.shape) * (0.8 / parameter[0].numel()) ** 0.5
-    for module in ours.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):  # statistics whose folding shows
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 2.0)
-    native.load_state_dict(ours.state_dict())
-    return {name: model.to(device, dtype).eval() for name, model in (("native", native), ("ours", ours))}
+    randomise(ours)
+    return share_weights(ours, native, dtype, device)
 
 
 def make_steps(image_size, dtype, device):
@@ -100,62 +78,21 @@ def make_steps(image_size, dtype, device):
     return steps | {f"decoder, {num_objects}": make_decoder(num_objects) for num_objects in NUM_OBJECTS}
 
 
-def time_call(function, arguments):
-    """Milliseconds that a call takes until the device has finished."""
-    synchronise = torch.cuda.synchronize if arguments.device == "cuda" else lambda: None
-    read_clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    synchronise()
-    start = read_clock()
-    function()
-    synchronise()
-    return (read_clock() - start) * 1000
-
-
 @torch.no_grad()
 def compare(step, models, image_embeddings, arguments):
     """Medians in milliseconds, their ratio and the difference of outputs of one step."""
     native, ours = (step(models[name], image_embeddings) for name in ("native", "ours"))  # also warms up
-    difference = max((x.float() - y.float()).abs().max().item() for x, y in zip(native, ours))
-    largest = max(x.float().abs().max().item() for x in native)
+    difference = largest(x.float() - y.float() for x, y in zip(native, ours))
     times = {name: [] for name in models}
     for round_idx in range(arguments.repeats):
-        for name in sorted(models, reverse=round_idx % 2 == 1):
-            times[name].append(time_call(lambda name=name: step(models[name], image_embeddings), arguments))
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    return {
-        "native_ms": round(medians["native"], 3),
-        "ours_ms": round(medians["ours"], 3),
-        "ratio": round(medians["native"] / medians["ours"], 3),
-        "largest_difference": difference,
-        "largest_output": largest,
-    }
-
-
-def device_name(device):
-    """Name of the GPU or of the processor."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def package_versions():
-    """Versions of Python and of the packages that decide the figures."""
-    try:
-        ours = importlib.metadata.version("edgetam-hf")
-    except importlib.metadata.PackageNotFoundError:  # a checkout on PYTHONPATH
-        ours = "not installed"
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    return versions | {"transformers": transformers.__version__, "edgetam_hf": ours}
+        for name in in_turns(models, round_idx):
+            times[name].append(time_call(lambda name=name: step(models[name], image_embeddings), arguments)[1])
+    return summarise(times) | {"largest_difference": difference, "largest_output": largest(native)}
 
 
 def main():
     """Runs all steps and prints the table and the JSON line."""
-    arguments = parse_arguments()
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
+    arguments = read_settings()
     setting = (arguments.image_size, getattr(torch, arguments.dtype), arguments.device)
     models, steps = make_models(*setting), make_steps(*setting)
     with torch.no_grad():
@@ -171,10 +108,7 @@ def main():
             flush=True,
         )
         results[name] = row
-    record = {"benchmark": "image", "device": arguments.device, "device_name": device_name(arguments.device)}
-    record |= {"threads": torch.get_num_threads(), "versions": package_versions()}
-    record |= {name: getattr(arguments, name) for name in ("image_size", "dtype", "repeats", "clock")}
-    print(json.dumps(record | {"results": results}))
+    print_record("image", arguments, results)
 
 
 if __name__ == "__main__":
