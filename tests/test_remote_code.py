@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
 from edgetam_hf.modeling_edgetam import EdgeTamModel
-from small_models import assert_outputs_close, native_config, random
+from small_models import assert_outputs_close, make_native_video, native_config, random
 
 import edgetam_hf
 
@@ -22,6 +23,7 @@ else:
 ROOT = Path(__file__).parents[1]
 CODE_FILES = sorted(ROOT.glob("*_edgetam*.py"))
 CODE_OF_IMAGES = {path.name for path in CODE_FILES if "video" not in path.name and "memory" not in path.name}
+CODE_OF_VIDEOS = {path.name for path in CODE_FILES}
 POINTS = torch.tensor([[[[30.0, 40.0], [90, 20]]]])
 
 # A process in which edgetam_hf cannot be imported, wherever it may be installed
@@ -60,6 +62,23 @@ objects["AutoProcessor"].save_pretrained(result + "_again")
 with torch.no_grad():
     output = model(**inputs)
 torch.save({name: output[name] for name in ("pred_masks", "iou_scores", "object_score_logits")}, result)
+"""
+TRACK = """
+import numpy as np
+from transformers import AutoVideoProcessor
+folder, result = sys.argv[1:]
+settings = {"trust_remote_code": True}
+objects = {auto.__name__: auto.from_pretrained(folder, **settings) for auto in (
+    AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, AutoImageProcessor, AutoVideoProcessor
+)}
+for name, value in objects.items():
+    print(name, type(value).__module__.split(".")[-1], type(value).__name__, type(value).__module__.split(".")[0])
+model, processor = objects["AutoModel"], objects["AutoProcessor"]
+model.save_pretrained(result + "_again")
+processor.save_pretrained(result + "_again")
+session = processor.init_video_session(video=np.load(result + ".npy"))
+processor.add_inputs_to_inference_session(session, 0, 1, input_points=[[[[25, 45]]]], input_labels=[[[1]]])
+torch.save([output.pred_masks for output in model.propagate_in_video_iterator(session)], result)
 """
 LOAD_NATIVE = """
 folder = sys.argv[1]
@@ -136,6 +155,59 @@ def test_folder_without_remote_code_gives_native_classes(folder, tmp_path):
     printed = run_isolated(LOAD_NATIVE, folder, cwd=tmp_path)
     modules = dict(line.split(" ") for line in printed.splitlines())
     assert len(modules) == 5 and all(module.startswith("transformers.models.") for module in modules.values())
+
+
+@pytest.fixture(scope="module")
+def remote_video(video_folder, clip, tmp_path_factory):
+    """What the isolated process printed, and its working folder."""
+    cwd = tmp_path_factory.mktemp("elsewhere")
+    np.save(cwd / "result.npy", clip[:3])
+    return run_isolated(TRACK, video_folder, cwd / "result", cwd=cwd), cwd
+
+
+def test_saved_video_folder_holds_exactly_the_code_it_needs(video_folder):
+    assert {path.name for path in video_folder.glob("*.py")} == CODE_OF_VIDEOS
+
+
+def test_remote_code_of_a_video_folder_gives_our_classes(remote_video):
+    lines = dict(line.split(" ", 1) for line in remote_video[0].splitlines())
+    assert lines == {
+        "AutoConfig": "configuration_edgetam EdgeTamVideoConfig transformers_modules",
+        "AutoModel": "modeling_edgetam_video EdgeTamVideoModel transformers_modules",
+        "AutoModelForMaskGeneration": "modeling_edgetam EdgeTamModel transformers_modules",
+        "AutoProcessor": "processing_edgetam_video EdgeTamVideoProcessor transformers_modules",
+        "AutoImageProcessor": "image_processing_edgetam EdgeTamImageProcessor transformers_modules",
+        "AutoVideoProcessor": "video_processing_edgetam EdgeTamVideoVideoProcessor transformers_modules",
+    }
+
+
+def test_remote_code_tracks_equally(remote_video, video_model, video_processor, clip):
+    session = video_processor.init_video_session(video=clip[:3])
+    video_processor.add_inputs_to_inference_session(session, 0, 1, input_points=[[[[25, 45]]]], input_labels=[[[1]]])
+    expected = [output.pred_masks for output in video_model.propagate_in_video_iterator(session)]
+    torch.testing.assert_close(torch.load(remote_video[1] / "result"), expected, rtol=0, atol=1e-4)
+
+
+def test_video_folder_saved_from_remote_code_is_complete(remote_video, video_folder):
+    again = remote_video[1] / "result_again"
+    assert {path.name for path in video_folder.iterdir()} == {path.name for path in again.iterdir()}
+    saved, loaded = (transformers.AutoConfig.from_pretrained(path).to_dict() for path in (video_folder, again))
+    assert saved["auto_map"] == loaded["auto_map"]
+
+
+def test_video_folder_without_remote_code_gives_native_classes(video_folder, tmp_path):
+    printed = run_isolated(LOAD_NATIVE, video_folder, cwd=tmp_path)
+    modules = dict(line.split(" ") for line in printed.splitlines())
+    assert len(modules) == 5 and all(module.startswith("transformers.models.") for module in modules.values())
+
+
+def test_import_makes_plain_native_video_folders_ours(video_model, tmp_path):
+    make_native_video(video_model).save_pretrained(tmp_path)
+    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is edgetam_hf.EdgeTamVideoConfig
+    assert type(transformers.AutoModel.from_pretrained(tmp_path)) is edgetam_hf.EdgeTamVideoModel
+    image_model = transformers.AutoModelForMaskGeneration.from_pretrained(tmp_path, attn_implementation="eager")
+    assert type(image_model) is edgetam_hf.EdgeTamModel
+    assert image_model.config.model_type == "edgetam" and image_model.config._attn_implementation == "eager"
 
 
 def test_import_makes_plain_native_folders_ours(model, native, tmp_path):

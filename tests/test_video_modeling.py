@@ -294,14 +294,7 @@ def test_stages_can_be_exported(video_model):
     inputs = {
         "get_frame_embeddings": (pixel_values,),
         "attend_to_memory": (frame_embeddings[-1], memories),
-        "decode_objects": (
-            frame_embeddings,
-            conditioned,
-            random((2, 1, 2, 2)),
-            torch.ones(2, 1, 2).long(),
-            None,
-            flags,
-        ),
+        "decode_objects": (frame_embeddings, conditioned, points, torch.ones(2, 1, 2).long(), None, flags),
         "adopt_masks": (frame_embeddings, random((2, 128, 128)) > 0),
         "encode_memory": (frame_embeddings[-1], random((2, 32, 32)), torch.ones(2), flags),
     }
