@@ -9,14 +9,13 @@ comes after the image embeddings. Points are (x, y) in pixels of the model input
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.utils import ModelOutput, logging
 
-from .attention_edgetam import EdgeTamAttention  # noqa: F401  (older loaders want every file of a chain named)
 from .configuration_edgetam import EdgeTamVideoConfig
 from .mask_decoder_edgetam import EdgeTamFeedForward
 from .memory_attention_edgetam import EdgeTamMemoryAttention, Memories, grid_side
@@ -25,6 +24,13 @@ from .memory_encoder_edgetam import EdgeTamMemoryEncoder, EdgeTamMemoryFuserBloc
 from .modeling_edgetam import EdgeTamModel
 from .position_edgetam import sine_time_encoding
 from .prompt_encoder_edgetam import PADDING_LABEL
+
+if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
+    from .attention_edgetam import EdgeTamAttention  # noqa: F401
+    from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
+    from .mask_generation_edgetam import Crop  # noqa: F401
+    from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
+    from .repvit_edgetam import RepVitBackbone  # noqa: F401
 
 ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits

@@ -24,6 +24,16 @@ ROOT = Path(__file__).parents[1]
 CODE_FILES = sorted(ROOT.glob("*_edgetam*.py"))
 CODE_OF_IMAGES = {path.name for path in CODE_FILES if "video" not in path.name and "memory" not in path.name}
 CODE_OF_VIDEOS = {path.name for path in CODE_FILES}
+ENTRY_FILES = [
+    "configuration_edgetam",
+    "image_processing_edgetam",
+    "modeling_edgetam",
+    "modeling_edgetam_video",
+    "pipeline_edgetam",
+    "processing_edgetam",
+    "processing_edgetam_video",
+    "video_processing_edgetam",
+]
 POINTS = torch.tensor([[[[30.0, 40.0], [90, 20]]]])
 
 # A process in which edgetam_hf cannot be imported, wherever it may be installed
@@ -250,6 +260,23 @@ def test_code_file_imports_its_neighbours_by_one_dot_and_one_name(path):
         names = [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
         names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert not any(name.startswith("edgetam_hf") for name in names)
+
+
+def neighbours(name):
+    """Names of the code files that a code file imports."""
+    tree = ast.parse((ROOT / f"{name}.py").read_text())
+    return {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level}
+
+
+@pytest.mark.parametrize("name", ENTRY_FILES)
+def test_entry_file_names_every_file_it_reaches(name):
+    """Transformers 4 fetches no file that is only imported by an imported file."""
+    reached, queue = set(), [name]
+    while queue:
+        new = neighbours(queue.pop()) - reached
+        reached |= new
+        queue.extend(new)
+    assert reached - {name} <= neighbours(name)
 
 
 @pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)

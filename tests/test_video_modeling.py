@@ -23,15 +23,17 @@ CLICKS = {"input_points": [[[[25, 45]], [[70, 20], [90, 70]]]], "input_labels": 
 
 
 def track(model, processor, video, prompts):
-    """Masks and scores of two clicked objects on all frames, of ours or of native's model."""
+    """Masks and, if the model tells them, scores of prompted objects on all frames, of ours or of native's model."""
     session = processor.init_video_session(video=video)
     for frame_idx, obj_ids, prompt in prompts:
         processor.add_inputs_to_inference_session(session, frame_idx=frame_idx, obj_ids=obj_ids, **prompt)
         model(session, frame_idx=frame_idx)
     outputs = list(model.propagate_in_video_iterator(session, 0))
-    # native's scores have one dimension more than its documentation says
-    scores = torch.stack([output.object_score_logits.flatten() for output in outputs])
-    return torch.stack([output.pred_masks for output in outputs]), scores
+    results = [torch.stack([output.pred_masks for output in outputs])]
+    if "object_score_logits" in outputs[0]:  # native of Transformers 4 keeps them to itself
+        # native's have one dimension more than its documentation says
+        results.append(torch.stack([output.object_score_logits.flatten() for output in outputs]))
+    return results
 
 
 def native_processor(size):
