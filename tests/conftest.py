@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest  # noqa: E402
 import small_models  # noqa: E402
+import tracking  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +92,13 @@ def video_folder(video_model, video_processor, tmp_path_factory):
     video_model.save_pretrained(folder)
     video_processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def make_tracker(video_model, video_processor, clip):
+    """A tracker of the clip, or with `video=None` of a stream."""
+
+    def make(video=clip, model=video_model, **settings):
+        return tracking.Tracker(model, video_processor, video, **settings)
+
+    return make

@@ -209,18 +209,6 @@ def test_gradients_flow_through_memory_to_the_first_frame(video_model, stage_inp
     assert model.memory_temporal_positional_encoding.grad.abs().sum() > 0
 
 
-def test_session_passes_gradients_in_training_mode_only(video_model, video_processor, clip):
-    model = copy.deepcopy(video_model)
-    for is_training in (False, True):
-        model.train(is_training)
-        session = video_processor.init_video_session(video=clip[:2])
-        video_processor.add_inputs_to_inference_session(session, 0, [1, 2], **CLICKS)
-        *_, output = model.propagate_in_video_iterator(session)
-        assert output.pred_masks.requires_grad == is_training
-    output.pred_masks.sum().backward()
-    assert all(parameter.grad is not None for parameter in model.memory_encoder.parameters())
-
-
 def test_gradient_checkpointing_gives_the_same_gradients(video_model, stage_inputs):
     gradients = []
     for is_checkpointing in (False, True):

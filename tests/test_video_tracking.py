@@ -5,76 +5,8 @@ import pickle
 
 import pytest
 import torch
-from small_models import make_video_model, make_video_processor, small_video_config
-
-CLICK = {"input_points": [[[[25, 45]]]], "input_labels": [[[1]]]}
-OTHER_CLICK = {"input_points": [[[[70, 20]]]], "input_labels": [[[1]]]}
-CORRECTION = {"input_points": [[[[90, 70]]]], "input_labels": [[[0]]]}
-BOX = {"input_boxes": [[[10, 30, 40, 60]]]}
-NAMES = ("pred_masks", "object_score_logits", "iou_scores")
-
-
-class Tracker:
-    """A session with its model and processor, for short calls."""
-
-    def __init__(self, model, processor, video=None, **settings):
-        self.model, self.processor = model, processor
-        self.session = processor.init_video_session(video=video, **settings)
-
-    def add(self, frame_idx, obj_ids, **prompts):
-        if self.session.is_stream:
-            prompts["original_size"] = (90, 120)
-        self.processor.add_inputs_to_inference_session(self.session, frame_idx, obj_ids, **prompts)
-
-    def show(self, frame_idx):
-        return self.model(self.session, frame_idx=frame_idx)
-
-    def track(self, start=None, **settings):
-        return list(self.model.propagate_in_video_iterator(self.session, start, **settings))
-
-    def stream(self, frames):
-        pixel_values = self.processor(images=list(frames), return_tensors="pt")["pixel_values"]
-        return [self.model(self.session, frame=frame) for frame in pixel_values]
-
-
-@pytest.fixture
-def make_tracker(video_model, video_processor, clip):
-    """A tracker of the clip, or with `video=None` of a stream."""
-
-    def make(video=clip, model=video_model, **settings):
-        return Tracker(model, video_processor, video, **settings)
-
-    return make
-
-
-def square(clip, frame_idx=0):
-    """Mask (90, 120) of the moving square."""
-    return (clip[frame_idx] > 100).any(-1)
-
-
-def assert_equal(actual, expected, atol=1e-4):
-    """Two lists of outputs are equal, frame by frame, up to rounding."""
-    assert [output.frame_idx for output in actual] == [output.frame_idx for output in expected]
-    for one, other in zip(actual, expected):
-        assert one.object_ids == other.object_ids
-        for name in NAMES:
-            torch.testing.assert_close(one[name], other[name], atol=atol, rtol=0.0)
-
-
-def of_object(outputs, obj_id):
-    """Outputs with the row of one object only."""
-    rows = []
-    for output in outputs:
-        output, row = copy.copy(output), output.object_ids.index(obj_id)
-        for name in NAMES:
-            output[name] = output[name][row : row + 1]
-        output["object_ids"] = [obj_id]
-        rows.append(output)
-    return rows
-
-
-def differ(actual, expected):
-    return max((one.pred_masks - other.pred_masks).abs().max() for one, other in zip(actual, expected)) > 1e-2
+from small_models import make_video_model, small_video_config
+from tracking import BOX, CLICK, CORRECTION, NAMES, OTHER_CLICK, Tracker, assert_equal, differ, of_object, square
 
 
 def test_memory_reaches_later_frames(make_tracker):
@@ -100,31 +32,6 @@ def test_frame_by_frame_equals_propagation(make_tracker):
     for tracker in (one, other):
         tracker.add(0, 1, **CLICK)
     assert_equal([one.show(i) for i in range(12)], other.track())
-
-
-def test_prompts_in_any_order_and_with_or_without_a_look_give_the_same(make_tracker, clip):
-    prompts = [
-        (0, 1, CLICK),
-        (0, 2, BOX),
-        (5, 1, OTHER_CLICK),
-        (3, 3, {"input_masks": square(clip, 3)}),
-        (5, 2, CLICK),
-    ]
-
-    def outputs(order, is_shown):
-        tracker = make_tracker()
-        for idx in order:
-            frame_idx, obj_id, prompt = prompts[idx]
-            tracker.add(frame_idx, obj_id, **prompt)
-            if is_shown:
-                tracker.show(frame_idx)
-        tracked = tracker.track(0)
-        return [of_object(tracked, obj_id) for obj_id in (1, 2, 3)]
-
-    expected = outputs(range(5), is_shown=True)
-    for order, is_shown in ((range(5), False), ((4, 3, 2, 1, 0), True), ((2, 0, 4, 1, 3), False)):
-        for one, other in zip(outputs(order, is_shown), expected):
-            assert_equal(one, other)
 
 
 def test_clicks_one_after_the_other_give_the_same_with_and_without_a_look(make_tracker):
@@ -205,18 +112,6 @@ def test_objects_without_a_prompt_yet_are_absent_where_another_is_prompted(make_
     assert (output.pred_masks[1] > -1024).any()
 
 
-def test_remove_object_leaves_the_others_as_they_are(make_tracker):
-    tracker, alone = make_tracker(), make_tracker()
-    for obj_id, prompt in ((7, CLICK), (3, BOX), (5, OTHER_CLICK)):
-        tracker.add(0, obj_id, **prompt)
-    tracker.track(max_frame_num_to_track=4)
-    tracker.session.remove_object(3)
-    rest = tracker.track(5)
-    assert rest[0].object_ids == [7, 5] == tracker.session.obj_ids
-    alone.add(0, 5, **OTHER_CLICK)
-    assert_equal(of_object(rest, 5), alone.track()[5:])
-
-
 @pytest.mark.parametrize("is_tracked", [False, True])
 def test_clear_prompts_is_as_if_they_had_not_been_given(make_tracker, is_tracked):
     tracker, without = make_tracker(), make_tracker()
@@ -255,18 +150,6 @@ def test_reset_stream_begins_at_the_first_frame(make_tracker, clip):
 # Corrections
 
 
-def test_correction_keeps_its_result_and_changes_later_frames(make_tracker):
-    tracker = make_tracker()
-    tracker.add(0, 1, **CLICK)
-    before = tracker.track()
-    tracker.add(5, 1, **CORRECTION)
-    corrected = tracker.show(5)
-    after = tracker.track(0)
-    assert_equal(after[:5], before[:5])
-    assert_equal(after[5:6], [corrected])
-    assert differ(after[5:6], before[5:6]) and differ(after[6:], before[6:])
-
-
 def test_correction_is_no_conditioning_frame_but_a_prompt_ahead_of_tracking_is(make_tracker):
     tracker = make_tracker()
     tracker.add(0, 1, **CLICK)
@@ -275,21 +158,6 @@ def test_correction_is_no_conditioning_frame_but_a_prompt_ahead_of_tracking_is(m
     tracker.add(9, 1, **OTHER_CLICK)
     tracker.track(0)
     assert sorted(tracker.session.objects[1].conditioning) == [0, 9]
-
-
-def test_refinement_of_a_conditioning_frame_sees_memory_and_stays_one(make_tracker, video_model):
-    tracker, fresh = make_tracker(), make_tracker()
-    for one in (tracker, fresh):
-        one.add(0, 1, **CLICK)
-    before = tracker.track()
-    fresh.show(0)
-    for one in (tracker, fresh):
-        one.add(0, 1, **CORRECTION, clear_old_inputs=False)
-    refined = tracker.show(0)
-    assert differ([refined], [fresh.show(0)])
-    after = tracker.track()
-    assert_equal(after[:1], [refined])
-    assert differ(after[1:], before[1:]) and sorted(tracker.session.objects[1].conditioning) == [0]
 
 
 def test_masks_stay_where_a_look_does_not_track(make_tracker):
@@ -305,16 +173,6 @@ def test_masks_stay_where_a_look_does_not_track(make_tracker):
 
 
 # Streams and what is kept
-
-
-def test_stream_goes_on_before_the_first_prompt(make_tracker, clip):
-    tracker, whole = make_tracker(video=None), make_tracker()
-    empty = tracker.stream(clip[:3])
-    assert [output.frame_idx for output in empty] == [0, 1, 2]
-    assert all(output.object_ids == [] and output.pred_masks.shape == (0, 1, 32, 32) for output in empty)
-    for one in (tracker, whole):
-        one.add(3, 1, **CLICK)
-    assert_equal(tracker.stream(clip[3:]), whole.track(3))
 
 
 def test_stream_takes_prompts_for_the_current_frame(make_tracker, clip):
@@ -355,20 +213,6 @@ def test_bounded_memory_changes_no_result(make_tracker, clip):
         one.add(0, 1, **CLICK)
         one.add(20, 1, **OTHER_CLICK)
     assert_equal(bounded.track(), whole.track())
-
-
-def test_session_keeps_what_the_bank_reaches_and_nothing_else(make_tracker, clip):
-    tracker = make_tracker(video=None)
-    tracker.add(0, 1, **CLICK)
-    tracker.add(0, 2, **BOX)
-    tracker.stream(clip[list(range(12)) * 3])
-    for tracked_object in tracker.session.objects.values():
-        assert sorted(tracked_object.conditioning) == [0]
-        assert sorted(tracked_object.tracked) == list(range(21, 36))
-        assert [t for t, result in tracked_object.tracked.items() if result.memory is not None] == list(range(30, 36))
-        assert [t for t, result in tracked_object.tracked.items() if result.mask is not None] == [35]
-        assert len(tracked_object.directions) <= 16
-    assert list(tracker.session.image_embeddings) == [35]
 
 
 def test_video_keeps_all_results_for_corrections_unless_bounded(make_tracker):
@@ -418,17 +262,6 @@ def test_pickled_session_holds_each_object_once(make_tracker):
 
 
 # Other models and devices
-
-
-@pytest.mark.parametrize("image_size", [256, (128, 256)])
-def test_image_size_alone_sets_a_size(clip, image_size):
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    tracker = Tracker(make_video_model(image_size), make_video_processor(height, width), clip)
-    tracker.add(0, 1, **CLICK)
-    outputs = tracker.track(max_frame_num_to_track=2)
-    assert outputs[-1].pred_masks.shape == (1, 1, height // 4, width // 4)
-    masks = tracker.processor.post_process_masks([outputs[-1].pred_masks], [[90, 120]])[0]
-    assert masks.shape == (1, 1, 90, 120) and masks.dtype == torch.bool
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
