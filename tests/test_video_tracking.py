@@ -1,11 +1,12 @@
 """Tracking: whatever the order and the number of calls, the same results; and memory that does not grow."""
 
 import copy
+import gc
 import pickle
 
 import pytest
 import torch
-from small_models import make_video_model, small_video_config
+from small_models import make_video_model, make_video_processor, small_video_config
 from tracking import BOX, CLICK, CORRECTION, NAMES, OTHER_CLICK, Tracker, assert_equal, differ, of_object, square
 
 
@@ -213,6 +214,31 @@ def test_bounded_memory_changes_no_result(make_tracker, clip):
         one.add(0, 1, **CLICK)
         one.add(20, 1, **OTHER_CLICK)
     assert_equal(bounded.track(), whole.track())
+
+
+def live_tensors():
+    gc.collect()
+    return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize("is_stream", [True, False], ids=["stream", "bounded video"])
+def test_long_run_does_not_grow(clip, is_stream):
+    model, processor = make_video_model(64), make_video_processor(64)
+    long_clip = clip[[i % 12 for i in range(100)]]
+    tracker = Tracker(model, processor, None if is_stream else long_clip, max_memory_frames=2)
+    for obj_id, prompt in enumerate((CLICK, BOX, OTHER_CLICK)):
+        tracker.add(0, obj_id, **prompt)
+    sizes = []
+    for frame_idx in range(100):
+        if is_stream:
+            tracker.stream(long_clip[frame_idx : frame_idx + 1])
+        else:
+            tracker.show(frame_idx)
+        if frame_idx in (40, 99):
+            frames, tracker.session.frames = tracker.session.frames, None
+            sizes.append((live_tensors(), round(len(pickle.dumps(tracker.session)), -3)))
+            tracker.session.frames = frames
+    assert sizes[0] == sizes[1]
 
 
 def test_video_keeps_all_results_for_corrections_unless_bounded(make_tracker):
