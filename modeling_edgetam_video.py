@@ -450,11 +450,11 @@ class EdgeTamVideoModel(EdgeTamModel):
             prediction = self._decode_batch(session, frame_embeddings, queries)
         is_prompted = torch.tensor([query.prompt is not None for query in queries], device=self.device)
         memory = self.encode_memory(frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted)
-        # copies, so that what is kept of one object does not keep the others
-        parts = zip(*(part.to(session.inference_state_device, copy=True).unbind() for part in (*prediction, memory)))
+        parts = [part.to(session.inference_state_device).unbind() for part in (*prediction, memory)]
         return [
+            # copies, so that what is kept of one object does not keep the others
             FrameResult(*(part.clone() for part in of_one), query.prompt is not None, query.is_conditioning)
-            for query, of_one in zip(queries, parts)
+            for query, of_one in zip(queries, zip(*parts))
         ]
 
     def _decode_batch(self, session, frame_embeddings, queries):
@@ -486,13 +486,13 @@ class EdgeTamVideoModel(EdgeTamModel):
         """`Memories` of objects that remember equally many frames and pointers."""
         last = max(self._reach(session).num_pointers - 1, 1)
         rows, distances = ([[i for i, _ in part] for part in parts] for parts in zip(*recollections))
-        pointers = [torch.stack([p for _, p in r.pointers]) for r in recollections if r.pointers]
+        none = self.no_object_pointer[:0].to(session.inference_state_device)
+        features = [torch.stack([memory for _, memory in r.memories]) for r in recollections]
+        pointers = [torch.stack([p for _, p in r.pointers]) if r.pointers else none for r in recollections]
         return Memories(
-            features=torch.stack([torch.stack([m for _, m in r.memories]) for r in recollections]).to(self.device),
+            features=torch.stack(features).to(self.device),
             time_idx=torch.tensor(rows, device=self.device),
-            pointers=torch.stack(pointers).to(self.device)
-            if pointers
-            else self.no_object_pointer.new_zeros(len(recollections), 0, self.no_object_pointer.shape[-1]),
+            pointers=torch.stack(pointers).to(self.device),
             pointer_offsets=torch.tensor(distances, device=self.device) / last,
         )
 

@@ -123,6 +123,8 @@ class EdgeTamProcessor(Sam2Processor):
     """
 
     _auto_class = "AutoProcessor"
+    native_class = "Sam2Processor"
+    part_files = {"image_processor": "preprocessor_config.json"}  # noqa: RUF012
 
     def __init__(self, image_processor, target_size=None, point_pad_value: int = -10, **kwargs):
         if point_pad_value in LABELS and point_pad_value >= 0:
@@ -270,27 +272,28 @@ class EdgeTamProcessor(Sam2Processor):
         settings.pop("target_size", None)
         if self._target_size is not None:
             settings["target_size"] = self.target_size
-        settings["image_processor"] = self.image_processor.to_dict()
-        settings["processor_class"] = "Sam2Processor"
+        settings.update({name: getattr(self, name).to_dict() for name in self.part_files})
+        settings["processor_class"] = self.native_class
         settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
         return settings
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
-        """Names of the files written: both processor files, each in the form that some version of Transformers reads.
+        """Names of the files written: all processor files, each in the form that some version of Transformers reads.
 
         The code files are written too, so that the folder loads where this package is not installed.
         """
         files = super().save_pretrained(save_directory)
-        pictures_file = Path(save_directory) / "preprocessor_config.json"
-        self.image_processor.to_json_file(pictures_file)
+        part_files = {name: Path(save_directory) / file for name, file in self.part_files.items()}
+        for name, path in part_files.items():
+            getattr(self, name).to_json_file(path)
         if push_to_hub:
             self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-        return [*files, str(pictures_file)]
+        return [*files, *map(str, part_files.values())]
 
     @classmethod
     def from_args_and_dict(cls, args, processor_dict, **kwargs):
         """A processor from saved settings; a `size` given here replaces also a stored `target_size`."""
-        unused = {"image_processor"} | ({"target_size"} if kwargs.get("size") is not None else set())
+        unused = {*cls.part_files} | ({"target_size"} if kwargs.get("size") is not None else set())
         processor_dict = {name: value for name, value in processor_dict.items() if name not in unused}
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 

@@ -4,7 +4,6 @@ Shapes: O objects, P points, (H, W) the model input. Coordinates are (x, y) in p
 """
 
 import numbers
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +36,11 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             Coordinates and label of padding.
     """
 
+    native_class = "Sam2VideoProcessor"
+    part_files = {  # noqa: RUF012
+        **EdgeTamProcessor.part_files,
+        "video_processor": "video_preprocessor_config.json",
+    }
     # read by Transformers 4 only
     attributes = ["image_processor", "video_processor"]  # noqa: RUF012
     image_processor_class = "AutoImageProcessor"
@@ -251,28 +255,6 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 "clear_old_inputs=True"
             )
         return Prompt(torch.cat((old.points, prompt.points)), torch.cat((old.labels, prompt.labels)))
-
-    def to_dict(self, *args, **kwargs):
-        """Settings that load this class with remote code allowed and native's class without."""
-        settings = super().to_dict(*args, **kwargs)
-        settings["video_processor"] = self.video_processor.to_dict()
-        settings["processor_class"] = "Sam2VideoProcessor"
-        return settings
-
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
-        """Names of the files written: the processor files, each in the form that some version of Transformers reads."""
-        files = super().save_pretrained(save_directory)
-        frames_file = Path(save_directory) / "video_preprocessor_config.json"
-        self.video_processor.to_json_file(frames_file)
-        if push_to_hub:
-            self.push_to_hub(kwargs.pop("repo_id", Path(save_directory).name), **kwargs)
-        return [*files, str(frames_file)]
-
-    @classmethod
-    def from_args_and_dict(cls, args, processor_dict, **kwargs):
-        """A processor from saved settings; see `EdgeTamProcessor`."""
-        settings = {name: value for name, value in processor_dict.items() if name != "video_processor"}
-        return super().from_args_and_dict(args, settings, **kwargs)
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):

@@ -7,13 +7,8 @@ import torch
 from PIL import Image
 from transformers import Sam2VideoVideoProcessor
 
-try:
-    from transformers.processing_utils import VideosKwargs
-except ImportError:  # pragma: no cover
-    VideosKwargs = dict
 
-
-class EdgeTamVideoVideoProcessorKwargs(VideosKwargs, total=False):
+class EdgeTamVideoVideoProcessorKwargs(Sam2VideoVideoProcessor.valid_kwargs, total=False):
     """Settings of `EdgeTamVideoVideoProcessor` that can also be given per call."""
 
     resize_with_pil: bool
