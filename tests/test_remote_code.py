@@ -81,6 +81,7 @@ settings = {"trust_remote_code": True}
 objects = {auto.__name__: auto.from_pretrained(folder, **settings) for auto in (
     AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, AutoImageProcessor, AutoVideoProcessor
 )}
+objects["pipeline_model"] = pipeline("mask-generation", model=folder, trust_remote_code=True).model
 for name, value in objects.items():
     print(name, type(value).__module__.split(".")[-1], type(value).__name__, type(value).__module__.split(".")[0])
 model, processor = objects["AutoModel"], objects["AutoProcessor"]
@@ -188,6 +189,7 @@ def test_remote_code_of_a_video_folder_gives_our_classes(remote_video):
         "AutoProcessor": "processing_edgetam_video EdgeTamVideoProcessor transformers_modules",
         "AutoImageProcessor": "image_processing_edgetam EdgeTamImageProcessor transformers_modules",
         "AutoVideoProcessor": "video_processing_edgetam EdgeTamVideoVideoProcessor transformers_modules",
+        "pipeline_model": "modeling_edgetam EdgeTamModel transformers_modules",
     }
 
 
