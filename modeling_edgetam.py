@@ -324,7 +324,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     def _encode_image(self, pixel_values):
         """Image embeddings, and the outputs of the backbone's stages."""
         (*high_resolution, frame_embedding), stages = self._encode_frame(pixel_values)
-        return [*high_resolution, self._without_memory(frame_embedding)], stages
+        return [*high_resolution, self.forget_memory(frame_embedding)], stages
 
     def _encode_frame(self, pixel_values):
         """Image embeddings that say nothing of memory yet, and the outputs of the backbone's stages."""
@@ -338,8 +338,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         maps, stages = self.vision_encoder.encode(pixel_values)
         return self._project_high_resolution(maps), stages
 
-    def _without_memory(self, frame_embedding):
-        """The map of stride 16 with the embedding that stands for an empty memory."""
+    def forget_memory(self, frame_embedding):
+        """The map of stride 16, (B, C, h, w), with the embedding that stands for an empty memory."""
         return frame_embedding + self.no_memory_embedding.flatten()[:, None, None]
 
     def _project_high_resolution(self, maps):

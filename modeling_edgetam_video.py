@@ -18,23 +18,22 @@ from transformers.utils import ModelOutput, logging
 
 from .configuration_edgetam import EdgeTamVideoConfig
 from .mask_decoder_edgetam import EdgeTamFeedForward
-from .memory_attention_edgetam import EdgeTamMemoryAttention, Memories, grid_side
-from .memory_edgetam import EdgeTamVideoInferenceSession, FrameResult, Prompt, Reach, Recollection
+from .memory_attention_edgetam import EdgeTamMemoryAttention, grid_side
+from .memory_edgetam import EdgeTamVideoInferenceSession
 from .memory_encoder_edgetam import EdgeTamMemoryEncoder, EdgeTamMemoryFuserBlock, EdgeTamSpatialPerceiver
 from .modeling_edgetam import EdgeTamModel
 from .position_edgetam import sine_time_encoding
-from .prompt_encoder_edgetam import PADDING_LABEL
+from .tracking_edgetam import ABSENT_LOGIT, Tracker
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
+    from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
 
-ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
-LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click
 
 
 @dataclass
@@ -72,24 +71,6 @@ class ObjectPrediction(NamedTuple):
     iou_scores: torch.Tensor
     object_score_logits: torch.Tensor
     pointers: torch.Tensor
-
-
-class Query(NamedTuple):
-    """What to find out: the mask of an object on a frame, from a prompt, an earlier mask on it, and memory."""
-
-    prompt: Prompt | None
-    previous_mask: torch.Tensor | None
-    recollection: Recollection | None
-    is_conditioning: bool
-
-    @property
-    def kind(self):
-        """Queries of the same kind can be computed at once."""
-        has_mask = self.prompt is not None and self.prompt.mask is not None
-        if has_mask:
-            return ("mask",)
-        counts = None if self.recollection is None else tuple(len(part) for part in self.recollection)
-        return ("prompt" if self.prompt else "track", self.previous_mask is not None, counts)
 
 
 class EdgeTamVideoModel(EdgeTamModel):
@@ -158,8 +139,6 @@ class EdgeTamVideoModel(EdgeTamModel):
             nn.init.normal_(module.no_object_pointer, std=self.config.initializer_range)
             if self.config.enable_occlusion_spatial_embedding:
                 nn.init.normal_(module.occlusion_spatial_embedding_parameter, std=self.config.initializer_range)
-
-    # Stages
 
     def get_frame_embeddings(self, pixel_values):
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""
@@ -259,8 +238,6 @@ class EdgeTamVideoModel(EdgeTamModel):
             memory = memory + is_absent * self.occlusion_spatial_embedding_parameter[..., None, None]
         return self.spatial_perceiver(memory)
 
-    # Tracking
-
     def forward(
         self,
         inference_session: EdgeTamVideoInferenceSession,
@@ -291,22 +268,16 @@ class EdgeTamVideoModel(EdgeTamModel):
             ValueError: for a frame outside the video, of another size or that is gone; a session of another image size.
             TypeError: for a session of another class.
         """
-        session = inference_session
-        self._check_session(session)
+        self._check_session(inference_session)
+        tracker = Tracker(self, inference_session)
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             if frame is not None:
-                frame_idx = self._receive_frame(session, frame, frame_idx)
+                frame_idx = tracker.receive_frame(frame, frame_idx)
             elif frame_idx is None:
                 raise ValueError("give frame_idx, or in a stream the next frame")
-            session.check_frame(frame_idx)
-            is_prompted = frame_idx in session.pending_frames()
-            if is_prompted:
-                self._answer_prompts(session, frame_idx)
-            elif frame is None:
-                self._start_tracking(session)
-            if frame is not None or not is_prompted:
-                self._track(session, frame_idx, reverse)
-            output = self._collect(session, frame_idx)
+            tracker.process(frame_idx, reverse, is_new=frame is not None)
+            masks, scores, iou_scores = tracker.results(frame_idx)
+        output = EdgeTamVideoSegmentationOutput(inference_session.obj_ids, masks, scores, iou_scores, frame_idx)
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
     def propagate_in_video_iterator(
@@ -338,7 +309,7 @@ class EdgeTamVideoModel(EdgeTamModel):
         if start_frame_idx is not None:
             session.check_frame(start_frame_idx)
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            self._start_tracking(session)
+            Tracker(self, session).start()
         prompted = [t for tracked_object in session.objects.values() for t in tracked_object.conditioning]
         if not prompted:
             raise ValueError("no object has a prompt yet: call processor.add_inputs_to_inference_session first")
@@ -363,159 +334,3 @@ class EdgeTamVideoModel(EdgeTamModel):
                 f"the session was made for an image size of {tuple(session.image_size)}, the model has {size}; load "
                 "both with the same image_size, or give the processor size={'height': …, 'width': …}"
             )
-
-    def _receive_frame(self, session, frame, frame_idx):
-        """Index of a new frame of a stream, whose image embeddings the session now has."""
-        frame_idx = session.next_frame_idx(frame_idx)
-        frame = frame[None] if getattr(frame, "ndim", 0) == 3 else frame
-        if getattr(frame, "ndim", 0) != 4 or len(frame) != 1:
-            shape = tuple(getattr(frame, "shape", ())) or type(frame).__name__
-            raise ValueError(f"frame must be a tensor of shape (3, height, width), got {shape}; use the processor")
-        frame_embeddings = self.get_frame_embeddings(frame.to(device=self.device))
-        self._start_tracking(session)
-        session.cache_image_embeddings(frame_idx, frame_embeddings)
-        session.num_streamed = frame_idx + 1
-        return frame_idx
-
-    def _start_tracking(self, session):
-        """Answers the prompts that wait on frames that are there, and lets all answers become memory."""
-        for frame_idx in session.pending_frames():
-            if frame_idx < session.num_frames:
-                self._answer_prompts(session, frame_idx)
-        session.commit()
-
-    def _answer_prompts(self, session, frame_idx):
-        """Computes the results of all prompts that wait on a frame, of each object one after the other."""
-        while waiting := session.next_round(frame_idx):
-            queries = [self._prompt_query(session, frame_idx, obj_id, prompt) for obj_id, prompt in waiting.items()]
-            results = self._answer(session, frame_idx, queries)
-            session.finish_round(frame_idx, dict(zip(waiting, results)))
-
-    def _prompt_query(self, session, frame_idx, obj_id, prompt):
-        """On a frame that tracking has not passed the object starts anew; elsewhere the prompt corrects what it found.
-
-        A correction sees memory, and belongs to the same kind of frame as what it corrects. Clicks see the last mask.
-        """
-        tracked_object = session.objects[obj_id]
-        previous = tracked_object.result_at(frame_idx)
-        is_correction = frame_idx in tracked_object.directions and bool(tracked_object.conditioning)
-        recollection = None
-        if is_correction:
-            reverse = tracked_object.directions[frame_idx]
-            recollection = tracked_object.recall(frame_idx, reverse, self._reach(session))
-        is_conditioning = not is_correction or frame_idx in tracked_object.conditioning
-        return Query(prompt, previous.mask if previous else None, recollection, is_conditioning)
-
-    def _track(self, session, frame_idx, reverse):
-        """Finds all objects on a frame, but for those whose result there comes from a prompt."""
-        reach, found = self._reach(session), {}
-        for obj_id, tracked_object in session.objects.items():
-            result = tracked_object.result_at(frame_idx)
-            if tracked_object.conditioning and not (result and result.is_prompted):
-                found[obj_id] = Query(None, None, tracked_object.recall(frame_idx, reverse, reach), False)
-        results = self._answer(session, frame_idx, list(found.values()))
-        for obj_id, result in zip(found, results):
-            session.objects[obj_id].tracked[frame_idx] = result
-        for tracked_object in session.objects.values():
-            if tracked_object.conditioning:
-                tracked_object.directions[frame_idx] = reverse
-        session.forget(frame_idx, reach)
-
-    def _reach(self, session):
-        config = self.config
-        num_pointers = config.max_object_pointers_in_encoder
-        if not session.is_stream:
-            num_pointers = min(num_pointers, session.num_frames)
-        return Reach(config.num_maskmem, num_pointers, config.max_cond_frame_num)
-
-    def _answer(self, session, frame_idx, queries):
-        """Results of queries on a frame, computed in batches of one kind."""
-        results, by_kind = [None] * len(queries), {}
-        for idx, query in enumerate(queries):
-            by_kind.setdefault(query.kind, []).append(idx)
-        for indices in by_kind.values():
-            for start in range(0, len(indices), session.max_objects_per_batch):
-                chunk = indices[start : start + session.max_objects_per_batch]
-                for idx, result in zip(chunk, self._answer_batch(session, frame_idx, [queries[i] for i in chunk])):
-                    results[idx] = result
-        return results
-
-    def _answer_batch(self, session, frame_idx, queries):
-        """Results of queries of one kind."""
-        frame_embeddings = self._frame_embeddings(session, frame_idx)
-        if queries[0].kind == ("mask",):
-            masks = torch.stack([query.prompt.mask for query in queries]).to(self.device)
-            prediction = self.adopt_masks(frame_embeddings, masks)
-        else:
-            prediction = self._decode_batch(session, frame_embeddings, queries)
-        is_prompted = torch.tensor([query.prompt is not None for query in queries], device=self.device)
-        memory = self.encode_memory(frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted)
-        parts = [part.to(session.inference_state_device).unbind() for part in (*prediction, memory)]
-        return [
-            # copies, so that what is kept of one object does not keep the others
-            FrameResult(*(part.clone() for part in of_one), query.prompt is not None, query.is_conditioning)
-            for query, of_one in zip(queries, zip(*parts))
-        ]
-
-    def _decode_batch(self, session, frame_embeddings, queries):
-        """`ObjectPrediction` of clicked and of tracked objects."""
-        if queries[0].recollection is None:
-            conditioned = self._without_memory(frame_embeddings[-1]).expand(len(queries), -1, -1, -1)
-        else:
-            memories = self._stack_memories(session, [query.recollection for query in queries])
-            conditioned = self.attend_to_memory(frame_embeddings[-1], memories)
-        points = labels = previous_masks = None
-        if queries[0].prompt is not None:
-            pad = {"batch_first": True, "padding_value": PADDING_LABEL}
-            points = nn.utils.rnn.pad_sequence([q.prompt.points for q in queries], **pad)[:, None].to(self.device)
-            labels = nn.utils.rnn.pad_sequence([q.prompt.labels for q in queries], **pad)[:, None].to(self.device)
-        if queries[0].previous_mask is not None:
-            previous_masks = torch.stack([query.previous_mask for query in queries])[:, None].to(self.device)
-            previous_masks = previous_masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
-        is_ambiguous = torch.tensor([self._is_ambiguous(query) for query in queries], device=self.device)
-        return self.decode_objects(frame_embeddings, conditioned, points, labels, previous_masks, is_ambiguous)
-
-    def _is_ambiguous(self, query):
-        config = self.config
-        num_points = 0 if query.prompt is None else len(query.prompt.labels)
-        is_allowed = query.recollection is None or config.multimask_output_for_tracking
-        is_few = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
-        return config.multimask_output_in_sam and is_allowed and is_few
-
-    def _stack_memories(self, session, recollections):
-        """`Memories` of objects that remember equally many frames and pointers."""
-        last = max(self._reach(session).num_pointers - 1, 1)
-        rows, distances = ([[i for i, _ in part] for part in parts] for parts in zip(*recollections))
-        none = self.no_object_pointer[:0].to(session.inference_state_device)
-        features = [torch.stack([memory for _, memory in r.memories]) for r in recollections]
-        pointers = [torch.stack([p for _, p in r.pointers]) if r.pointers else none for r in recollections]
-        return Memories(
-            features=torch.stack(features).to(self.device),
-            time_idx=torch.tensor(rows, device=self.device),
-            pointers=torch.stack(pointers).to(self.device),
-            pointer_offsets=torch.tensor(distances, device=self.device) / last,
-        )
-
-    def _frame_embeddings(self, session, frame_idx):
-        """Image embeddings of a frame, from the session if it has them."""
-        if frame_idx not in session.image_embeddings:
-            pixel_values = session.get_frame(frame_idx)[None].to(self.device)
-            session.cache_image_embeddings(frame_idx, self.get_frame_embeddings(pixel_values))
-        return session.image_embeddings[frame_idx]
-
-    def _collect(self, session, frame_idx):
-        """The output for a frame; objects of which nothing is known there are absent."""
-        mask = torch.full(self.prompt_encoder.mask_input_size, ABSENT_LOGIT)
-        absent = FrameResult(mask, torch.tensor(0.0), torch.tensor(ABSENT_LOGIT), None, None, False, False)
-        results = [tracked_object.result_at(frame_idx) or absent for tracked_object in session.objects.values()]
-
-        def stack(values):
-            return torch.stack([value.to(device=self.device, dtype=self.dtype) for value in values])
-
-        return EdgeTamVideoSegmentationOutput(
-            object_ids=session.obj_ids,
-            pred_masks=stack([r.mask for r in results])[:, None] if results else mask.new_zeros(0, 1, *mask.shape),
-            object_score_logits=stack([r.object_score_logit for r in results]) if results else mask.new_zeros(0),
-            iou_scores=stack([r.iou_score for r in results]) if results else mask.new_zeros(0),
-            frame_idx=frame_idx,
-        )

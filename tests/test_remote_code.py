@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 CODE_FILES = sorted(ROOT.glob("*_edgetam*.py"))
-CODE_OF_IMAGES = {path.name for path in CODE_FILES if "video" not in path.name and "memory" not in path.name}
+CODE_OF_IMAGES = {path.name for path in CODE_FILES if not re.search("video|memory|tracking", path.name)}
 CODE_OF_VIDEOS = {path.name for path in CODE_FILES}
 ENTRY_FILES = [
     "configuration_edgetam",

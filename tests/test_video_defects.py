@@ -48,7 +48,7 @@ def test_defect_b_previous_mask_is_fed_with_a_new_click(make_tracker, video_mode
     prompt = tracker.session.objects[1].prompts[0]
     with torch.no_grad():
         frame_embeddings = video_model.get_frame_embeddings(tracker.session.get_frame(0)[None])
-        conditioned = frame_embeddings[-1] + video_model.no_memory_embedding.view(1, -1, 1, 1)
+        conditioned = video_model.forget_memory(frame_embeddings[-1])
         with_mask, without = (
             video_model.decode_objects(
                 frame_embeddings,

@@ -163,7 +163,7 @@ def stages(model, pixel_values, points, labels):
     first, second = (model.get_frame_embeddings(frame[None]) for frame in pixel_values)
     count = len(points)
     is_ambiguous, is_prompted = torch.ones(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
-    conditioned = (first[-1] + model.no_memory_embedding.view(1, -1, 1, 1)).expand(count, -1, -1, -1)
+    conditioned = model.forget_memory(first[-1]).expand(count, -1, -1, -1)
     clicked = model.decode_objects(first, conditioned, points, labels, None, is_ambiguous)
     memory = model.encode_memory(first[-1], clicked.masks, clicked.object_score_logits, is_prompted)
     memories = Memories(
