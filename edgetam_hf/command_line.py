@@ -1,4 +1,4 @@
-"""The console command `edgetam`: segment what is prompted, or everything, in a picture, and track it in a video."""
+"""The console command `edgetam`: segment what is prompted, or everything, track it in a video, convert checkpoints."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel, EdgeTamProcessor, nano_checkpoint
 from .command_support import as_columns, describe, load_quietly, measure
+from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
 from .image_processing_edgetam import decode_picture
 from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
@@ -30,6 +31,7 @@ examples:
                                                          the published checkpoint (downloads 56 MB)
   edgetam masks dog.jpg                                  masks of everything
   edgetam track dog.mp4 --point 320,200                  the object through a video; more: edgetam track --help
+  edgetam convert edgetam.pt folder                      the original checkpoint for Transformers, or back
 """
 TRACK_EXAMPLES = """\
 examples:
@@ -51,6 +53,19 @@ written to dog_track/:
   frames.jsonl        a line per frame: score, visibility, area, box and run lengths of each object
   tracks.json, annotations.json
                       the same in the formats of YouTube-VIS and of COCO, in the end (needs pycocotools)
+"""
+CONVERT_EXAMPLES = """\
+examples:
+  edgetam convert edgetam.pt EdgeTAM                     a checkpoint of the original release (or of its training code)
+                                                         into a folder for Transformers, with code and processor
+  edgetam convert yonigozlan/EdgeTAM-hf edgetam.pt       a folder or Hub id of Transformers (downloads 56 MB) into a
+                                                         file that the original release loads
+  edgetam convert edgetam.pt EdgeTAM-half --dtype float16
+                                                         half the size
+
+Numbers stay as they are, bit by bit, unless --dtype is given. A checkpoint is converted whole or not at all: keys that
+are unknown, missing or of another shape are all listed. Checkpoints with code in them are refused. Where a checkpoint
+came from, and the SHA-256 of its files, is kept: in provenance.json, or as "provenance" beside "model" in a .pt file.
 """
 
 
@@ -147,6 +162,7 @@ def make_parser():
     masks.add_argument("--stability-score-thresh", type=float, default=0.95, metavar="IOU", help="default: %(default)s")
     masks.set_defaults(run=run_masks, as_text=as_table)
     add_track_parser(commands)
+    add_convert_parser(commands)
     return parser
 
 
@@ -186,6 +202,20 @@ def add_track_parser(commands):
     track.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s")
     track.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
     track.set_defaults(run=run_track, as_text=as_track_table)
+
+
+def add_convert_parser(commands):
+    """Adds the parser of `edgetam convert`."""
+    style = argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(
+        "convert", help="convert checkpoints of the original release", epilog=CONVERT_EXAMPLES, formatter_class=style
+    )
+    command.add_argument("source", help="checkpoint: .pt file of the original release, or folder or Hub id")
+    command.add_argument("target", help="new .pt file for the original release, or new folder for Transformers")
+    dtypes = ("float32", "float16", "bfloat16")
+    command.add_argument("--dtype", choices=dtypes, help="type of the numbers (default: as they are)")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.set_defaults(run=run_convert, as_text=as_convert_table)
 
 
 def main(arguments=None):

@@ -1,0 +1,32 @@
+"""`edgetam convert`: a checkpoint of the original release made into one of Transformers, or the other way."""
+
+import json
+
+import torch
+
+from .command_support import as_columns
+from .conversion import CheckpointKeysError, convert
+
+
+def run_convert(options):
+    """Converts and returns the report; where keys do not map, all of them are printed before the error goes on."""
+    dtype = getattr(torch, options.dtype) if options.dtype else None
+    try:
+        return convert(options.source, options.target, dtype)
+    except CheckpointKeysError as error:
+        problems = [problem._asdict() for problem in error.problems]
+        print(json.dumps({"problems": problems}) if options.json else "\n".join(as_columns(problems)))
+        raise
+
+
+def as_convert_table(report):
+    """The report as text: what was counted, then where the checkpoint is."""
+    counts = {
+        "checkpoint": report["kind"],
+        "tensors read": report["num_read"],
+        "of a teacher": report["num_teacher"],
+        "written": report["num_written"],
+        "parameters": f"{report['num_parameters']:,}",
+        "dtype": report["dtype"],
+    }
+    return "\n".join([*as_columns([counts]), "", f"target: {report['target']}"])
