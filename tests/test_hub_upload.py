@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 REPO_ID = "somebody/edgetam"
 FACTS = (
     *("repo_id", "title", "base_model", "source", "dtype", "image_size", "device", "threads", "rounds", "torch"),
-    *("transformers", "python", "image_encoder_ms", "mask_decoder_ms", "video_frame_ms"),
+    *("transformers", "python", "image_encoder_ms", "mask_decoder_ms", "video_frame_ms", "stability"),
 )
 
 

@@ -30,7 +30,7 @@ def check_repo_id(repo_id):
     """
     try:
         validate_repo_id(repo_id)
-        is_valid = repo_id.count("/") == 1
+        is_valid = repo_id.count("/") == 1 and repo_id.isascii()
     except HFValidationError:
         is_valid = False
     if not is_valid:
