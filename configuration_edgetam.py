@@ -166,12 +166,13 @@ class EdgeTamVisionConfig(PreTrainedConfig):
 def _timm_wrapper_dict(backbone_config):
     """A timm wrapper configuration as a dictionary with a known architecture and explicit `model_args`."""
     if backbone_config is None:
-        # the labels mean nothing here, but Transformers' own class does not load without them
-        labels = {"num_classes": 2, "label_names": ["LABEL_0", "LABEL_1"]}
-        backbone_config = {"architecture": "repvit_m1", **labels}
+        backbone_config = {"architecture": "repvit_m1"}
     elif not isinstance(backbone_config, dict):
         backbone_config = backbone_config.to_dict()
     backbone_config = {"model_type": "timm_wrapper", **deepcopy(backbone_config)}
+    if not backbone_config.get("num_classes"):
+        # the labels mean nothing here, but Transformers' own class does not load without them
+        backbone_config.update(num_classes=2, label_names=["LABEL_0", "LABEL_1"])
     architecture = str(backbone_config.get("architecture"))
     if architecture.split(".")[0] not in REPVIT_WIDTHS_AND_DEPTHS:
         known = ", ".join(REPVIT_WIDTHS_AND_DEPTHS)

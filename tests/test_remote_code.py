@@ -290,6 +290,69 @@ def test_code_file_only_defines(path):
         assert is_docstring or isinstance(statement, (*allowed, ast.ExceptHandler, ast.Pass)), ast.unparse(statement)
 
 
+# What only runs programs, loads pickles, or reaches the network; `os` and `pathlib` are there for paths
+FORBIDDEN_MODULES = {
+    *("builtins", "ctypes", "dill", "ftplib", "http", "httpx", "huggingface_hub", "importlib", "joblib", "marshal"),
+    *("multiprocessing", "pickle", "requests", "runpy", "shelve", "shutil", "socket", "ssl", "subprocess", "sys"),
+    *("tempfile", "urllib"),
+}
+FORBIDDEN_CALLS = {
+    *("__import__", "breakpoint", "compile", "eval", "exec", "globals", "input", "open"),
+    *("system", "popen", "spawnv", "execv", "fork", "kill", "putenv", "remove", "unlink", "rename"),
+    *("rmdir", "mkdir", "makedirs", "write_text", "write_bytes", "touch", "chmod", "symlink_to"),
+}
+# torch.compile compiles a model, re.compile a pattern, and av.open reads a video
+HARMLESS_CALLS = {"torch.compile", "re.compile", "av.open", "Image.open"}
+
+
+def dangers(code):
+    """What remote code must not contain: forbidden imports and calls, and calls while a module is imported."""
+    for node in ast.walk(ast.parse(code)):
+        modules = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        yield from (module for module in modules if module.split(".")[0] in FORBIDDEN_MODULES)
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            is_pickle = called in ("torch.load", "torch.save", "np.load", "np.save", "torch.hub.load")
+            is_forbidden = called.split(".")[-1] in FORBIDDEN_CALLS and called not in HARMLESS_CALLS
+            if is_pickle or is_forbidden:
+                yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)
+def test_code_file_runs_no_programs_and_reaches_for_no_network_pickle_or_file_to_write(path):
+    assert list(dangers(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("import pickle", "from urllib.request import urlopen", "import os\nos.system('ls')", "torch.load('x')"),
+        *("def f(x):\n    return eval(x)", "class A:\n    import subprocess", "open('x', 'w')", "x.write_text('')"),
+    ],
+)
+def test_dangers_of_code_are_seen(code):
+    assert len(list(dangers(code))) == 1
+
+
+def calls_at_import(path):
+    """Names of what is called when a file is imported: outside of functions, and as decorators and defaults."""
+    queue = list(ast.parse(path.read_text()).body)
+    while queue:
+        node = queue.pop()
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            queue += [*node.args.defaults, *filter(None, node.args.kw_defaults), *getattr(node, "decorator_list", [])]
+        else:
+            queue += ast.iter_child_nodes(node)
+
+
+@pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)
+def test_code_file_calls_nothing_but_dataclasses_when_imported(path):
+    assert set(calls_at_import(path)) <= {"dataclass", "field"}
+
+
 @pytest.mark.parametrize("path", CODE_FILES, ids=lambda path: path.stem)
 def test_code_file_is_forced_into_the_wheel(path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())

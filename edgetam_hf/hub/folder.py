@@ -1,0 +1,233 @@
+"""A Hub repository as a folder: the list of what belongs into it, and how it is made from a checkpoint."""
+
+import copy
+import json
+import platform
+import re
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from huggingface_hub.utils import HFValidationError, validate_repo_id
+from PIL import Image
+from transformers import PretrainedConfig
+
+from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
+from ..command_support import load_quietly
+from ..drawing import overlay, save_whole
+from .card import make_card
+from .clean_process import BOXES, image_outputs, video_outputs
+
+ROOT = Path(__file__).parents[2]
+SAMPLE_PICTURE = Path(__file__).parents[1] / "samples" / "cat.jpg"
+SHARD_SIZE = "32MB"  # a broken download has at most this to fetch again
+NUM_ROUNDS = 3
+WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
+OTHER_FILES = {
+    *("config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE", "requirements.txt"),
+    *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json"),
+}
+VIDEO_ONLY = re.compile(r"video|memory")  # in names of files that an image checkpoint does without
+
+
+def listed_files(kind):
+    """Names that a folder of a "video", "image" or "nano" checkpoint must hold, besides its weights."""
+    names = {path.name for path in ROOT.glob("*_edgetam*.py")} | OTHER_FILES | {"video_preprocessor_config.json"}
+    return names if kind == "video" else {name for name in names if not VIDEO_ONLY.search(name)}
+
+
+def check_listed(folder, kind):
+    """Names of all files of a folder, if they are those of the list, complete, and regular files.
+
+    Raises:
+        ValueError: naming a file that is not on the list, is missing, or is code that differs from this checkout.
+    """
+    folder = Path(folder)
+    paths = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    expected = listed_files(kind)
+    for name in names:
+        path = folder / name
+        if path.is_symlink() or not path.is_file() or not (name in expected or WEIGHTS.fullmatch(name)):
+            raise ValueError(f"{folder} holds {name}, which is no part of a repository: remove it")
+        if name.endswith(".py") and path.read_bytes() != (ROOT / name).read_bytes():
+            raise ValueError(f"{folder} holds a {name} that is not the one of this checkout: assemble the folder anew")
+    missing = sorted(expected - set(names))
+    if not any(name.endswith(".safetensors") for name in names):
+        missing.append("model.safetensors")
+    if missing:
+        raise ValueError(f"{folder} lacks {', '.join(missing)}: assemble the folder anew")
+    return names
+
+
+def find_source(source, is_nano, work):
+    """Folder or Hub id of the source in the layout of Transformers, and its kind.
+
+    Raises:
+        ValueError: for anything that is no checkpoint of EdgeTAM.
+        OSError: if it cannot be read.
+    """
+    if is_nano:
+        return str(nano_checkpoint()), "nano"
+    if Path(source).suffix in (".pt", ".pth"):
+        try:
+            from ..conversion import convert
+        except ImportError as error:
+            raise ValueError(f"{source}: checkpoints of the original release cannot be converted yet") from error
+        convert(source, work / "converted")
+        source = str(work / "converted")
+    check_exists(source)
+    model_type = PretrainedConfig.get_config_dict(source)[0].get("model_type")
+    kinds = {"edgetam": "image", "edgetam_video": "video"}
+    if model_type not in kinds:
+        raise ValueError(f"{source} is no checkpoint of EdgeTAM: its model_type is {model_type!r}")
+    return str(source), kinds[model_type]
+
+
+def check_exists(source):
+    """Passes for a folder and for what may be the id of a repository.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if Path(source).is_dir():
+        return
+    try:
+        validate_repo_id(str(source))
+    except HFValidationError as error:
+        raise ValueError(f"SOURCE must be a folder or the id of a repository on the Hub, got {source!r}") from error
+
+
+class Source:
+    """A checkpoint in memory: its model with weights as they are to be stored, but in float32, and its processor."""
+
+    def __init__(self, name, kind, dtype):
+        self.name, self.kind, self.dtype = name, kind, dtype
+        is_video = kind == "video"
+        model_class = EdgeTamVideoModel if is_video else EdgeTamModel
+        processor_class = EdgeTamVideoProcessor if is_video else EdgeTamProcessor
+        self.model = load_quietly(model_class, name, dtype=torch.float32).to(getattr(torch, dtype)).float().eval()
+        self.processor = processor_class.from_pretrained(name)
+
+    def outputs(self):
+        """Outputs on the sample picture, as the clean process computes them from the folder."""
+        with Image.open(SAMPLE_PICTURE) as image:
+            outputs = image_outputs(self.image_model(), self.processor, image)
+            return {**outputs, **video_outputs(self.model, self.processor, image)} if self.kind == "video" else outputs
+
+    def image_model(self):
+        """The model, or the image part of a video model."""
+        if self.kind != "video":
+            return self.model
+        model = EdgeTamModel(EdgeTamModel.config_class.image_part(self.model.config)).eval()
+        wanted = model.state_dict().keys()
+        model.load_state_dict({name: tensor for name, tensor in self.model.state_dict().items() if name in wanted})
+        return model
+
+
+def assemble(source, folder, repo_id):
+    """Fills an empty folder with all that a repository holds; the results in its card are left empty."""
+    folder = Path(folder)
+    (folder / "examples").mkdir()
+    stored = copy.deepcopy(source.model).to(getattr(torch, source.dtype))
+    transformers.utils.logging.disable_progress_bar()
+    stored.save_pretrained(folder, max_shard_size=SHARD_SIZE)
+    transformers.utils.logging.enable_progress_bar()
+    # half precision is for the size of the files: the model is to run in single precision unless told otherwise
+    config = json.loads((folder / "config.json").read_text())
+    config["dtype"] = "float32"
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    source.processor.save_pretrained(folder)
+    shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
+    shutil.copyfile(Path(__file__).with_name("requirements.txt"), folder / "requirements.txt")
+    shutil.copyfile(SAMPLE_PICTURE, folder / "examples" / "cat.jpg")
+    save_whole(draw_example(source), folder / "examples" / "cat_masks.png")
+    benchmark = measure_speed(source)
+    (folder / "benchmark.json").write_text(json.dumps(benchmark, indent=2) + "\n")
+    (folder / "README.md").write_text(make_card(source.kind, {**benchmark, **describe(source), "repo_id": repo_id}))
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def describe(source):
+    """What the card says of the source; a path on this machine is nobody's business."""
+    is_hub_id = not Path(source.name).exists()
+    title = {"video": "EdgeTAM", "image": "EdgeTAM for pictures", "nano": "edgetam-nano"}[source.kind]
+    commit = getattr(source.model.config, "_commit_hash", None)
+    name = f"[{source.name}](https://huggingface.co/{source.name})" + (f" at commit `{commit}`" if commit else "")
+    return {
+        "title": title,
+        "base_model": source.name if is_hub_id else "facebook/EdgeTAM",
+        "source": name if is_hub_id else "a local copy in the layout of Transformers",
+        "dtype": source.dtype,
+        # masks of the small model are too unsure for the threshold that suits EdgeTAM
+        "stability": 0.6 if source.kind == "nano" else 0.9,
+    }
+
+
+def draw_example(source):
+    """The sample picture with both boxes and their masks."""
+    with Image.open(SAMPLE_PICTURE) as image:
+        inputs = source.processor(images=image, input_boxes=[BOXES], return_tensors="pt")
+        with torch.no_grad():
+            outputs = source.image_model()(**inputs, multimask_output=False)
+        masks = source.processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0][:, 0].numpy()
+        picture = np.array(image.convert("RGB"))
+    return overlay(picture, masks, boxes=[tuple(box) for box in BOXES])
+
+
+def measure_speed(source):
+    """Milliseconds of each part, with the device and the versions that gave them."""
+    model = source.image_model()
+    with Image.open(SAMPLE_PICTURE) as image, torch.no_grad():
+        inputs = source.processor(images=image, input_boxes=[BOXES[:1]], return_tensors="pt")
+        embeddings = model.get_image_embeddings(inputs["pixel_values"])
+        boxes = inputs["input_boxes"]
+        parts = {
+            "image_encoder_ms": _median_ms(lambda: model.get_image_embeddings(inputs["pixel_values"])),
+            "mask_decoder_ms": _median_ms(lambda: model(image_embeddings=embeddings, input_boxes=boxes)),
+        }
+        if source.kind == "video":
+            parts["video_frame_ms"] = _measure_tracking(source, image)
+    side = model.config.image_size
+    return {
+        "image_size": f"{side}x{side}" if isinstance(side, int) else f"{side[0]}x{side[1]}",
+        "dtype": "float32",
+        "device": _name_of_processor(),
+        "threads": torch.get_num_threads(),
+        "rounds": NUM_ROUNDS,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+        **parts,
+    }
+
+
+def _measure_tracking(source, image):
+    frame = source.processor(images=image, return_tensors="pt")
+    session = source.processor.init_video_session()
+    size = frame["original_sizes"][0]
+    source.processor.add_inputs_to_inference_session(session, 0, 1, input_boxes=[BOXES[:1]], original_size=size)
+    source.model(session, frame=frame["pixel_values"][0])
+    return _median_ms(lambda: source.model(session, frame=frame["pixel_values"][0]))
+
+
+def _median_ms(function):
+    """Median time of a call in milliseconds, after one that warms up."""
+    times = []
+    for _ in range(NUM_ROUNDS + 1):
+        start = time.perf_counter()
+        function()
+        times.append((time.perf_counter() - start) * 1000)
+    return round(statistics.median(times[1:]), 1)
+
+
+def _name_of_processor():
+    """Name of the CPU; what `platform` knows where the system does not tell."""
+    with_name = Path("/proc/cpuinfo")
+    match = re.search(r"^model name\s*: (.+)$", with_name.read_text(), re.MULTILINE) if with_name.exists() else None
+    return match[1] if match else platform.processor() or platform.machine()
