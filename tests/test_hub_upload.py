@@ -16,6 +16,8 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
 import hub_upload
+from edgetam_hf import EdgeTamVideoConfig, EdgeTamVideoModel, EdgeTamVideoProcessor
+from edgetam_hf.conversion import convert
 from edgetam_hf.hub import check, folder, push
 from edgetam_hf.hub.card import examples, local_blocks, make_card, with_results
 from edgetam_hf.hub.check import CheckError, run_clean
@@ -376,3 +378,15 @@ def test_command_line_runs_as_a_script():
     )
     assert process.returncode == 1 and process.stderr.startswith("hub_upload.py: error: ")
     assert "Traceback" not in process.stderr
+
+
+def test_source_may_be_a_checkpoint_of_the_original_release(tmp_path):
+    EdgeTamVideoModel(EdgeTamVideoConfig()).save_pretrained(tmp_path / "transformers")
+    convert(tmp_path / "transformers", tmp_path / "edgetam.pt")
+    source, kind = folder.find_source(str(tmp_path / "edgetam.pt"), False, tmp_path)
+    assert kind == "video"
+    loaded, expected = (
+        EdgeTamVideoModel.from_pretrained(path).state_dict() for path in (source, tmp_path / "transformers")
+    )
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+    assert type(EdgeTamVideoProcessor.from_pretrained(source)) is EdgeTamVideoProcessor

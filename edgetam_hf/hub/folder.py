@@ -18,6 +18,7 @@ from transformers import PretrainedConfig
 
 from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
 from ..command_support import load_quietly
+from ..conversion import convert
 from ..drawing import overlay, save_whole
 from .card import make_card
 from .clean_process import BOXES, image_outputs, video_outputs
@@ -31,7 +32,7 @@ OTHER_FILES = {
     *("config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE", "requirements.txt"),
     *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json"),
 }
-VIDEO_ONLY = re.compile(r"video|memory")  # in names of files that an image checkpoint does without
+VIDEO_ONLY = re.compile(r"video|memory|tracking")  # in names of files that an image checkpoint does without
 
 
 def listed_files(kind):
@@ -74,10 +75,6 @@ def find_source(source, is_nano, work):
     if is_nano:
         return str(nano_checkpoint()), "nano"
     if Path(source).suffix in (".pt", ".pth"):
-        try:
-            from ..conversion import convert
-        except ImportError as error:
-            raise ValueError(f"{source}: checkpoints of the original release cannot be converted yet") from error
         convert(source, work / "converted")
         source = str(work / "converted")
     check_exists(source)
