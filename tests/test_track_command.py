@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_models import MEMORY, randomise, small_config
+from small_models import make_video_model, make_video_processor
 
 from edgetam_hf import (
-    EdgeTamImageProcessor,
-    EdgeTamVideoConfig,
     EdgeTamVideoModel,
     EdgeTamVideoProcessor,
-    EdgeTamVideoVideoProcessor,
     nano_checkpoint,
     track_command,
     video_output,
@@ -52,12 +49,7 @@ main(sys.argv[1:])
 
 def small_video_model():
     """A video model of 128x128 pixels whose random weights see every object on every frame."""
-    grid = {
-        "perceiver_resampler_num_latents": 16,
-        "perceiver_resampler_num_latents_2d": 16,
-        "memory_attention_rope_k_sizes": [4, 4],
-    }
-    model = randomise(EdgeTamVideoModel(small_config(128, EdgeTamVideoConfig, **MEMORY, **grid)))
+    model = make_video_model()
     with torch.no_grad():
         for parameter in model.mask_decoder.pred_obj_score_head.proj_out.parameters():
             parameter.fill_(1.0) if parameter.dim() == 1 else parameter.zero_()
@@ -67,11 +59,9 @@ def small_video_model():
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Folder of a small video model and its processor."""
-    folder, size = tmp_path_factory.mktemp("video_model"), {"height": 128, "width": 128}
+    folder = tmp_path_factory.mktemp("video_model")
     small_video_model().save_pretrained(folder)
-    EdgeTamVideoProcessor(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size)).save_pretrained(
-        folder
-    )
+    make_video_processor(128).save_pretrained(folder)
     return folder
 
 
