@@ -17,6 +17,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamConfig, EdgeTamVisionConfig
+from .folding_edgetam import convolve_twice
 from .mask_decoder_edgetam import EdgeTamMaskDecoder
 from .position_edgetam import sine_position_encoding
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, check_prompts
@@ -94,13 +95,22 @@ class EdgeTamVisionNeck(nn.Module):
             for in_channels in config.backbone_channel_list
         )
 
-    def forward(self, stages):
-        """The `num_feature_levels` maps of highest resolution (stride 4 first) of the four backbone stages."""
-        feature_maps = [conv(stage) for conv, stage in zip(reversed(self.convs), stages)]
+    def forward(self, stages, projections=()):
+        """The `num_feature_levels` maps of highest resolution (stride 4 first) of the four backbone stages.
+
+        `projections` are convolutions of kernel size 1 that the first maps pass at last, each its own.
+        """
+        convs = list(reversed(self.convs))
+        num_alone = min(self.config.fpn_top_down_levels)  # maps to which, and of which, nothing is added
+        feature_maps = [convolve_twice(*chain) for chain in zip(stages[:num_alone], convs, projections)]
+        num_projected = len(feature_maps)
+        feature_maps += [conv(stage) for stage, conv in zip(stages[num_projected:], convs[num_projected:])]
         for level in range(len(stages) - 2, -1, -1):
             if level in self.config.fpn_top_down_levels:
                 above = F.interpolate(feature_maps[level + 1].float(), scale_factor=2.0, mode="nearest")
                 feature_maps[level] = feature_maps[level] + above.to(feature_maps[level].dtype)
+        for level in range(num_projected, len(projections)):
+            feature_maps[level] = projections[level](feature_maps[level])
         return feature_maps[: self.config.num_feature_levels]
 
 
@@ -178,8 +188,8 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         )
         return _as_requested(output, return_dict, self.config)
 
-    def encode(self, pixel_values):
-        """Maps of the neck and outputs of the backbone's stages, as lists of (B, C, height, width)."""
+    def encode(self, pixel_values, projections=()):
+        """Maps of the neck, see there, and outputs of the backbone's stages, as lists of (B, C, height, width)."""
         shape = tuple(getattr(pixel_values, "shape", ()))
         if len(shape) != 4 or any(side % BACKBONE_STRIDE for side in shape[2:]):
             raise ValueError(
@@ -187,7 +197,7 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
                 f"multiples of {BACKBONE_STRIDE}, got {shape or type(pixel_values).__name__}; use the processor"
             )
         stages = self.backbone(pixel_values.to(self.neck.convs[0].weight.dtype))
-        return self.neck(stages), stages
+        return self.neck(stages, projections), stages
 
 
 def _with_small_parts_in_memory(device_map, large_parts, small_parts):
@@ -308,7 +318,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         the embedding that `get_image_embeddings` adds. See `EdgeTamVisionModel.forward` for the arguments.
         """
         output = self.vision_encoder(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
-        maps = self._project_high_resolution(output.fpn_hidden_states)
+        stride_4, stride_8, *others = output.fpn_hidden_states
+        maps = (self.mask_decoder.conv_s0(stride_4), self.mask_decoder.conv_s1(stride_8), *others)
         output.fpn_hidden_states = tuple(fm.flatten(2).permute(2, 0, 1) for fm in maps)
         output.fpn_position_encoding = tuple(pe.flatten(2).permute(2, 0, 1) for pe in output.fpn_position_encoding)
         return _as_requested(output, return_dict, self.config)
@@ -335,15 +346,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 f"{tuple(pixel_values.shape)}; resize with the processor, or load the model with image_size=(height, "
                 "width)"
             )
-        maps, stages = self.vision_encoder.encode(pixel_values)
-        return self._project_high_resolution(maps), stages
+        return self.vision_encoder.encode(pixel_values, (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1))
 
     def forget_memory(self, frame_embedding):
         """The map of stride 16, (B, C, h, w), with the embedding that stands for an empty memory."""
         return frame_embedding + self.no_memory_embedding.flatten()[:, None, None]
-
-    def _project_high_resolution(self, maps):
-        return [self.mask_decoder.conv_s0(maps[0]), self.mask_decoder.conv_s1(maps[1]), *maps[2:]]
 
     def get_prompt_embeddings(self, input_points=None, input_labels=None, input_boxes=None, input_masks=None):
         """Sparse (B, O, T, C) and dense (B, C, h, w) embeddings of prompts; see `forward` for the arguments.

@@ -4,13 +4,16 @@ Shapes: maps are (batch, channels, height, width). "Legacy" refers to timm's fir
 normalises each branch by itself; RepViT-M1 is one of them.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from .folding_edgetam import FoldedModule, fold_norm, is_plain
 
-class ConvNorm(nn.Sequential):
-    """Convolution without bias followed by batch normalisation."""
+
+class ConvNorm(FoldedModule):
+    """Convolution without bias followed by batch normalisation, in one step where the statistics are fixed."""
 
     def __init__(self, in_channels, out_channels, kernel_size=1, stride=1, groups=1):
         super().__init__()
@@ -18,9 +21,31 @@ class ConvNorm(nn.Sequential):
         self.c = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(out_channels)
 
+    def forward(self, hidden_states):
+        if not self.is_foldable:
+            return self.bn(self.c(hidden_states))
+        weight, bias = self.folded(self.fold, *self.weights())
+        return F.conv2d(hidden_states, weight, bias, self.c.stride, self.c.padding, groups=self.c.groups)
 
-class RepVitTokenMixer(nn.Module):
-    """Sum of a normalised 3x3 and a normalised 1x1 depthwise convolution and the input."""
+    @property
+    def is_foldable(self):
+        """Whether the normalisation is a fixed affine function."""
+        return is_plain(self.c, self.bn) and not self.bn.training
+
+    def weights(self):
+        """What `fold` takes."""
+        return self.c.weight, self.bn.weight, self.bn.bias, self.bn.running_mean, self.bn.running_var
+
+    def fold(self, *weights):
+        """Weight and bias of the convolution with the normalisation inside."""
+        return fold_norm(*weights, self.bn.eps)
+
+
+class RepVitTokenMixer(FoldedModule):
+    """Sum of a normalised 3x3 and a normalised 1x1 depthwise convolution and the input.
+
+    Where the statistics are fixed it is one 3x3 convolution (RepVGG, arXiv 2101.03697).
+    """
 
     def __init__(self, channels):
         super().__init__()
@@ -28,7 +53,14 @@ class RepVitTokenMixer(nn.Module):
         self.conv1 = ConvNorm(channels, channels, kernel_size=1, groups=channels)
 
     def forward(self, hidden_states):
-        return self.conv(hidden_states) + self.conv1(hidden_states) + hidden_states
+        if not (self.conv.is_foldable and self.conv1.is_foldable):
+            return self.conv(hidden_states) + self.conv1(hidden_states) + hidden_states
+        weight, bias = self.folded(self._fold, *self.conv.weights(), *self.conv1.weights())
+        return F.conv2d(hidden_states, weight, bias, padding=1, groups=len(weight))
+
+    def _fold(self, *weights):
+        (weight, bias), (centre, centre_bias) = self.conv.fold(*weights[:5]), self.conv1.fold(*weights[5:])
+        return weight + F.pad(centre + 1, (1, 1, 1, 1)), bias + centre_bias
 
 
 class SqueezeExcite(nn.Module):
@@ -129,8 +161,11 @@ class RepVit(nn.Module):
             self.add_module(name, RepVitStage(in_width, width, depth, has_downsample=stage_idx > 0))
 
     def forward(self, pixel_values):
-        """Maps of stride 4, 8, 16 and 32 of `pixel_values` (batch, channels, height, width)."""
-        hidden_states = self.stem(pixel_values)
+        """Maps of stride 4, 8, 16 and 32 of `pixel_values` (batch, channels, height, width).
+
+        Channels lie next to each other in memory, which is the fastest layout for pointwise convolutions.
+        """
+        hidden_states = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))
         feature_maps = []
         for name in self.stage_names:
             hidden_states = getattr(self, name)(hidden_states)
