@@ -1,7 +1,7 @@
 """Mask decoder of EdgeTAM: a two-way transformer between prompt tokens and the image, then masks and scores.
 
 Shapes: B pictures, O objects per picture, T tokens, C channels, M masks per object, (h, w) the image embedding,
-L = h * w. Maps are (B, C, height, width), tokens (B * O, T, C).
+L = h * w. Maps are (B, C, height, width), tokens (B * O, T, C), pixels (B, L, C) where objects share their image.
 """
 
 from typing import NamedTuple
@@ -12,8 +12,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_edgetam import EdgeTamAttention
-from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
+from .attention_edgetam import EdgeTamAttention, EdgeTamImageAttention
 
 
 class EdgeTamFeedForward(nn.Module):
@@ -42,18 +41,19 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         self.is_first = is_first
         self.self_attn = EdgeTamAttention(config, size, num_heads, size)
         self.layer_norm1 = nn.LayerNorm(size)
-        self.cross_attn_token_to_image = EdgeTamAttention(config, size, num_heads, cross_size)
+        self.cross_attn_token_to_image = EdgeTamImageAttention(config, size, num_heads, cross_size)
         self.layer_norm2 = nn.LayerNorm(size)
         self.mlp = EdgeTamFeedForward(size, config.mlp_dim, size, config.num_hidden_layers)
         self.layer_norm3 = nn.LayerNorm(size)
-        self.cross_attn_image_to_token = EdgeTamAttention(config, size, num_heads, cross_size)
+        self.cross_attn_image_to_token = EdgeTamImageAttention(config, size, num_heads, cross_size)
         self.layer_norm4 = nn.LayerNorm(size)
 
     def forward(self, tokens, image, token_encoding, image_encoding, biases, output_attentions=False):
         """Tokens (B * O, T, C), image (B * O, L, C) and the weights of the attention of tokens to the image.
 
         Args:
-            tokens, image: as returned.
+            tokens: as returned.
+            image: as returned, or (B, L, C) where objects share it.
             token_encoding, image_encoding: position encodings, added to queries and keys but not to values.
             biases: attention bias of keys that are tokens, and of keys that are pixels; each may be `None`.
         """
@@ -65,16 +65,15 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
             tokens = tokens + self.self_attn(query, query, tokens, token_bias)[0]
         tokens = self.layer_norm1(tokens)
 
-        attended, weights = self.cross_attn_token_to_image(
-            tokens + token_encoding, image + image_encoding, image, image_bias, output_attentions
+        pixels = image + image_encoding
+        attended, weights = self.cross_attn_token_to_image.tokens_to_image(
+            tokens + token_encoding, pixels, image, image_bias, output_attentions
         )
         tokens = self.layer_norm2(tokens + attended)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
 
-        attended, _ = self.cross_attn_image_to_token(
-            image + image_encoding, tokens + token_encoding, tokens, token_bias
-        )
-        return tokens, self.layer_norm4(image + attended), weights
+        image = self.cross_attn_image_to_token.image_to_tokens(image, pixels, tokens + token_encoding, tokens, token_bias)
+        return tokens, self.layer_norm4(image), weights
 
 
 class EdgeTamTwoWayTransformer(nn.Module):
@@ -88,12 +87,13 @@ class EdgeTamTwoWayTransformer(nn.Module):
         )
         size, num_heads = config.hidden_size, config.num_attention_heads
         cross_size = size // config.attention_downsample_rate
-        self.final_attn_token_to_image = EdgeTamAttention(config, size, num_heads, cross_size)
+        self.final_attn_token_to_image = EdgeTamImageAttention(config, size, num_heads, cross_size)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
 
     def forward(self, tokens, image, image_encoding, biases, target_embedding=None, output_attentions=False):
         """Tokens (B * O, T, C), image (B * O, L, C) and a tuple of attention weights or `None`s.
 
+        `image` may be (B, L, C) where objects share it, unless `biases` has one for the image; see the layers.
         `target_embedding` is added to the tokens ahead of every layer, and through the first to their encoding, as
         PerSAM (arXiv 2305.03048) does.
         """
@@ -104,10 +104,41 @@ class EdgeTamTwoWayTransformer(nn.Module):
                 tokens = tokens + target_embedding
             tokens, image, weights = layer(tokens, image, token_encoding, image_encoding, biases, output_attentions)
             all_weights += (weights,)
-        attended, weights = self.final_attn_token_to_image(
+        attended, weights = self.final_attn_token_to_image.tokens_to_image(
             tokens + token_encoding, image + image_encoding, image, None, output_attentions
         )
         return self.layer_norm_final_attn(tokens + attended), image, (*all_weights, weights)
+
+
+class EdgeTamUpscaling(nn.ConvTranspose2d):
+    """Transposed convolution whose kernel is as large as its stride, which makes it linear in every pixel.
+
+    The 2x2 pixels that one becomes stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
+    """
+
+    def __init__(self, in_channels, out_channels):
+        super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
+
+    def forward(self, pixels, features):
+        """The upscaled pixels plus features (B, L * 4, C'), which may be shared by several objects."""
+        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
+        features = (features + self.bias).unflatten(1, (-1, 4)).flatten(2)[:, None]  # (B, 1, L, 4 * C')
+        features = features.expand(-1, len(pixels) // len(features), -1, -1).flatten(0, 1)
+        return torch.baddbmm(features, pixels, weight.expand(len(pixels), -1, -1)).reshape(len(pixels), -1, len(self.bias))
+
+
+def as_blocks(feature_map, num_splits):
+    """Pixels (B, h * w * 4**n, C) of a map (B, C, h * 2**n, w * 2**n), in the order in which n upscalings make them."""
+    sides = (-1, *[2] * num_splits)
+    split = feature_map.unflatten(3, sides).unflatten(2, sides)  # (B, C, h, 2, …, w, 2, …)
+    pairs = [axis for row in range(2, 3 + num_splits) for axis in (row, row + 1 + num_splits)]
+    return split.permute(0, *pairs, 1).reshape(len(split), -1, feature_map.shape[1])
+
+
+def from_blocks(pixels, height):
+    """Maps (B, C, 4h, 4w) of pixels (B, C, h * w * 16) in the order of two upscalings."""
+    split = pixels.unflatten(2, (height, -1, 2, 2, 2, 2))
+    return split.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)
 
 
 class MaskPrediction(NamedTuple):
@@ -137,9 +168,9 @@ class EdgeTamMaskDecoder(nn.Module):
         self.transformer = EdgeTamTwoWayTransformer(config)
         self.conv_s0 = nn.Conv2d(size, size // 8, kernel_size=1)
         self.conv_s1 = nn.Conv2d(size, size // 4, kernel_size=1)
-        self.upscale_conv1 = nn.ConvTranspose2d(size, size // 4, kernel_size=2, stride=2)
-        self.upscale_layer_norm = EdgeTamLayerNorm2d(size // 4, eps=1e-6)
-        self.upscale_conv2 = nn.ConvTranspose2d(size // 4, size // 8, kernel_size=2, stride=2)
+        self.upscale_conv1 = EdgeTamUpscaling(size, size // 4)
+        self.upscale_layer_norm = nn.LayerNorm(size // 4, eps=1e-6)
+        self.upscale_conv2 = EdgeTamUpscaling(size // 4, size // 8)
         self.activation = ACT2FN[config.hidden_act]
         self.output_hypernetworks_mlps = nn.ModuleList(
             EdgeTamFeedForward(size, size, size // 8, num_layers=3) for _ in range(num_mask_tokens)
@@ -169,9 +200,10 @@ class EdgeTamMaskDecoder(nn.Module):
         """
         (batch_size, num_objects), tokens = prompts.sparse.shape[:2], self._join_tokens(prompts.sparse)
         stride_4, stride_8, stride_16 = image_embeddings
-        dense = prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None]
-        image = (stride_16[:, None] + dense).expand(-1, num_objects, -1, -1, -1).flatten(0, 1)
-        tokens, image_tokens, weights = self.transformer(
+        has_own_image = prompts.dense.dim() == 5 or attention_similarity is not None
+        image = stride_16[:, None] + (prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None])
+        image = image.expand(-1, num_objects if has_own_image else 1, -1, -1, -1).flatten(0, 1)
+        tokens, pixels, weights = self.transformer(
             tokens,
             image.flatten(2).transpose(1, 2),
             image_encoding.flatten(2).transpose(1, 2),
@@ -179,10 +211,10 @@ class EdgeTamMaskDecoder(nn.Module):
             target_embedding,
             output_attentions,
         )
-        image = image_tokens.transpose(1, 2).unflatten(2, image.shape[-2:])
         object_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + self.num_mask_tokens]
+        pixels = self._predict_masks(pixels, mask_tokens, stride_4, stride_8)
         prediction = MaskPrediction(
-            masks=self._predict_masks(image, mask_tokens, stride_4, stride_8),
+            masks=from_blocks(pixels, image.shape[2]),
             iou_scores=self.iou_prediction_head(iou_token).sigmoid(),
             mask_tokens=mask_tokens,
             object_score_logits=self.pred_obj_score_head(object_token),
@@ -211,14 +243,12 @@ class EdgeTamMaskDecoder(nn.Module):
         bias = torch.zeros(is_padding.shape, dtype=tokens.dtype, device=tokens.device)
         return bias.masked_fill(is_padding, torch.finfo(tokens.dtype).min)[:, None, None, :]
 
-    def _predict_masks(self, image, mask_tokens, stride_4, stride_8):
-        """Logits (B * O, M, 4h, 4w) of all mask tokens: each is a linear function of an upscaled image embedding."""
-        num_objects = len(image) // len(stride_8)
-        stride_4, stride_8 = (features.repeat_interleave(num_objects, 0) for features in (stride_4, stride_8))
-        upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(image) + stride_8))
-        upscaled = self.activation(self.upscale_conv2(upscaled) + stride_4)
+    def _predict_masks(self, pixels, mask_tokens, stride_4, stride_8):
+        """Logits (B * O, M, L * 16) of all mask tokens: each is a linear function of the upscaled image."""
+        upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(pixels, as_blocks(stride_8, 1))))
+        upscaled = self.activation(self.upscale_conv2(upscaled, as_blocks(stride_4, 2)))
         weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1))]
-        return (torch.stack(weights, dim=1) @ upscaled.flatten(2)).unflatten(2, upscaled.shape[-2:])
+        return torch.stack(weights, dim=1) @ upscaled.transpose(1, 2)
 
     def several_masks(self, prediction):
         """Masks (B, O, 3, 4h, 4w) and IoU (B, O, 3) of an ambiguous prompt."""
