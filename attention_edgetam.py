@@ -125,8 +125,14 @@ class EdgeTamImageAttention(EdgeTamAttention):
             attention_bias = attention_bias.expand(*query.shape[:3], -1).reshape(len(query), 1, -1, pixels.shape[1])
         function = self._attention_function(attention_bias, output_attentions)
         output, weights = function(
-            self, query.reshape(len(query), 1, -1, query.shape[-1]), pixels[:, None], values[:, None],
-            attention_mask=attention_bias, dropout=0.0, scaling=self.scaling, is_causal=False,
+            self,
+            query.reshape(len(query), 1, -1, query.shape[-1]),
+            pixels[:, None],
+            values[:, None],
+            attention_mask=attention_bias,
+            dropout=0.0,
+            scaling=self.scaling,
+            is_causal=False,
         )
         output = output.reshape(query.shape) @ self.v_proj.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
         output = self.o_proj(output.transpose(1, 2).flatten(2) + self.v_proj.bias)

@@ -72,7 +72,9 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         tokens = self.layer_norm2(tokens + attended)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
 
-        image = self.cross_attn_image_to_token.image_to_tokens(image, pixels, tokens + token_encoding, tokens, token_bias)
+        image = self.cross_attn_image_to_token.image_to_tokens(
+            image, pixels, tokens + token_encoding, tokens, token_bias
+        )
         return tokens, self.layer_norm4(image), weights
 
 
@@ -124,7 +126,9 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         features = (features + self.bias).unflatten(1, (-1, 4)).flatten(2)[:, None]  # (B, 1, L, 4 * C')
         features = features.expand(-1, len(pixels) // len(features), -1, -1).flatten(0, 1)
-        return torch.baddbmm(features, pixels, weight.expand(len(pixels), -1, -1)).reshape(len(pixels), -1, len(self.bias))
+        return torch.baddbmm(features, pixels, weight.expand(len(pixels), -1, -1)).reshape(
+            len(pixels), -1, len(self.bias)
+        )
 
 
 def as_blocks(feature_map, num_splits):
@@ -141,11 +145,24 @@ def from_blocks(pixels, height):
     return split.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)
 
 
+class PromptReading(NamedTuple):
+    """What the decoder makes of prompts before it draws masks.
+
+    iou_scores: (B, O, M); mask_tokens: (B, O, M, C); object_score_logits: (B, O, 1); attentions: weights of tokens to
+    the image, as `EdgeTamModel.forward` returns them; pixels: (B, O, L, C), the image as every object sees it.
+    """
+
+    iou_scores: torch.Tensor
+    mask_tokens: torch.Tensor
+    object_score_logits: torch.Tensor
+    attentions: tuple
+    pixels: torch.Tensor
+
+
 class MaskPrediction(NamedTuple):
     """All masks that the decoder predicts for every object: the single one, then those of an ambiguous prompt.
 
-    masks: logits (B, O, M, 4h, 4w); iou_scores: (B, O, M); mask_tokens: (B, O, M, C); object_score_logits: (B, O, 1);
-    attentions: weights of tokens to the image, as `EdgeTamModel.forward` returns them.
+    masks: logits (B, O, M, 4h, 4w); the others as in `PromptReading`.
     """
 
     masks: torch.Tensor
@@ -180,28 +197,35 @@ class EdgeTamMaskDecoder(nn.Module):
         )
         self.pred_obj_score_head = EdgeTamFeedForward(size, size, 1, num_layers=3)
 
-    def forward(
+    def forward(self, image_embeddings, image_encoding, prompts, **options):
+        """A `MaskPrediction`, from which `several_masks` or `single_mask` choose; see `read_prompts`.
+
+        The maps of stride 4 and 8 may have batch size 1 where all others share their picture.
+        """
+        reading = self.read_prompts(image_embeddings[2], image_encoding, prompts, **options)
+        masks = self.draw_masks(reading.pixels.flatten(0, 1), reading.mask_tokens.flatten(0, 1), image_embeddings)
+        return MaskPrediction(masks.unflatten(0, reading.pixels.shape[:2]), *reading[:4])
+
+    def read_prompts(
         self,
-        image_embeddings,
+        image_embedding,
         image_encoding,
         prompts,
         attention_similarity=None,
         target_embedding=None,
         output_attentions=False,
     ):
-        """A `MaskPrediction`, from which `several_masks` or `single_mask` choose.
+        """A `PromptReading`: scores, and what `draw_masks` needs, which is the larger part of the work.
 
         Args:
-            image_embeddings: maps of stride 4, 8 and 16, see `EdgeTamModel.get_image_embeddings`. Those of stride 4 and
-                8 may have batch size 1 where all others share their picture.
+            image_embedding: the map of stride 16 (B, C, h, w), see `EdgeTamModel.get_image_embeddings`.
             image_encoding: (1, C, h, w).
             prompts: `PromptEmbeddings`.
             attention_similarity, target_embedding, output_attentions: see `EdgeTamModel.forward`.
         """
         (batch_size, num_objects), tokens = prompts.sparse.shape[:2], self._join_tokens(prompts.sparse)
-        stride_4, stride_8, stride_16 = image_embeddings
         has_own_image = prompts.dense.dim() == 5 or attention_similarity is not None
-        image = stride_16[:, None] + (prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None])
+        image = image_embedding[:, None] + (prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None])
         image = image.expand(-1, num_objects if has_own_image else 1, -1, -1, -1).flatten(0, 1)
         tokens, pixels, weights = self.transformer(
             tokens,
@@ -211,16 +235,26 @@ class EdgeTamMaskDecoder(nn.Module):
             target_embedding,
             output_attentions,
         )
-        object_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + self.num_mask_tokens]
-        pixels = self._predict_masks(pixels, mask_tokens, stride_4, stride_8)
-        prediction = MaskPrediction(
-            masks=from_blocks(pixels, image.shape[2]),
-            iou_scores=self.iou_prediction_head(iou_token).sigmoid(),
-            mask_tokens=mask_tokens,
-            object_score_logits=self.pred_obj_score_head(object_token),
+        tokens, pixels = (states.unflatten(0, (batch_size, num_objects)) for states in (tokens, pixels))
+        return PromptReading(
+            iou_scores=self.iou_prediction_head(tokens[:, :, 1]).sigmoid(),
+            mask_tokens=tokens[:, :, 2 : 2 + self.num_mask_tokens],
+            object_score_logits=self.pred_obj_score_head(tokens[:, :, 0]),
             attentions=weights,
+            pixels=pixels,
         )
-        return MaskPrediction(*(part.unflatten(0, (batch_size, num_objects)) for part in prediction[:4]), weights)
+
+    def draw_masks(self, pixels, mask_tokens, image_embeddings):
+        """Logits (N, M, 4h, 4w) of mask tokens (N, M, C): each is a linear function of the upscaled pixels (N, L, C).
+
+        The maps of stride 4 and 8 in `image_embeddings` have batch size N, or a divisor of it where objects that follow
+        one another share their picture.
+        """
+        stride_4, stride_8, stride_16 = image_embeddings
+        upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(pixels, as_blocks(stride_8, 1))))
+        upscaled = self.activation(self.upscale_conv2(upscaled, as_blocks(stride_4, 2)))
+        weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1))]
+        return from_blocks(torch.stack(weights, dim=1) @ upscaled.transpose(1, 2), stride_16.shape[2])
 
     @property
     def num_mask_tokens(self):
@@ -242,13 +276,6 @@ class EdgeTamMaskDecoder(nn.Module):
         is_padding = F.pad(is_padding, (tokens.shape[1] - is_padding.shape[1], 0))
         bias = torch.zeros(is_padding.shape, dtype=tokens.dtype, device=tokens.device)
         return bias.masked_fill(is_padding, torch.finfo(tokens.dtype).min)[:, None, None, :]
-
-    def _predict_masks(self, pixels, mask_tokens, stride_4, stride_8):
-        """Logits (B * O, M, L * 16) of all mask tokens: each is a linear function of the upscaled image."""
-        upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(pixels, as_blocks(stride_8, 1))))
-        upscaled = self.activation(self.upscale_conv2(upscaled, as_blocks(stride_4, 2)))
-        weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1))]
-        return torch.stack(weights, dim=1) @ upscaled.transpose(1, 2)
 
     def several_masks(self, prediction):
         """Masks (B, O, 3, 4h, 4w) and IoU (B, O, 3) of an ambiguous prompt."""

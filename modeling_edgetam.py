@@ -95,10 +95,11 @@ class EdgeTamVisionNeck(nn.Module):
             for in_channels in config.backbone_channel_list
         )
 
-    def forward(self, stages, projections=()):
+    def join(self, stages, projections=()):
         """The `num_feature_levels` maps of highest resolution (stride 4 first) of the four backbone stages.
 
-        `projections` are convolutions of kernel size 1 that the first maps pass at last, each its own.
+        `projections` are convolutions of kernel size 1 that the first maps pass at last, each its own. (They are why
+        this is no `forward`: accelerate's hooks would move modules among its arguments.)
         """
         convs = list(reversed(self.convs))
         num_alone = min(self.config.fpn_top_down_levels)  # maps to which, and of which, nothing is added
@@ -197,7 +198,7 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
                 f"multiples of {BACKBONE_STRIDE}, got {shape or type(pixel_values).__name__}; use the processor"
             )
         stages = self.backbone(pixel_values.to(self.neck.convs[0].weight.dtype))
-        return self.neck(stages, projections), stages
+        return self.neck.join(stages, projections), stages
 
 
 def _with_small_parts_in_memory(device_map, large_parts, small_parts):
@@ -440,9 +441,9 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             image_embeddings,
             self.get_image_wide_positional_embeddings(),
             prompts,
-            attention_similarity,
-            target_embedding,
-            output_attentions,
+            attention_similarity=attention_similarity,
+            target_embedding=target_embedding,
+            output_attentions=output_attentions,
         )
         select = self.mask_decoder.several_masks if multimask_output else self.mask_decoder.single_mask
         masks, iou_scores = select(prediction)
