@@ -22,11 +22,11 @@ class FoldedModule(nn.Module):
     _versions, _folded = (), None
 
     def folded(self, fold, *weights):
-        """Results of `fold(*weights)`, computed in float32, in the dtype of the weights."""
+        """Results of `fold(*weights)`, computed in float32 at least, in the dtype of the weights."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(weight.is_inference() for weight in weights):
-            return _in_float32(fold, weights)
+            return _in_full_precision(fold, weights)
         if not self._is_folded(weights):
-            self._folded = _in_float32(fold, weights)
+            self._folded = _in_full_precision(fold, weights)
             self._versions = [(weakref.ref(weight), weight.data_ptr(), weight._version) for weight in weights]
         return self._folded
 
@@ -44,8 +44,10 @@ class FoldedModule(nn.Module):
         return {name: value for name, value in vars(self).items() if name not in ("_versions", "_folded")}
 
 
-def _in_float32(function, tensors):
-    return [result.to(tensors[0].dtype) for result in function(*(tensor.float() for tensor in tensors))]
+def _in_full_precision(function, tensors):
+    dtype = tensors[0].dtype
+    precise = torch.promote_types(dtype, torch.float32)
+    return [result.to(dtype) for result in function(*(tensor.to(precise) for tensor in tensors))]
 
 
 def is_plain(*modules):

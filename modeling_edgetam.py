@@ -302,6 +302,16 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             prompts.positional_embedding.copy_(self.shared_image_embedding.positional_embedding)
             prompts.is_random = False
 
+    def compile(self, **options):
+        """Compiles the parts that do the work, in place, each when it runs for the first time.
+
+        One object and several objects are compiled separately; from then on no number of clicks or objects compiles
+        anything anew. The options are those of `torch.compile`.
+        """
+        self.vision_encoder.backbone.compile(**options)
+        for part in (self.mask_decoder.transformer, self.mask_decoder):
+            part.compile(**{"dynamic": True, **options})
+
     def get_image_wide_positional_embeddings(self):
         """Position embedding (1, C, h, w) of the pixels of the image embedding."""
         height, width = self.prompt_encoder.image_embedding_size

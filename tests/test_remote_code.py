@@ -301,8 +301,8 @@ FORBIDDEN_CALLS = {
     *("system", "popen", "spawnv", "execv", "fork", "kill", "putenv", "remove", "unlink", "rename"),
     *("rmdir", "mkdir", "makedirs", "write_text", "write_bytes", "touch", "chmod", "symlink_to"),
 }
-# torch.compile compiles a model, re.compile a pattern, and av.open reads a video
-HARMLESS_CALLS = {"torch.compile", "re.compile", "av.open", "Image.open"}
+HARMLESS_CALLS = {"av.open", "Image.open"}
+HARMLESS_COMPILE = re.compile(r"(torch|re|part|self(\.\w+)+)\.compile")  # of models and patterns
 
 
 def dangers(code):
@@ -314,7 +314,8 @@ def dangers(code):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             is_pickle = called in ("torch.load", "torch.save", "np.load", "np.save", "torch.hub.load")
-            is_forbidden = called.split(".")[-1] in FORBIDDEN_CALLS and called not in HARMLESS_CALLS
+            is_harmless = called in HARMLESS_CALLS or HARMLESS_COMPILE.fullmatch(called)
+            is_forbidden = called.split(".")[-1] in FORBIDDEN_CALLS and not is_harmless
             if is_pickle or is_forbidden:
                 yield ast.unparse(node)
 
