@@ -2,6 +2,7 @@
 
     python benchmarks/image.py
     python benchmarks/image.py --image-size 512 --threads 1 --repeats 9
+    python benchmarks/image.py --objects 1 4 16 64 --compile
     python benchmarks/image.py --device cuda --dtype bfloat16
 
 Prints a table, and after it one line of JSON with everything that is needed to compare runs.
@@ -21,7 +22,6 @@ from measure import (
     time_call,
 )
 
-NUM_OBJECTS = (1, 64)
 EPILOG = """\
 The two models take turns inside one process, and each goes first in every second round, so that a busy machine slows
 both alike: trust the ratio (native / ours, above 1 is faster than native) more than the milliseconds. Where other
@@ -29,6 +29,7 @@ programs keep the cores busy, `--threads 1 --clock cpu` counts the processor's t
 A step is
   encoder      get_image_embeddings of one picture
   decoder, N   forward from image embeddings, with N objects of one click each and three masks per object
+With --compile ours runs as `model.compile()` leaves it; native stays as it is.
 The difference is the largest absolute one between the outputs of both models, beside the largest absolute output.
 Needs `pip install -e .[test]`: native EdgeTAM takes its backbone from timm.
 """
@@ -38,10 +39,14 @@ def read_settings():
     """The command line's settings."""
     parser = make_parser(__doc__.splitlines()[0], EPILOG)
     parser.add_argument("--repeats", type=int, default=5, metavar="N", help="timed rounds, at least 5 (%(default)s)")
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 64], metavar="N", help="(1 64)")
+    parser.add_argument("--compile", action="store_true", help="compile our model")
     arguments = parse_arguments(parser)
     check_image_size(parser, "--image-size", arguments.image_size, 32)
     if arguments.repeats < 5:
         parser.error(f"--repeats must be 5 or more, got {arguments.repeats}: the median of fewer says little")
+    if min(arguments.objects) < 1:
+        parser.error("--objects must be 1 or more")
     return arguments
 
 
@@ -59,7 +64,7 @@ def make_models(image_size, dtype, device):
     return share_weights(ours, native, dtype, device)
 
 
-def make_steps(image_size, dtype, device):
+def make_steps(image_size, dtype, device, objects):
     """By name, functions of a model (and image embeddings) that return a list of tensors to be compared."""
     generator = torch.Generator().manual_seed(1)
     pixel_values = torch.randn(1, 3, image_size, image_size, generator=generator).to(device, dtype)
@@ -75,7 +80,7 @@ def make_steps(image_size, dtype, device):
         return decode
 
     steps = {"encoder": lambda model, image_embeddings: model.get_image_embeddings(pixel_values)}
-    return steps | {f"decoder, {num_objects}": make_decoder(num_objects) for num_objects in NUM_OBJECTS}
+    return steps | {f"decoder, {num_objects}": make_decoder(num_objects) for num_objects in objects}
 
 
 @torch.no_grad()
@@ -94,7 +99,9 @@ def main():
     """Runs all steps and prints the table and the JSON line."""
     arguments = read_settings()
     setting = (arguments.image_size, getattr(torch, arguments.dtype), arguments.device)
-    models, steps = make_models(*setting), make_steps(*setting)
+    models, steps = make_models(*setting), make_steps(*setting, arguments.objects)
+    if arguments.compile:
+        models["ours"].compile()
     with torch.no_grad():
         image_embeddings = steps["encoder"](models["native"], None)
     head = f"{'step':<12}{'native ms':>12}{'ours ms':>12}{'ratio':>8}{'difference':>13}{'of at most':>12}"

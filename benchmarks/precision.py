@@ -1,0 +1,136 @@
+"""Agreement of bfloat16 and float16 with float32: IoU between the masks that a model finds in both.
+
+    python benchmarks/precision.py
+    python benchmarks/precision.py --device cuda --pictures 1000 --video-image-size 1024
+
+Prints a table, and after it one line of JSON with everything that is needed to compare runs.
+"""
+
+import copy
+import statistics
+
+import numpy as np
+import torch
+from measure import check_image_size, make_parser, parse_arguments, print_record
+from PIL import Image
+from transformers.utils import logging
+from video import IMAGE_SIZE_MULTIPLE, make_models
+
+HALVES = ("bfloat16", "float16")
+OBJECTS_PER_PICTURE = 3
+EPILOG = """\
+images  The embedded nano checkpoint on held-out pictures of its own kind, as `edgetam_hf.training.composites` draws
+        them: for up to three objects each, the single mask of a click in the middle and that of a box.
+video   The full video model with random weights, which follows two boxes through a picture that moves to the left. The
+        weights see textures instead of objects, so that every rounding decides pixels: real ones agree better. Every
+        model tracks from its own masks; IoU is taken frame by frame.
+Half precision pays on GPUs, and on CPUs with AMX or AVX-512 BF16; elsewhere a CPU takes several times longer with it.
+Needs `pip install -e .[test,train]`.
+"""
+
+
+def read_settings():
+    """The command line's settings."""
+    parser = make_parser(__doc__.splitlines()[0], EPILOG)
+    parser.add_argument("--pictures", type=int, default=60, metavar="N", help="pictures for the nano (%(default)s)")
+    parser.add_argument("--frames", type=int, default=100, metavar="N", help="frames of the video (%(default)s)")
+    parser.add_argument(
+        "--video-image-size", type=int, default=256, metavar="N", help="side of the frames (%(default)s)"
+    )
+    arguments = parse_arguments(parser)
+    check_image_size(parser, "--video-image-size", arguments.video_image_size, IMAGE_SIZE_MULTIPLE)
+    if arguments.dtype != "float32" or arguments.clock != "wall":
+        parser.error("leave out --dtype and --clock: all dtypes are compared, and nothing is timed")
+    if min(arguments.pictures, arguments.frames) < 1:
+        parser.error("--pictures and --frames must be 1 or more")
+    return arguments
+
+
+def in_dtypes(model, device):
+    """The model by dtype, each a copy of its own."""
+    return {name: copy.deepcopy(model).to(device, getattr(torch, name)).eval() for name in ("float32", *HALVES)}
+
+
+def iou(masks, others):
+    """IoU of pairs of bool masks (N, h, w), as a list; 1 where both are empty."""
+    intersection, union = (masks & others).sum((1, 2)), (masks | others).sum((1, 2))
+    return torch.where(union > 0, intersection / union.clamp(min=1), 1.0).tolist()
+
+
+@torch.no_grad()
+def compare_on_images(arguments):
+    """IoUs with float32 by dtype and kind of prompt."""
+    from edgetam_hf import EdgeTamModel, nano_checkpoint
+    from edgetam_hf.training.composites import HELD_OUT_SEED, draw_composite, load_library
+    from edgetam_hf.training.crops import normalize
+    from edgetam_hf.training.evaluate_nano import SMALLEST_SHARE, box_of, center_of
+
+    models = in_dtypes(EdgeTamModel.from_pretrained(nano_checkpoint(), dtype=torch.float32), arguments.device)
+    library, ious = load_library(held_out=True), {(name, kind): [] for name in HALVES for kind in ("click", "box")}
+    for seed in logging.tqdm(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.pictures), desc="images", leave=False):
+        picture, instances = draw_composite(seed, library)
+        numbers = np.flatnonzero(np.bincount(instances.ravel()) >= SMALLEST_SHARE * instances.size)
+        truths = [instances == number for number in numbers[numbers > 0][:OBJECTS_PER_PICTURE]]
+        if not truths:
+            continue
+        prompts = {
+            "click": {"input_points": torch.tensor([[[center_of(truth)] for truth in truths]])},
+            "box": {"input_boxes": torch.tensor([[box_of(truth) for truth in truths]])},
+        }
+        pixels = normalize(torch.tensor(picture)[None] / 255).to(arguments.device)
+        masks = {}
+        for name, model in models.items():
+            embeddings = model.get_image_embeddings(pixels.to(model.dtype))
+            for kind, prompt in prompts.items():
+                prompt = {key: value.to(arguments.device) for key, value in prompt.items()}
+                output = model(image_embeddings=embeddings, multimask_output=False, **prompt)
+                masks[name, kind] = output.pred_masks[0, :, 0].float() > 0
+        for name, kind in ious:
+            ious[name, kind] += iou(masks[name, kind], masks["float32", kind])
+    return {name: {kind: ious[name, kind] for kind in ("click", "box")} for name in HALVES}
+
+
+@torch.no_grad()
+def compare_on_video(arguments):
+    """IoUs with float32 by dtype, of every object on every frame."""
+    from edgetam_hf import EdgeTamImageProcessor, EdgeTamVideoProcessor, EdgeTamVideoVideoProcessor
+    from edgetam_hf.command_line import SAMPLE_PICTURE
+
+    size = {"height": arguments.video_image_size, "width": arguments.video_image_size}
+    processor = EdgeTamVideoProcessor(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size))
+    picture = Image.open(SAMPLE_PICTURE).convert("RGB")
+    side = min(picture.size) * 2 // 3
+    room = picture.width - side
+    lefts = [abs((2 * frame_idx + room) % (2 * room) - room) for frame_idx in range(arguments.frames)]
+    frames = [picture.crop((left, 20, left + side, 20 + side)) for left in lefts]
+    boxes = [[[side * 0.2, side * 0.2, side * 0.5, side * 0.6], [side * 0.55, side * 0.3, side * 0.9, side * 0.8]]]
+    masks = {}
+    for name, model in in_dtypes(make_models(arguments.video_image_size, arguments)["ours"], arguments.device).items():
+        session = processor.init_video_session(video=frames, inference_device=model.device, dtype=model.dtype)
+        processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=[1, 2], input_boxes=boxes)
+        outputs = model.propagate_in_video_iterator(session)
+        outputs = logging.tqdm(outputs, total=len(frames), desc=f"video, {name}", leave=False)
+        masks[name] = torch.cat([output.pred_masks[:, 0].float().cpu() > 0 for output in outputs])
+    return {name: {"tracking": iou(masks[name], masks["float32"])} for name in HALVES}
+
+
+def main():
+    """Runs both parts and prints the table and the JSON line."""
+    arguments = read_settings()
+    results = {"images": compare_on_images(arguments), "video": compare_on_video(arguments)}
+    head = f"{'IoU with float32':<28}{'mean':>8}{'median':>8}{'lowest':>8}{'masks':>8}"
+    print(f"{head}\n{'-' * len(head)}")
+    record = {}
+    for part, by_dtype in results.items():
+        for name, by_kind in by_dtype.items():
+            for kind, ious in by_kind.items():
+                row = {"mean": statistics.mean(ious), "median": statistics.median(ious), "lowest": min(ious)}
+                print(
+                    f"{f'{part}, {kind}, {name}':<28}" + "".join(f"{v:>8.4f}" for v in row.values()) + f"{len(ious):>8}"
+                )
+                record[f"{part}, {kind}, {name}"] = {k: round(v, 4) for k, v in row.items()} | {"masks": len(ious)}
+    print_record("precision", arguments, record)
+
+
+if __name__ == "__main__":
+    main()
