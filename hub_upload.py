@@ -6,22 +6,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-from huggingface_hub.utils import logging
-
+from edgetam_hf.command_support import quieten_hub_client
 from edgetam_hf.hub.check import check_folder, fill_card
-from edgetam_hf.hub.folder import Source, assemble, check_listed, find_source
-from edgetam_hf.hub.push import check_repo_id, push
+from edgetam_hf.hub.folder import Source, assemble, check_listed, read_source
+from edgetam_hf.hub.push import Target, check_repo_id, check_tag, push
 
 PLACEHOLDER = "USER/NAME"
 EPILOG = """\
 examples:
-  python hub_upload.py yonigozlan/EdgeTAM-hf                           assemble and check, and keep nothing
+  python hub_upload.py edgetam.pt                                      assemble and check, and keep nothing
   python hub_upload.py --nano --repo-id me/edgetam-nano --output out   keep the folder, to look at it
   python hub_upload.py --nano --repo-id me/edgetam-nano --output out --push
                                                                        check that folder again, and push it
-  python hub_upload.py my-finetune/ --repo-id me/edgetam --push --create-pr
+  python hub_upload.py yonigozlan/EdgeTAM-hf --repo-id me/edgetam --push --create-pr
 
-Nothing is pushed without --push, nor anything that failed a check. huggingface_hub finds the token: run
+Where the package is installed without its repository: python -m edgetam_hf.hub_upload. Nothing is pushed without
+--push, nor anything that failed a check. huggingface_hub finds the token: run
 `hf auth login`, or set HF_TOKEN.
 """
 
@@ -31,10 +31,11 @@ def make_parser():
     parser = argparse.ArgumentParser(
         "hub_upload.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("source", nargs="?", metavar="SOURCE", help="folder or Hub id of a checkpoint")
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help=".pt file, folder or Hub id of a checkpoint")
     parser.add_argument("--nano", action="store_true", help="take the embedded checkpoint as the source")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="keep the assembled folder here")
     parser.add_argument("--repo-id", metavar=PLACEHOLDER, help="repository on the Hub, which the card names")
+    parser.add_argument("--tag", default="v1", help="tag of the commit, which the card pins (default: %(default)s)")
     parser.add_argument("--push", action="store_true", help="push, if every check passes")
     parser.add_argument("--private", action="store_true", help="make the repository a private one")
     parser.add_argument("--revision", default="main", metavar="BRANCH", help="push to this branch (default: main)")
@@ -59,6 +60,9 @@ def check_options(options):
         raise ValueError(f"--push needs --repo-id {PLACEHOLDER}")
     if options.repo_id is not None:
         check_repo_id(options.repo_id)
+    check_tag(options.tag)
+    if options.revision == options.tag:
+        raise ValueError(f"a branch and a tag of one name, {options.tag}, would be mixed up: give --tag another name")
     if options.create_pr and options.revision != "main":
         raise ValueError("pull requests go to main: leave out --revision, or --create-pr")
     output = options.output
@@ -82,20 +86,21 @@ def run(options):
         parent.mkdir(parents=True, exist_ok=True)
     # what is not complete and checked never stands at --output
     with tempfile.TemporaryDirectory(prefix=".assembling_", dir=parent) as work:
-        name, kind = find_source(options.source, options.nano, Path(work))
+        converted = Path(work) / "converted"
+        kind = read_source(options.source, options.nano, converted)
         is_there = is_filled(options.output)
         if is_there:
             check_listed(options.output, kind)
-        source = Source(name, kind, options.dtype or ("float16" if kind == "nano" else "float32"))
+        source = Source(converted, kind, options.dtype or ("float16" if kind == "nano" else "float32"))
         folder = options.output if is_there else Path(work) / "repository"
         if not is_there:
             folder.mkdir()
-            assemble(source, folder, repo_id)
+            assemble(source, folder, repo_id, options.tag)
             fill_card(folder, repo_id)
         names = check_listed(folder, kind)
         size = sum((folder / name).stat().st_size for name in names)
         print(f"{'found' if is_there else 'assembled'} {len(names)} files, {size / 1e6:.1f} MB")
-        for line in check_folder(folder, source, repo_id):
+        for line in check_folder(folder, source, repo_id, options.tag):
             print(f"  {line}")
         if options.output and not is_there:
             if options.output.exists():
@@ -104,21 +109,23 @@ def run(options):
             folder = options.output
             print(f"folder: {folder}")
         if options.push:
-            report(push(folder, kind, repo_id, options.private, options.revision, options.create_pr))
+            target = Target(repo_id, options.tag, options.private, options.revision, options.create_pr)
+            report(push(folder, kind, target), target)
         else:
             print("not pushed: that takes --push and --repo-id")
 
 
-def report(commit):
+def report(commit, target):
     """Prints where the commit is, and what to pin."""
     print(f"pushed: {commit.pr_url or commit.commit_url}")
+    print(f"tag: {target.tag}" + (", which the card pins: set it when the request is merged" if commit.pr_url else ""))
     print(f'pin: revision="{commit.oid}"')
 
 
 def main(arguments=None):
     """Exit code of the command; what is not its own fault is one line on stderr."""
     options = make_parser().parse_args(arguments)
-    logging.set_verbosity_error()  # an error is told once, not at each of the client's attempts
+    quieten_hub_client()
     try:
         run(options)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel, EdgeTamProcessor, nano_checkpoint
-from .command_support import as_columns, describe, load_quietly, measure
+from .command_support import as_columns, describe, load_quietly, measure, quieten_hub_client
 from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
 from .image_processing_edgetam import decode_picture
@@ -222,6 +222,7 @@ def main(arguments=None):
     """Exit code of the command; errors of the user's making are one line on stderr."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    quieten_hub_client()
     try:
         report = options.run(options)
     except (ValueError, TypeError, OSError, ImportError) as error:

@@ -1,7 +1,13 @@
 """What the console commands share: quiet loading, and what a report says of prompts and masks."""
 
+import huggingface_hub
 import numpy as np
 from transformers.utils import logging
+
+
+def quieten_hub_client():
+    """Makes huggingface_hub tell an error once, by raising it, and not at each of its attempts."""
+    huggingface_hub.utils.logging.set_verbosity_error()
 
 
 def load_quietly(model_class, name, **settings):

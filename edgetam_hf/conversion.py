@@ -278,9 +278,7 @@ def read_original(path, config=None):
     """`Checkpoint` of a file of the original release or of its training code; see `convert`."""
     path = Path(path)
     content = load_tensors(path)
-    state_dict = content.get("model", content)
-    if not isinstance(state_dict, dict) or not all(isinstance(key, str) for key in state_dict):
-        raise ValueError(f'{path} holds no state dict: expected tensors by name, or {{"model": tensors by name}}')
+    state_dict = find_state_dict(content, path)
     config = config or release_config(without_training_names(state_dict, str(path)))
     tensors = to_transformers(state_dict, config, str(path))
     origin = {"source": path.name, "format": "original", "files": {path.name: _sha256(path)}}
@@ -288,6 +286,19 @@ def read_original(path, config=None):
         origin["earlier"] = content[PROVENANCE]
     num_teacher = sum(map(is_teacher, state_dict))
     return Checkpoint(config, tensors, _make_processor(config), len(state_dict), num_teacher, origin)
+
+
+def find_state_dict(content, path):
+    """The tensors by name in what a file of the original release, or of its training code, holds."""
+    state_dict = content.get("model", content)
+    is_named = isinstance(state_dict, dict) and all(isinstance(key, str) for key in state_dict)
+    if not is_named or (state_dict and not any(isinstance(value, torch.Tensor) for value in state_dict.values())):
+        found = ", ".join(map(repr, content)) or "nothing"
+        raise ValueError(
+            f'{path} holds no state dict: expected tensors by name, or {{"model": tensors by name}}, got a dictionary '
+            f"of {' '.join(found.split())[:200]}"
+        )
+    return state_dict
 
 
 def load_tensors(path):
@@ -308,7 +319,11 @@ def load_tensors(path):
                 f"{path} holds {found[1]} beside tensors, which is not loaded because it could be code; save the "
                 "state dict alone"
             ) from error
-        raise ValueError(f"{path} is truncated, or was not written by torch.save; download or save it again") from error
+        if "TorchScript" in str(error):
+            raise ValueError(f"{path} is a TorchScript archive, expected tensors: save its state dict alone") from error
+        raise ValueError(
+            f"{path} is truncated, or was not written by torch.save (a pickle is not enough); download or save it again"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}, expected a dictionary of tensors")
     return content

@@ -87,6 +87,7 @@ NAMES = (
 )
 # Names in checkpoints of the training code, and in those of the release
 TRAINING_NAMES = (
+    (r"^(?:module\.|_orig_mod\.)+", ""),  # of DistributedDataParallel, of torch.compile
     (r"^backbone\.vision_backbone\.convs\.", "image_encoder.neck.convs."),
     (r"^backbone\.vision_backbone\.", "image_encoder."),
     (r"^transformer\.encoder\.", "memory_attention."),

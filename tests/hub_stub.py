@@ -13,11 +13,11 @@ TOKEN = "hf_testtesttesttesttesttesttesttest"
 
 
 class Repository:
-    """Branches as lists of commits; a commit is its id and the content of all files by name."""
+    """Branches as lists of commits, and tags; a commit is its id and the content of all files by name."""
 
     def __init__(self, is_private):
         self.is_private = is_private
-        self.branches = {"main": []}
+        self.branches, self.tags = {"main": []}, {}
         self.commit("main", {".gitattributes": b""})
 
     def commit(self, branch, files):
@@ -132,7 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         if repository is None or (action != "branch" and repository.find(revision) is None):
             return self.answer({"error": "not found"}, 404, [("X-Error-Code", "RepoNotFound")])
         actions = {"info": self.info, "revision": self.info, "tree": self.tree, "branch": self.branch}
-        actions.update(preupload=self.preupload, commit=self.commit)
+        actions.update(refs=self.refs, tag=self.tag, preupload=self.preupload, commit=self.commit)
         return actions[action](f"{user}/{name}", repository, revision, body)
 
     def create(self, request):
@@ -147,7 +147,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def tree(self, repo_id, repository, revision, _):
         files = repository.find(revision)[1].items()
-        self.answer([{"type": "file", "path": p, "size": len(c), "oid": git_oid(c)} for p, c in files])
+        self.answer([describe_file(path, content) for path, content in files])
+
+    def refs(self, repo_id, repository, revision, _):
+        tags = [{"name": n, "ref": f"refs/tags/{n}", "targetCommit": oid} for n, oid in repository.tags.items()]
+        self.answer({"branches": [], "converts": [], "tags": tags})
+
+    def tag(self, repo_id, repository, revision, body):
+        name = json.loads(body)["tag"]
+        is_new = name not in repository.tags
+        repository.tags.setdefault(name, repository.find(revision)[0])
+        self.answer({"error": "exists"}, 200 if is_new else 409)
 
     def branch(self, repo_id, repository, branch, _):
         is_new = branch not in repository.branches
@@ -160,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
         files = []
         for file in json.loads(body)["files"]:
             path = file["path"]
-            is_large = path.endswith((".safetensors", ".png", ".jpg"))
+            is_large = is_lfs(path)
             oid = path in old and (hashlib.sha256(old[path]).hexdigest() if is_large else git_oid(old[path]))
             mode = "lfs" if is_large else "regular"
             files.append({"path": path, "uploadMode": mode, "shouldIgnore": False, "oid": oid or None})
@@ -196,6 +206,20 @@ class Handler(BaseHTTPRequestHandler):
         if is_request:
             answer["pullRequestUrl"] = f"{self.server.url}/{repo_id}/discussions/1"
         return self.answer(answer)
+
+
+def is_lfs(path):
+    """Whether the Hub keeps a file outside of git."""
+    return path.endswith((".safetensors", ".png", ".jpg"))
+
+
+def describe_file(path, content):
+    """Entry of a file in the listing of a commit."""
+    entry = {"type": "file", "path": path, "size": len(content), "oid": git_oid(content)}
+    if is_lfs(path):
+        entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 127}
+        entry["oid"] = git_oid(b"a pointer")
+    return entry
 
 
 def git_oid(content):

@@ -219,7 +219,7 @@ def test_training_checkpoint_is_read_without_its_teacher(video_model, original):
         key = key.replace("memory_attention", "transformer.encoder")
         return key.replace("mlp.layers.0", "mlp.lin1").replace("mlp.layers.1", "mlp.lin2")
 
-    raw = {rename(key): tensor for key, tensor in original.items()}
+    raw = {f"module.{rename(key)}": tensor for key, tensor in original.items()}
     assert len(raw.keys() - original.keys()) > 200
     raw["backbone.teacher.trunk.patch_embed.proj.weight"] = torch.zeros(3)
     assert_bit_equal(to_transformers(raw, video_model.config), dict(video_model.state_dict()))
@@ -396,6 +396,12 @@ DAMAGED = {
     "pickle_with_code": (save_pickle_with_code, "could be code|was not written by torch.save"),
     "truncated": (save_truncated, "is truncated, or was not written by torch.save"),
     "web_page": (lambda path: path.write_bytes(b"<html>not found</html>"), "was not written by torch.save"),
+    "pickle": (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "a pickle is not enough"),
+    "torchscript": (lambda path: torch.jit.script(torch.nn.Linear(1, 1)).save(path), "is a TorchScript archive"),
+    "other_entry": (
+        lambda path: torch.save({"state_dict": {"a": torch.zeros(2)}, "epoch": 3}, path),
+        r"holds no state dict: .*got a dictionary of 'state_dict', 'epoch'",
+    ),
     "empty": (lambda path: path.write_bytes(b""), "is truncated"),
     "list": (lambda path: torch.save([1], path), "holds a list, expected a dictionary"),
     "numbers": (lambda path: torch.save({"model": 3}, path), "holds no state dict"),
@@ -403,6 +409,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", DAMAGED)
 def test_convert_rejects_a_damaged_file(name, capsys, tmp_path):
     damage, message = DAMAGED[name]

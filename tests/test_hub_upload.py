@@ -1,8 +1,10 @@
 """Hub repositories: what is in them, what is checked of them, and the push, against a small Hub on loopback."""
 
 import contextlib
+import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +16,10 @@ import transformers
 from hub_stub import TOKEN, HubStub
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
+from safetensors.torch import load_file, save_file
 
 import hub_upload
-from edgetam_hf import EdgeTamVideoConfig, EdgeTamVideoModel, EdgeTamVideoProcessor
-from edgetam_hf.conversion import convert
+from edgetam_hf import conversion
 from edgetam_hf.hub import check, folder, push
 from edgetam_hf.hub.card import examples, local_blocks, make_card, with_results
 from edgetam_hf.hub.check import CheckError, run_clean
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 REPO_ID = "somebody/edgetam"
 FACTS = (
     *("repo_id", "title", "base_model", "source", "dtype", "image_size", "device", "threads", "rounds", "torch"),
-    *("transformers", "python", "image_encoder_ms", "mask_decoder_ms", "video_frame_ms", "stability"),
+    *("transformers", "python", "image_encoder_ms", "mask_decoder_ms", "video_frame_ms", "stability", "iou", "tag"),
 )
 
 
@@ -64,13 +66,22 @@ def hub(connected):
 
 
 @pytest.fixture(scope="module")
-def published(connected, video_folder, tmp_path_factory):
-    """The folder that the whole command leaves, what it printed, and the commit that it made."""
+def original_file(video_folder, tmp_path_factory):
+    """A small video model as a checkpoint of the original release."""
+    path = tmp_path_factory.mktemp("original") / "small.pt"
+    conversion.convert(video_folder, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def published(connected, original_file, video_model, tmp_path_factory):
+    """The folder that the whole command leaves of an original checkpoint, what it printed, and the commit it made."""
     output = tmp_path_factory.mktemp("hub") / "out"
-    arguments = [str(video_folder), "--output", str(output), "--repo-id", REPO_ID, "--push"]
+    arguments = [str(original_file), "--output", str(output), "--repo-id", REPO_ID, "--push"]
     printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as small_shards, contextlib.redirect_stdout(printed):
-        small_shards.setattr(folder, "SHARD_SIZE", "1MB")
+    with pytest.MonkeyPatch.context() as small, contextlib.redirect_stdout(printed):
+        small.setattr(folder, "SHARD_SIZE", "1MB")
+        small.setattr(conversion, "release_config", lambda names: video_model.config)
         code = hub_upload.main(arguments)
     assert code == 0
     lines = printed.getvalue().splitlines()
@@ -81,6 +92,7 @@ def published(connected, video_folder, tmp_path_factory):
 def again(published, video_folder, monkeypatch):
     """Runs the command with the assembled folder and further arguments; its checks, which passed, are left out."""
     monkeypatch.setattr(hub_upload, "check_folder", lambda *_: [])
+    monkeypatch.setattr(hub_upload, "read_source", lambda *_: "video")
     monkeypatch.setattr(hub_upload, "Source", lambda *_: None)
     arguments = [str(video_folder), "--output", str(published[0]), "--repo-id", REPO_ID, "--push"]
     return lambda *more: hub_upload.main([*arguments, *more])
@@ -119,6 +131,7 @@ def test_published_card_prints_what_it_says(published):
     assert card.count("```python") == 6 and "$" not in card and "<!--" not in card and str(ROOT) not in card
     for code, _ in examples(card):
         assert code.count("from_pretrained(") + code.count("pipeline(") == code.count("revision=revision, trust_")
+    assert f'repo, revision = "{REPO_ID}", "v1"\n' in examples(card)[0][0] and examples(card)[2][1] != "0 masks\n"
     metadata = card.split("---\n")[1]
     for line in ("library_name: transformers", "pipeline_tag: mask-generation", "license: apache-2.0"):
         assert line in metadata
@@ -134,15 +147,31 @@ def test_command_says_what_it_checked_and_pushed(published):
         and "differ" in lines[3]
         and "remote code" in lines[4]
     )
-    assert [line.split(":")[0] for line in lines[5:]] == ["folder", "pushed", "pin"]
+    assert [line.split(":")[0] for line in lines[5:]] == ["folder", "pushed", "tag", "pin"]
     assert len(commits) == 2 and lines[-1] == f'pin: revision="{commits[-1][0]}"'
-    assert lines[-2].endswith(f"/{REPO_ID}/commit/{commits[-1][0]}") and not any(TOKEN in line for line in lines)
+    assert lines[-3].endswith(f"/{REPO_ID}/commit/{commits[-1][0]}") and not any(TOKEN in line for line in lines)
 
 
 def test_commit_holds_the_folder(published):
     output, _, commits = published
     files = {path.relative_to(output).as_posix(): path.read_bytes() for path in output.rglob("*") if path.is_file()}
     assert commits[-1][1] == {".gitattributes": b"", **files}
+
+
+def test_published_folder_says_where_the_weights_come_from(published, original_file):
+    provenance = json.loads((published[0] / "provenance.json").read_text())
+    assert provenance["files"] == {"small.pt": hashlib.sha256(original_file.read_bytes()).hexdigest()}
+    assert provenance["format"] == "original" and provenance["versions"]["torch"] == torch.__version__
+    card = (published[0] / "README.md").read_text()
+    assert "those of `small.pt`, a checkpoint in the layout of the original release,\nstored as float32" in card
+
+
+def test_card_names_the_commit_of_a_source_on_the_hub(folder_of_pictures):
+    source = folder.Source.__new__(folder.Source)
+    source.kind, source.dtype = "image", "float32"
+    source.provenance = {"source": "someone/EdgeTAM", "format": "transformers", "revision": "0123abcd"}
+    facts = folder.describe(source)
+    assert facts["base_model"] == "someone/EdgeTAM" and facts["source"].endswith("EdgeTAM) at commit `0123abcd`")
 
 
 def test_requirements_are_those_of_the_package():
@@ -164,8 +193,10 @@ def test_card_template_fits_each_kind(kind, num_examples):
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_half_precision_is_stored_and_runs_in_single(dtype, folder_of_pictures, tmp_path):
-    source = folder.Source(str(folder_of_pictures), "image", dtype)
-    folder.assemble(source, tmp_path, REPO_ID)
+    converted, tmp_path = tmp_path / "converted", tmp_path / "repository"
+    tmp_path.mkdir()
+    source = folder.Source(converted, folder.read_source(folder_of_pictures, False, converted), dtype)
+    folder.assemble(source, tmp_path, REPO_ID, "v1")
     stored = transformers.AutoModel.from_pretrained(tmp_path, dtype=getattr(torch, dtype))
     sizes = [(path / "model.safetensors").stat().st_size for path in (tmp_path, folder_of_pictures)]
     assert sizes[0] < 0.6 * sizes[1]
@@ -228,6 +259,8 @@ def test_clean_process_gets_no_token(monkeypatch, tmp_path):
 def test_push_again_changes_nothing(hub, again, capsys):
     assert again() == 0
     first = capsys.readouterr().out
+    repository = hub.repositories[REPO_ID]
+    assert repository.tags == {"v1": repository.find("main")[0]}
     assert again() == 0 and capsys.readouterr().out == first
     assert len(hub.repositories[REPO_ID].branches["main"]) == 2
 
@@ -237,6 +270,7 @@ def test_push_removes_what_an_earlier_one_left_and_nothing_else(hub, again):
     repository = hub.repositories[REPO_ID]
     stale = {"model.safetensors": b"old", "old_edgetam.py": b"", "figure.png": b"mine", "docs/x_edgetam.py": b""}
     repository.commit("main", {**repository.find("main")[1], **stale})
+    repository.tags.clear()
     assert again() == 0
     assert set(repository.find("main")[1]) & set(stale) == {"figure.png", "docs/x_edgetam.py"}
 
@@ -245,8 +279,39 @@ def test_push_goes_to_a_branch_a_pull_request_and_a_private_repository(hub, agai
     assert again("--private", "--revision", "next") == 0
     repository = hub.repositories[REPO_ID]
     assert repository.is_private and [len(repository.branches[name]) for name in ("main", "next")] == [1, 2]
+    assert repository.tags == {"v1": repository.find("next")[0]}
+    repository.tags.clear()
     assert again("--create-pr") == 0
-    assert "/discussions/1" in capsys.readouterr().out and len(repository.branches["main"]) == 1
+    printed = capsys.readouterr().out
+    assert "/discussions/1" in printed and "set it when the request is merged" in printed
+    assert len(repository.branches["main"]) == 1 and repository.tags == {}
+
+
+def test_push_rejects_a_tag_of_another_commit(hub, again, published, capsys):
+    """The tag that a card pins stays where it is, whether the new commit would be beside it or on top of it."""
+    assert again() == 0
+    repository, card = hub.repositories[REPO_ID], published[0] / "README.md"
+    head, text = repository.find("main")[0], card.read_text()
+    try:
+        card.write_text(text + "\nmore\n")
+        assert again() == 1 and f"a tag v1 at another commit, {head}" in one_line(capsys)
+    finally:
+        card.write_text(text)
+    repository.commit("main", {"theirs.txt": b""})
+    assert again() == 1 and "another --tag" in one_line(capsys)
+    assert repository.tags == {"v1": head} and len(repository.branches["main"]) == 3
+
+
+@pytest.mark.parametrize("fault", [403, 409, 503, "cut"])
+def test_push_says_that_only_the_tag_is_missing_and_sets_it_when_run_again(hub, again, capsys, fault):
+    hub.faults.append((f"POST /api/models/{REPO_ID}/tag", fault))
+    assert again() == 1
+    repository, message = hub.repositories[REPO_ID], one_line(capsys)
+    assert f"commit {repository.find('main')[0]} is there and complete, but not its tag v1" in message
+    assert ("no connection" if fault == "cut" else f"HTTP {fault}") in message and repository.tags == {}
+    hub.faults.clear()
+    assert again() == 0
+    assert repository.tags == {"v1": repository.find("main")[0]} and len(repository.branches["main"]) == 2
 
 
 def test_push_keeps_private_what_shall_be_private(hub, again, capsys):
@@ -259,6 +324,8 @@ def test_push_keeps_private_what_shall_be_private(hub, again, capsys):
 
 FAULTS = {
     "POST /api/repos/create": [401, 403, 404, 500, 503, "cut"],
+    "GET /api/models/somebody/edgetam/tree": [403, 500, "cut"],
+    "GET /api/models/somebody/edgetam/refs": [403, 500, "cut"],
     "POST /api/models/somebody/edgetam/preupload": [403, 502, "cut"],
     "POST /somebody/edgetam.git/info/lfs": [403, 503, "cut"],
     "PUT /lfs/": [403, 500, "cut"],
@@ -312,7 +379,7 @@ def test_push_rejects_a_folder_with_anything_that_is_not_on_the_list(hub, again,
         path.symlink_to("README.md") if name == "link" else path.write_text("x")
         assert again() == 1 and name in one_line(capsys)
         with pytest.raises(ValueError, match=name):
-            push.push(published[0], "video", REPO_ID)
+            push.push(published[0], "video", push.Target(REPO_ID, "v1"))
     finally:
         path.unlink()
     assert hub.requests == []
@@ -334,6 +401,8 @@ def test_push_rejects_code_that_is_not_of_this_checkout(hub, again, published, c
 def test_push_rejects_a_card_of_another_repository(published, video_folder, capsys):
     arguments = [str(video_folder), "--output", str(published[0]), "--repo-id", "somebody/else", "--push"]
     assert hub_upload.main(arguments) == 1 and "does not name somebody/else" in one_line(capsys)
+    arguments[-2:] = [REPO_ID, "--push", "--tag", "v2"]
+    assert hub_upload.main(arguments) == 1 and "does not name somebody/edgetam and its tag v2" in one_line(capsys)
 
 
 # The command line
@@ -346,8 +415,10 @@ def test_push_rejects_a_card_of_another_repository(published, video_folder, caps
         (["x/y", "--nano"], "give one source"),
         (["--nano", "--push"], "needs --repo-id"),
         *((["--nano", "--repo-id", name], "must be USER/NAME") for name in ("a", "a/b/c", "a/ü", "/b", "a/..b", "")),
+        *((["--nano", "--tag", tag], "--tag must be a name") for tag in ("", "a b", ".x", "a..b", "main", "ü")),
+        (["--nano", "--revision", "v1"], "a branch and a tag of one name, v1"),
         (["--nano", "--repo-id", "a/b", "--create-pr", "--revision", "x"], "pull requests go to main"),
-        (["/nowhere"], "SOURCE must be a folder or"),
+        (["/nowhere"], "SOURCE must be a .pt file, a folder or"),
         (["original.pt"], "original.pt"),
         (["--nano", "--output", str(ROOT / "tests")], "is not empty"),
         (["--nano", "--output", __file__], "is a file"),
@@ -360,7 +431,38 @@ def test_command_rejects_bad_input_before_any_work(arguments, message, capsys, m
 
 def test_command_rejects_a_folder_that_is_no_edgetam(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "sam2"}')
-    assert hub_upload.main([str(tmp_path)]) == 1 and "no checkpoint of EdgeTAM" in one_line(capsys)
+    assert hub_upload.main([str(tmp_path)]) == 1 and "got 'sam2'" in one_line(capsys)
+
+
+def damage(folder, name):
+    """Makes weights of a folder that EdgeTAM cannot have."""
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    if name == "missing":
+        del weights["mask_decoder.iou_token.weight"]
+    elif name == "extra":
+        weights["extra.weight"] = torch.zeros(2)
+    elif name == "shape":
+        weights["mask_decoder.iou_token.weight"] = torch.zeros(3)
+    save_file(weights, path)
+    if name == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("missing", r"1 missing, such as mask_decoder.iou_token.weight"),
+        ("extra", r"1 unknown, such as extra.weight"),
+        ("shape", r"such as mask_decoder.iou_token.weight (expected (1, 64), got (3,))"),
+        ("truncated", "model.safetensors is truncated"),
+    ],
+)
+def test_command_rejects_weights_that_do_not_fit(name, message, folder_of_pictures, tmp_path, capsys):
+    shutil.copytree(folder_of_pictures, tmp_path / "source")
+    damage(tmp_path / "source", name)
+    assert hub_upload.main([str(tmp_path / "source"), "--output", str(tmp_path / "out")]) == 1
+    assert message in one_line(capsys) and [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_command_leaves_nothing_of_a_folder_that_fails(folder_of_pictures, tmp_path, capsys, monkeypatch):
@@ -378,15 +480,3 @@ def test_command_line_runs_as_a_script():
     )
     assert process.returncode == 1 and process.stderr.startswith("hub_upload.py: error: ")
     assert "Traceback" not in process.stderr
-
-
-def test_source_may_be_a_checkpoint_of_the_original_release(tmp_path):
-    EdgeTamVideoModel(EdgeTamVideoConfig()).save_pretrained(tmp_path / "transformers")
-    convert(tmp_path / "transformers", tmp_path / "edgetam.pt")
-    source, kind = folder.find_source(str(tmp_path / "edgetam.pt"), False, tmp_path)
-    assert kind == "video"
-    loaded, expected = (
-        EdgeTamVideoModel.from_pretrained(path).state_dict() for path in (source, tmp_path / "transformers")
-    )
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
-    assert type(EdgeTamVideoProcessor.from_pretrained(source)) is EdgeTamVideoProcessor

@@ -359,4 +359,4 @@ def test_code_file_is_forced_into_the_wheel(path):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     assert included[path.name] == f"edgetam_hf/{path.name}"
-    assert set(included) == {file.name for file in CODE_FILES}
+    assert set(included) == {file.name for file in CODE_FILES} | {"LICENSE", "hub_upload.py"}

@@ -14,7 +14,6 @@ from safetensors.torch import load_file
 from . import clean_process
 from .card import examples, local_blocks, with_results
 
-ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
@@ -59,8 +58,6 @@ def clean_environment(work, is_offline):
     environment["HF_MODULES_CACHE"] = str(work / "modules")
     if is_offline:
         environment["HF_HUB_OFFLINE"] = "1"
-    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and Path(path) != ROOT]
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
 
 
@@ -72,15 +69,15 @@ def fill_card(folder, repo_id):
     path.write_text(with_results(card, answer["card"]))
 
 
-def check_folder(folder, source, repo_id):
+def check_folder(folder, source, repo_id, tag):
     """Lines that say what was checked.
 
     Raises:
         CheckError: at the first thing that is wrong.
     """
     card = (Path(folder) / "README.md").read_text()
-    if f'"{repo_id}"' not in card:
-        raise CheckError(f"the card does not name {repo_id}: assemble the folder anew")
+    if f'"{repo_id}", "{tag}"' not in card:
+        raise CheckError(f"the card does not name {repo_id} and its tag {tag}: assemble the folder anew")
     blocks = local_blocks(card, repo_id, folder)
     answer, outputs = run_clean(folder, ["auto", "card"], source.kind, blocks)
     check_ours(answer["auto"])

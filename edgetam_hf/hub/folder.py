@@ -14,23 +14,32 @@ import torch
 import transformers
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from PIL import Image
-from transformers import PretrainedConfig
 
-from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
+from .. import (
+    EdgeTamMaskGenerationPipeline,
+    EdgeTamModel,
+    EdgeTamProcessor,
+    EdgeTamVideoModel,
+    EdgeTamVideoProcessor,
+    modeling_edgetam,
+    nano_checkpoint,
+)
 from ..command_support import load_quietly
-from ..conversion import convert
+from ..conversion import ORIGINAL_SUFFIXES, PROVENANCE, convert
 from ..drawing import overlay, save_whole
 from .card import make_card
 from .clean_process import BOXES, image_outputs, video_outputs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(modeling_edgetam.__file__).parent  # of the remote code: a checkout, or the package in a wheel
 SAMPLE_PICTURE = Path(__file__).parents[1] / "samples" / "cat.jpg"
 SHARD_SIZE = "32MB"  # a broken download has at most this to fetch again
 NUM_ROUNDS = 3
+# (predicted IoU, stability) for the example of mask generation, for EdgeTAM, for a small model, and for any other
+THRESHOLDS = ((0.7, 0.9), (0.7, 0.6), (0.0, 0.0))
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json")
 OTHER_FILES = {
     *("config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE", "requirements.txt"),
-    *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json"),
+    *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json", "provenance.json"),
 }
 VIDEO_ONLY = re.compile(r"video|memory|tracking")  # in names of files that an image checkpoint does without
 
@@ -65,50 +74,50 @@ def check_listed(folder, kind):
     return names
 
 
-def find_source(source, is_nano, work):
-    """Folder or Hub id of the source in the layout of Transformers, and its kind.
+def read_source(source, is_nano, folder):
+    """Kind of a checkpoint that is read, every tensor of it, and written to a new folder with its provenance.
 
     Raises:
-        ValueError: for anything that is no checkpoint of EdgeTAM.
+        ValueError: for anything that is no checkpoint of EdgeTAM, whole and of the right shapes.
         OSError: if it cannot be read.
     """
     if is_nano:
-        return str(nano_checkpoint()), "nano"
-    if Path(source).suffix in (".pt", ".pth"):
-        convert(source, work / "converted")
-        source = str(work / "converted")
-    check_exists(source)
-    model_type = PretrainedConfig.get_config_dict(source)[0].get("model_type")
-    kinds = {"edgetam": "image", "edgetam_video": "video"}
-    if model_type not in kinds:
-        raise ValueError(f"{source} is no checkpoint of EdgeTAM: its model_type is {model_type!r}")
-    return str(source), kinds[model_type]
+        source = nano_checkpoint()
+    check_source(source)
+    kind = convert(source, folder)["kind"]
+    return "nano" if is_nano else kind
 
 
-def check_exists(source):
-    """Passes for a folder and for what may be the id of a repository.
+def check_source(source):
+    """Passes for a checkpoint of the original release, a folder, and what may be the id of a repository.
 
     Raises:
         ValueError: for anything else.
     """
-    if Path(source).is_dir():
+    if Path(source).is_dir() or Path(source).suffix in ORIGINAL_SUFFIXES:
         return
     try:
         validate_repo_id(str(source))
     except HFValidationError as error:
-        raise ValueError(f"SOURCE must be a folder or the id of a repository on the Hub, got {source!r}") from error
+        raise ValueError(
+            f"SOURCE must be a .pt file, a folder or the id of a repository on the Hub, got {source!r}"
+        ) from error
 
 
 class Source:
-    """A checkpoint in memory: its model with weights as they are to be stored, but in float32, and its processor."""
+    """A checkpoint in memory: its model with weights as they are to be stored, but in float32, and its processor.
 
-    def __init__(self, name, kind, dtype):
-        self.name, self.kind, self.dtype = name, kind, dtype
+    `folder` is what `read_source` wrote.
+    """
+
+    def __init__(self, folder, kind, dtype):
+        self.kind, self.dtype = kind, dtype
+        self.provenance = json.loads((Path(folder) / f"{PROVENANCE}.json").read_text())
         is_video = kind == "video"
         model_class = EdgeTamVideoModel if is_video else EdgeTamModel
         processor_class = EdgeTamVideoProcessor if is_video else EdgeTamProcessor
-        self.model = load_quietly(model_class, name, dtype=torch.float32).to(getattr(torch, dtype)).float().eval()
-        self.processor = processor_class.from_pretrained(name)
+        self.model = load_quietly(model_class, folder, dtype=torch.float32).to(getattr(torch, dtype)).float().eval()
+        self.processor = processor_class.from_pretrained(folder)
 
     def outputs(self):
         """Outputs on the sample picture, as the clean process computes them from the folder."""
@@ -126,7 +135,7 @@ class Source:
         return model
 
 
-def assemble(source, folder, repo_id):
+def assemble(source, folder, repo_id, tag):
     """Fills an empty folder with all that a repository holds; the results in its card are left empty."""
     folder = Path(folder)
     (folder / "examples").mkdir()
@@ -139,31 +148,44 @@ def assemble(source, folder, repo_id):
     config["dtype"] = "float32"
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     source.processor.save_pretrained(folder)
+    (folder / f"{PROVENANCE}.json").write_text(json.dumps(source.provenance, indent=2) + "\n")
     shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
     shutil.copyfile(Path(__file__).with_name("requirements.txt"), folder / "requirements.txt")
     shutil.copyfile(SAMPLE_PICTURE, folder / "examples" / "cat.jpg")
     save_whole(draw_example(source), folder / "examples" / "cat_masks.png")
     benchmark = measure_speed(source)
     (folder / "benchmark.json").write_text(json.dumps(benchmark, indent=2) + "\n")
-    (folder / "README.md").write_text(make_card(source.kind, {**benchmark, **describe(source), "repo_id": repo_id}))
+    facts = {**benchmark, **describe(source), **choose_thresholds(source), "repo_id": repo_id, "tag": tag}
+    (folder / "README.md").write_text(make_card(source.kind, facts))
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def describe(source):
-    """What the card says of the source; a path on this machine is nobody's business."""
-    is_hub_id = not Path(source.name).exists()
+    """What the card says of the source."""
     title = {"video": "EdgeTAM", "image": "EdgeTAM for pictures", "nano": "edgetam-nano"}[source.kind]
-    commit = getattr(source.model.config, "_commit_hash", None)
-    name = f"[{source.name}](https://huggingface.co/{source.name})" + (f" at commit `{commit}`" if commit else "")
+    name, commit = source.provenance["source"], source.provenance.get("revision")
+    layout = {"original": "the original release", "transformers": "Transformers"}[source.provenance["format"]]
+    on_hub = f"[{name}](https://huggingface.co/{name}) at commit `{commit}`"
     return {
         "title": title,
-        "base_model": source.name if is_hub_id else "facebook/EdgeTAM",
-        "source": name if is_hub_id else "a local copy in the layout of Transformers",
+        "base_model": name if commit else "facebook/EdgeTAM",
+        "source": on_hub if commit else f"`{name}`, a checkpoint in the layout of {layout}",
         "dtype": source.dtype,
-        # masks of the small model are too unsure for the threshold that suits EdgeTAM
-        "stability": 0.6 if source.kind == "nano" else 0.9,
     }
+
+
+def choose_thresholds(source):
+    """The strictest thresholds of mask generation at which it finds something in the sample picture."""
+    generator = EdgeTamMaskGenerationPipeline(
+        model=source.image_model(), image_processor=source.processor.image_processor
+    )
+    with Image.open(SAMPLE_PICTURE) as image:
+        for iou, stability in THRESHOLDS:
+            thresholds = {"pred_iou_thresh": iou, "stability_score_thresh": stability}
+            if generator(image, points_per_crop=8, points_per_batch=64, **thresholds)["masks"]:
+                break
+    return {"iou": iou, "stability": stability}
 
 
 def draw_example(source):
@@ -205,11 +227,13 @@ def measure_speed(source):
 
 
 def _measure_tracking(source, image):
+    """Milliseconds of a frame when the memory of earlier frames is full."""
     frame = source.processor(images=image, return_tensors="pt")
     session = source.processor.init_video_session()
     size = frame["original_sizes"][0]
     source.processor.add_inputs_to_inference_session(session, 0, 1, input_boxes=[BOXES[:1]], original_size=size)
-    source.model(session, frame=frame["pixel_values"][0])
+    for _ in range(source.model.config.num_maskmem):
+        source.model(session, frame=frame["pixel_values"][0])
     return _median_ms(lambda: source.model(session, frame=frame["pixel_values"][0]))
 
 

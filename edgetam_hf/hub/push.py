@@ -1,9 +1,14 @@
 """One commit with all files of a folder to the Hub, and what went wrong in one line."""
 
+import hashlib
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import HFValidationError, disable_progress_bars, validate_repo_id
+from huggingface_hub.utils.sha import git_hash
 
 from .folder import VIDEO_ONLY, WEIGHTS, check_listed, listed_files
 
@@ -22,6 +27,16 @@ class PushError(OSError):
     """A push that did not happen, explained in one line."""
 
 
+class Target(NamedTuple):
+    """Where a push goes; `tag` becomes the name of the commit, unless that is to be a pull request."""
+
+    repo_id: str
+    tag: str
+    is_private: bool = False
+    branch: str = "main"
+    create_pr: bool = False
+
+
 def check_repo_id(repo_id):
     """Passes for USER/NAME.
 
@@ -37,7 +52,17 @@ def check_repo_id(repo_id):
         raise ValueError(f"--repo-id must be USER/NAME, of letters, digits, '-', '_' and '.', got {repo_id!r}")
 
 
-def push(folder, kind, repo_id, is_private=False, revision="main", create_pr=False):
+def check_tag(tag):
+    """Passes for the name of a tag.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", tag) or tag == "main":
+        raise ValueError(f"--tag must be a name like v1 or v1.0, of letters, digits, '-', '_' and '.', got {tag!r}")
+
+
+def push(folder, kind, target):
     """The Hub's account of the commit (`commit_url`, `oid`, `pr_url`) that made the repository equal to the folder.
 
     Raises:
@@ -47,35 +72,60 @@ def push(folder, kind, repo_id, is_private=False, revision="main", create_pr=Fal
     names = check_listed(folder, kind)
     disable_progress_bars()  # here, for loading a model turned them on again
     try:
-        return _commit(Path(folder), names, repo_id, is_private, revision, create_pr)
+        return _commit(Path(folder), names, target)
     except PushError:
         raise
     except Exception as error:  # what transport raises depends on the client's version: of requests, or of httpx
-        raise PushError(explain(error, repo_id)) from error
+        raise PushError(f"{explain(error, target.repo_id)}; {FINISH}") from error
 
 
-def _commit(folder, names, repo_id, is_private, revision, create_pr):
-    api = HfApi()
-    api.create_repo(repo_id, private=is_private or None, exist_ok=True)
-    if is_private and not api.repo_info(repo_id).private:
+def _commit(folder, names, target):
+    api, repo_id = HfApi(), target.repo_id
+    api.create_repo(repo_id, private=target.is_private or None, exist_ok=True)
+    if target.is_private and not api.repo_info(repo_id).private:
         raise PushError(f"{repo_id} exists and is public: make it private on its settings page, or leave out --private")
-    if revision != "main":
-        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    if target.branch != "main":
+        api.create_branch(repo_id, branch=target.branch, exist_ok=True)
     # the head that the deletions were chosen for: if somebody moves it meanwhile, the Hub refuses the commit
-    head = api.repo_info(repo_id, revision=revision).sha
-    stale = sorted(name for name in api.list_repo_files(repo_id, revision=head) if is_ours(name) and name not in names)
+    head = api.repo_info(repo_id, revision=target.branch).sha
+    tree = api.list_repo_tree(repo_id, revision=head, recursive=True)
+    there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+    stale = sorted(name for name in there if is_ours(name) and name not in names)
+    is_new = bool(stale) or not all(name in there and is_same(folder / name, there[name]) for name in names)
+    tagged = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}.get(target.tag)
+    if tagged is not None and (is_new or tagged != head):
+        raise PushError(
+            f"{repo_id} has a tag {target.tag} at another commit, {tagged}: assemble the folder anew with another --tag"
+        )
     # not upload_folder, which may make several commits of a folder
-    return api.create_commit(
+    commit = api.create_commit(
         repo_id,
         operations=[
             *(CommitOperationDelete(name) for name in stale),
             *(CommitOperationAdd(name, str(folder / name)) for name in names),
         ],
         commit_message="Upload EdgeTAM: weights, code and card",
-        revision=revision,
-        create_pr=create_pr,
+        revision=target.branch,
+        create_pr=target.create_pr,
         parent_commit=head,
     )
+    if tagged is None and not target.create_pr:
+        try:
+            api.create_tag(repo_id, tag=target.tag, revision=commit.oid)
+        except Exception as error:
+            raise PushError(
+                f"{explain(error, repo_id)}; commit {commit.oid} is there and complete, but not its tag {target.tag}, "
+                "which the same command sets"
+            ) from error
+    return commit
+
+
+def is_same(path, entry):
+    """Whether a file has the content of one on the Hub."""
+    content = path.read_bytes()
+    if entry.lfs:
+        return hashlib.sha256(content).hexdigest() == entry.lfs.sha256
+    return git_hash(content) == entry.blob_id
 
 
 def is_ours(name):
@@ -92,9 +142,9 @@ def explain(error, repo_id):
     response = next((cause.response for cause in causes if getattr(cause, "response", None) is not None), None)
     if response is None:
         first_line = (str(causes[-1]).strip() or type(causes[-1]).__name__).splitlines()[0]
-        return f"no connection to the Hub, or it broke ({first_line}); {FINISH}"
+        return f"no connection to the Hub, or it broke ({first_line})"
     status = response.status_code
     refusal = "the Hub has a problem of its own" if status >= 500 else ADVICE.get(status, "").format(repo_id=repo_id)
     if not refusal:  # what the Hub says of it, in one line
         refusal = f"the Hub refuses: {' '.join(str(error).split())[:300]}"
-    return f"{refusal} (HTTP {status}); {FINISH}"
+    return f"{refusal} (HTTP {status})"
