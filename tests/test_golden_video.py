@@ -40,7 +40,18 @@ def reference():
 
 @cache
 def make_model(size):
-    return load_reference_weights(EdgeTamVideoModel(EdgeTamVideoConfig(image_size=size))).eval()
+    """The model; what its image encoder makes of a frame is computed once for all cases."""
+    model = load_reference_weights(EdgeTamVideoModel(EdgeTamVideoConfig(image_size=size))).eval()
+    encode, known = model.get_frame_embeddings, {}
+
+    def get_frame_embeddings(pixel_values):
+        key = pixel_values.numpy().tobytes()
+        if key not in known:
+            known[key] = encode(pixel_values)
+        return known[key]
+
+    model.get_frame_embeddings = get_frame_embeddings
+    return model
 
 
 @cache
