@@ -64,17 +64,18 @@ class CheckpointKeysError(ValueError):
     """Keys of a checkpoint do not map; `problems` names each with its reason, and so do the lines of the message."""
 
     def __init__(self, name, problems, num_keys):
-        self.problems = problems
         counts = Counter(problem.problem for problem in problems)
         first = problems[0]
         if not num_keys:
             head = f"{name} is no checkpoint of EdgeTAM: it is empty"
         elif counts["unknown"] == num_keys:
             head = f"{name} is no checkpoint of EdgeTAM: none of its {num_keys} keys is known, such as {first.key}"
+            problems = [problem for problem in problems if problem.problem == "unknown"]  # it lacks all the rest
         else:
             texts = {"shape": "of another shape", "unknown": "unknown", "missing": "missing"}
             summary = ", ".join(f"{counts[kind]} {text}" for kind, text in texts.items() if counts[kind])
             head = f"{name} does not fit EdgeTAM: keys do not map, {summary}, such as {first.key} ({first.detail})"
+        self.problems = problems
         super().__init__("\n".join([head, *(f"{p.problem}: {p.key} ({p.detail})" for p in problems)]))
 
 

@@ -364,8 +364,10 @@ def test_to_original_rejects_a_configuration_that_the_original_cannot_have():
 
 
 def test_to_transformers_rejects_another_model():
-    with pytest.raises(ValueError, match=r"no checkpoint of EdgeTAM: none of its 2 keys is known, such as bert"):
+    expected = r"no checkpoint of EdgeTAM: none of its 2 keys is known, such as bert"
+    with pytest.raises(CheckpointKeysError, match=expected) as caught:
         to_transformers({"bert.weight": torch.zeros(2), "cls.weight": torch.zeros(2)})
+    assert [problem.key for problem in caught.value.problems] == ["bert.weight", "cls.weight"]
     with pytest.raises(ValueError, match="no checkpoint of EdgeTAM: it is empty"):
         to_transformers({})
 
