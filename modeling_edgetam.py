@@ -314,13 +314,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
     def get_image_wide_positional_embeddings(self):
         """Position embedding (1, C, h, w) of the pixels of the image embedding."""
-        height, width = self.prompt_encoder.image_embedding_size
-        device = self.shared_image_embedding.positional_embedding.device
-        y = (torch.arange(height, device=device) + 0.5) / height
-        x = (torch.arange(width, device=device) + 0.5) / width
-        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        embedding = self.shared_image_embedding(grid).permute(2, 0, 1)[None]
-        return embedding.to(self.shared_image_embedding.positional_embedding.dtype)
+        return self.shared_image_embedding.of_image()
 
     def get_image_features(self, pixel_values, output_hidden_states=None, return_dict=None):
         """Maps of the image encoder in Transformers' layout: pixels first, (height * width, batch_size, channels).

@@ -13,6 +13,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from .configuration_edgetam import to_height_and_width
+from .folding_edgetam import FoldedModule
 
 PADDING_LABEL = -10
 NOT_A_POINT_LABEL = -1
@@ -68,18 +69,33 @@ class EdgeTamLayerNorm2d(nn.LayerNorm):
         return super().forward(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class EdgeTamPositionalEmbedding(nn.Module):
+class EdgeTamPositionalEmbedding(FoldedModule):
     """Random Fourier features of positions (arXiv 2006.10739)."""
 
     def __init__(self, config):
         super().__init__()
         self.scale = config.scale
+        self.image_embedding_size = [side // config.patch_size for side in to_height_and_width(config.image_size)]
         self.is_random = False
         self.register_buffer("positional_embedding", torch.empty(2, config.hidden_size // 2))
 
     def forward(self, positions):
         """Embedding (…, C) in float32 of positions (…, 2), where (0, 0) and (1, 1) are opposite picture corners."""
-        angle = (2 * positions.float() - 1) @ self.positional_embedding.float() * (2 * math.pi)
+        return self._embed(positions.float(), self.positional_embedding.float())
+
+    def of_image(self):
+        """Embedding (1, C, h, w) of the centres of the pixels of the image embedding."""
+        return self.folded(self._embed_image, self.positional_embedding)[0]
+
+    def _embed_image(self, matrix):
+        height, width = self.image_embedding_size
+        y = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
+        x = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+        return [self._embed(grid, matrix).permute(2, 0, 1)[None]]
+
+    def _embed(self, positions, matrix):
+        angle = (2 * positions - 1) @ matrix * (2 * math.pi)
         return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
