@@ -152,11 +152,12 @@ def _to_label_map(label_map, name: str) -> torch.Tensor:
     return label_map if label_map.dtype == torch.uint8 else label_map.to(torch.int64)
 
 
-def connected_component_areas(mask: torch.Tensor) -> torch.Tensor:
-    """For every foreground pixel, the number of pixels of its 8-connected component; 0 elsewhere.
+def connected_component_areas(mask: torch.Tensor, pixel_areas: torch.Tensor | None = None) -> torch.Tensor:
+    """For every foreground pixel, the area of its 8-connected component; 0 elsewhere.
 
-    `mask` is bool (N, h, w), the result int64 (N, h, w). Every round hooks each component's root to the largest label
-    that its pixels touch and then shortens all paths, so that windings (spirals) cost rounds only logarithmically.
+    `mask` is bool (N, h, w), the result int64 (N, h, w); `pixel_areas` int64 (h, w) are 1 unless given. Every round
+    hooks each component's root to the largest label that its pixels touch and then shortens all paths, so that
+    windings (spirals) cost rounds only logarithmically.
     """
     shape, foreground = mask.shape, mask.flatten()
     # A pixel's parent is a pixel of its own component with no smaller index; 0 stands for the background.
@@ -170,7 +171,10 @@ def connected_component_areas(mask: torch.Tensor) -> torch.Tensor:
         if torch.equal(hooked, parent):
             break
         parent = hooked
-    areas = torch.bincount(parent, minlength=parent.numel())
+    if pixel_areas is None:
+        pixel_areas = parent.new_ones(())
+    pixel_areas = pixel_areas.expand(shape).flatten()
+    areas = torch.zeros_like(parent).scatter_add(0, parent[1:], pixel_areas)
     return (areas[parent[1:]] * foreground).view(shape)
 
 

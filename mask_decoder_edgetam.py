@@ -126,9 +126,8 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         features = (features + self.bias).unflatten(1, (-1, 4)).flatten(2)[:, None]  # (B, 1, L, 4 * C')
         features = features.expand(-1, len(pixels) // len(features), -1, -1).flatten(0, 1)
-        return torch.baddbmm(features, pixels, weight.expand(len(pixels), -1, -1)).reshape(
-            len(pixels), -1, len(self.bias)
-        )
+        upscaled = torch.baddbmm(features, pixels, weight.expand(len(pixels), -1, -1))
+        return upscaled.reshape(len(pixels), 4 * pixels.shape[1], len(self.bias))
 
 
 def as_blocks(feature_map, num_splits):

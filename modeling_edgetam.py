@@ -26,8 +26,12 @@ from .repvit_edgetam import RepVitBackbone
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
+    from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
+
+# Prompts whose masks `confident_masks` draws at once: upscaled pixels of more would only cost memory.
+MAX_PROMPTS_DRAWN = 16
 
 
 @dataclass
@@ -372,6 +376,35 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             input_masks = input_masks[:, None]
         check_prompts(batch_size, input_points, input_labels, input_boxes, input_masks)
         return self.prompt_encoder(input_points, input_labels, input_boxes, input_masks, batch_size, device)
+
+    def confident_masks(self, image_embeddings, points, pred_iou_thresh=0.0):
+        """Masks that a predicted IoU above the threshold promises to be good: what mask generation asks for.
+
+        They are those of `forward` with `multimask_output=True`, but a prompt is read only, and not drawn, if none of
+        its masks is confident. On a GPU this waits for the device once, for the scores.
+
+        Args:
+            image_embeddings: of one picture, see `get_image_embeddings`.
+            points: (P, 2), clicks on an object each, (x, y) in pixels of the model input.
+            pred_iou_thresh: what a predicted IoU has to exceed; 0 keeps all masks.
+
+        Returns:
+            Low-res logits (N, H / 4, W / 4) in order of the points, and on the CPU their predicted IoU (N,) in float32
+            and the index (N,) of the point of each.
+        """
+        prompts = self._encode_prompts(points[None, :, None], None, None, None, 1, points.device)
+        encoding = self.get_image_wide_positional_embeddings()
+        reading = self.mask_decoder.read_prompts(image_embeddings[2], encoding, prompts)
+        scores = reading.iou_scores[0, :, 1:].float().cpu()  # the one wait: what follows selects by indices of the CPU
+        is_confident = scores > (pred_iou_thresh if pred_iou_thresh > 0 else -1.0)
+        point_idx, mask_idx = is_confident.nonzero(as_tuple=True)
+        drawn_idx, position = point_idx.unique(return_inverse=True)
+        pixels, mask_tokens = reading.pixels[0], reading.mask_tokens[0]
+        masks = [
+            self.mask_decoder.draw_masks(pixels[part], mask_tokens[part], image_embeddings)[:, 1:]
+            for part in drawn_idx.split(MAX_PROMPTS_DRAWN)
+        ]
+        return torch.cat(masks)[position, mask_idx], scores[is_confident], point_idx
 
     def forward(
         self,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
+    from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401

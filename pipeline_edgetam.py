@@ -1,6 +1,6 @@
 """Mask generation: the masks of all objects of a picture, found by prompting with a grid of points.
 
-The steps: crops -> grid -> low-res masks -> filters -> boxes and RLE -> non-maximum suppression -> masks.
+The steps: crops -> grid -> confident low-res masks -> stable masks -> non-maximum suppression -> masks.
 
 Legend: P points, N masks, (H, W) a crop or the original picture, (h, w) low-res masks. Points are (x, y) and boxes
 (left, top, right, bottom), in pixels of the original picture, of a crop of it, or of the model input (a crop resized
@@ -12,28 +12,25 @@ import os
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
-from torchvision.ops import nms
 from transformers import Pipeline
 from transformers.image_utils import load_image
 from transformers.utils import logging
 
-from .image_processing_edgetam import decode_picture, repair_masks
-from .mask_generation_edgetam import (
-    Crop,
-    crops_of_picture,
-    is_cut_by_crop,
-    masks_to_boxes,
-    masks_to_rle,
-    point_grid,
-    rle_to_mask,
-    stability_score,
-)
+from .image_processing_edgetam import decode_picture
+from .mask_candidates_edgetam import MaskCandidates, candidates_of_crop, without_small_regions
+from .mask_generation_edgetam import Crop, crops_of_picture, masks_to_rle, point_grid
 
-# Masks are upsampled in groups of about this many pixels (64 MB of float32): larger groups only cost memory.
-MAX_PIXELS_PER_GROUP = 2**24
+try:
+    from pycocotools import mask as coco_mask
+except ImportError:
+    coco_mask = None
+
+# Confident masks are measured together when they have about this many low-res pixels (128 MB of float32) or the crop
+# is done, so that a GPU is waited for twice per group and not twice per batch of points.
+MAX_PIXELS_PER_GROUP = 2**25
 
 # The documentation writes the plural, the code of Transformers reads the singular; both work here.
 OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
@@ -55,8 +52,12 @@ class MaskGenerationOptions:
     max_hole_area: float | None = None
     max_sprinkle_area: float | None = None
     crops_nms_thresh: float = 0.7
-    output_rle_mask: bool = False
+    min_mask_region_area: float = 0
+    output_rle_mask: bool | str = False
     output_bboxes_mask: bool = False
+    output_areas: bool = False
+    output_stability_scores: bool = False
+    output_points: bool = False
     timeout: float | None = None
     progress: bool = False
 
@@ -68,14 +69,19 @@ class MaskGenerationOptions:
         self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
         self._check_number("stability_score_offset", Real, lowest=0)
         self._check_number("mask_threshold", Real)
+        self._check_number("min_mask_region_area", Real, lowest=0)
         for name in ("crop_overlap_ratio", "pred_iou_thresh", "stability_score_thresh", "crops_nms_thresh"):
             self._check_number(name, Real, lowest=0, highest=1)
         for name in ("max_hole_area", "max_sprinkle_area", "timeout"):
             if getattr(self, name) is not None:
                 self._check_number(name, Real, lowest=0)
-        for name in ("output_rle_mask", "output_bboxes_mask", "progress"):
+        for name in ("output_bboxes_mask", "output_areas", "output_stability_scores", "output_points", "progress"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}")
+        if not isinstance(self.output_rle_mask, bool) and self.output_rle_mask != "compressed":
+            raise TypeError(f'`output_rle_mask` must be True, False or "compressed", got {self.output_rle_mask!r}')
+        if self.output_rle_mask == "compressed" and coco_mask is None:
+            raise ImportError("compressed run-length encodings need pycocotools: pip install pycocotools")
         if self.points_per_side(self.crops_n_layers) < 1:
             raise ValueError(
                 f"`crop_n_points_downscale_factor={self.crop_n_points_downscale_factor}` leaves no point of "
@@ -108,49 +114,23 @@ class MaskGenerationOptions:
         return replace(self, **given)
 
 
-@dataclass
-class MaskCandidates:
-    """Masks that passed the filters, before non-maximum suppression, on the CPU.
-
-    scores (N,) predicted IoU; boxes (N, 4) integers in pixels of the original picture, right and bottom included;
-    rle_masks N run-length encodings of masks of the size of the original picture.
-    """
-
-    scores: torch.Tensor
-    boxes: torch.Tensor
-    rle_masks: list[dict]
-
-    @classmethod
-    def joined(cls, parts: list["MaskCandidates"]) -> "MaskCandidates":
-        """All candidates of the parts, in order."""
-        return cls(
-            torch.cat([part.scores for part in parts]),
-            torch.cat([part.boxes for part in parts]),
-            [rle_mask for part in parts for rle_mask in part.rle_masks],
-        )
+def compressed_rle(mask: torch.Tensor) -> dict:
+    """COCO's compressed run lengths `{"size": [H, W], "counts": str}` of a boolean mask (H, W)."""
+    rle_mask = coco_mask.encode(np.asfortranarray(mask.numpy(), np.uint8))
+    return {"size": [int(side) for side in rle_mask["size"]], "counts": rle_mask["counts"].decode("ascii")}
 
 
-def candidates_of_crop(
-    low_res_masks: torch.Tensor, scores: torch.Tensor, crop: Crop, picture: Crop, options: MaskGenerationOptions
-) -> MaskCandidates:
-    """The stable masks that the crop does not cut off, from low-res logits (N, h, w) of the crop and scores (N,)."""
-    low_res_masks = repair_masks(
-        low_res_masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
-    )
-    logits = F.interpolate(low_res_masks[:, None], (crop.height, crop.width), mode="bilinear")[:, 0]
-    if options.stability_score_thresh > 0:
-        is_stable = stability_score(logits, options.mask_threshold, options.stability_score_offset)
-        is_stable = is_stable > options.stability_score_thresh
-        logits, scores = logits[is_stable], scores[is_stable]
+class Pictures(torch.utils.data.Dataset):
+    """Pictures of a list, which pipelines take lazily in this form only."""
 
-    masks = logits > options.mask_threshold
-    boxes = masks_to_boxes(masks)
-    boxes = boxes + boxes.new_tensor([crop.left, crop.top, crop.left, crop.top])
-    is_whole = ~is_cut_by_crop(boxes, crop, picture)
-    masks, scores, boxes = masks[is_whole], scores[is_whole], boxes[is_whole]
+    def __init__(self, images: list):
+        self.images = images
 
-    margins = (crop.left, picture.right - crop.right, crop.top, picture.bottom - crop.bottom)
-    return MaskCandidates(scores.cpu(), boxes.cpu(), masks_to_rle(F.pad(masks.cpu(), margins)))
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, idx):
+        return self.images[idx]
 
 
 class EdgeTamMaskGenerationPipeline(Pipeline):
@@ -205,24 +185,40 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             max_sprinkle_area (`float`, *optional*): Specks up to this area, in the same pixels, are removed.
             crops_nms_thresh (`float`, defaults to 0.7): Of two masks whose boxes overlap with a higher IoU, only the
                 one of the better score is kept.
-            output_rle_mask, or output_rle_masks (`bool`, defaults to `False`): Also return run-length encodings.
+            min_mask_region_area (`float`, defaults to 0): In the masks that would be returned, holes of fewer pixels of
+                the original picture are filled and regions of fewer removed; of duplicates that this makes one stays.
+                The two areas above change what is filtered, this one cleans what is found.
+            output_rle_mask, or output_rle_masks (`bool` or `"compressed"`, defaults to `False`): Also return run-length
+                encodings, as lists or compressed as COCO does, for which pycocotools is needed.
             output_bboxes_mask, or output_bboxes_masks (`bool`, defaults to `False`): Also return boxes.
+            output_areas, output_stability_scores, output_points (`bool`, defaults to `False`): Also return these.
             timeout (`float`, *optional*): Seconds to wait for a picture from the web.
-            progress (`bool`, defaults to `False`): Show a progress bar for each picture.
+            progress (`bool`, defaults to `False`): Show a progress bar over the points of each picture and, if there
+                are several, one over the pictures.
 
         Returns:
             A dict for one picture, a list of dicts for a list, an iterator of dicts for a generator or dataset, with
             masks: list of N boolean tensors (H, W), the size of the original picture.
             scores: predicted IoU (N,), descending.
-            rle_mask: if asked for, N COCO encodings `{"size": [H, W], "counts": [...]}`, uncompressed.
+            rle_mask: if asked for, N COCO encodings `{"size": [H, W], "counts": [...]}`; `counts` is a string if
+                compressed.
             bounding_boxes: if asked for, (N, 4) in pixels of the original picture, right and bottom included.
+            areas: if asked for, pixels of each mask (N,).
+            stability_scores: if asked for, (N,); NaN for an empty mask.
+            points: if asked for, the point that prompted each mask (N, 2), in pixels of the original picture.
         """
-        if isinstance(image, (list, tuple)):
-            image = list(image)
-            if not image:
-                return []
+        is_list = isinstance(image, (list, tuple))
+        if is_list and len(image) == 0:
+            return []
         self.call_count = 0  # after ten calls on a GPU the base class advises batching, which gains nothing here
-        return super().__call__(image, num_workers=num_workers, batch_size=1, **options)
+        pictures = Pictures(image) if is_list else image
+        results = super().__call__(pictures, num_workers=num_workers, batch_size=1, **options)
+        if isinstance(results, dict):
+            return results
+        if options.get("progress", self._postprocess_params["options"].progress):
+            num_pictures = len(pictures) if hasattr(pictures, "__len__") else None
+            results = (result for result in logging.tqdm(results, total=num_pictures, unit="picture"))
+        return list(results) if is_list else results
 
     def preprocess(self, image, timeout: float | None = None) -> dict:
         """The picture as RGB image, upright."""
@@ -237,54 +233,62 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             raise ValueError(f"cannot read the image {image!r}: {error}") from error
         return {"picture": Image.fromarray(decode_picture(picture, "the image"))}
 
-    def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> MaskCandidates:
+    def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> dict:
         image = model_inputs["picture"]
         crops = crops_of_picture(image.height, image.width, options.crops_n_layers, options.crop_overlap_ratio)
         num_points = sum(options.points_per_side(crop.layer) ** 2 for crop in crops)
         candidates = []
-        with logging.tqdm(total=num_points, unit="point", disable=not options.progress) as progress:
+        with logging.tqdm(total=num_points, unit="point", leave=None, disable=not options.progress) as progress:
             for crop in crops:
-                pixel_values = self.pixel_values_of_crop(image, crop)
-                image_embeddings = self.model.get_image_embeddings(pixel_values)
-                points = point_grid(options.points_per_side(crop.layer), crop, *pixel_values.shape[-2:])
-                for batch in points.split(options.points_per_batch or len(points)):
-                    low_res_masks, scores = self.decode(image_embeddings, batch, options.pred_iou_thresh)
-                    num_per_group = max(1, MAX_PIXELS_PER_GROUP // (crop.width * crop.height))
-                    for group in zip(low_res_masks.split(num_per_group), scores.split(num_per_group), strict=True):
-                        candidates.append(candidates_of_crop(*group, crop, crops[0], options))
-                    progress.update(len(batch))
-        return MaskCandidates.joined(candidates)
+                for group in self.confident_masks_of_crop(image, crop, options, progress):
+                    candidates.append(candidates_of_crop(*group, crop, crops[0], options))
+        return {"candidates": MaskCandidates.joined(candidates), "height": image.height, "width": image.width}
 
-    def postprocess(self, candidates: MaskCandidates, options: MaskGenerationOptions) -> dict:
+    def confident_masks_of_crop(self, image, crop: Crop, options: MaskGenerationOptions, progress):
+        """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
+        pixel_values = self.pixel_values_of_crop(image, crop)
+        image_embeddings = self.model.get_image_embeddings(pixel_values)
+        height, width = pixel_values.shape[-2:]
+        scale = torch.tensor([crop.width / width, crop.height / height])
+        points = point_grid(options.points_per_side(crop.layer), crop, height, width)
+        group, num_pixels = [], 0
+        for batch in points.split(options.points_per_batch or len(points)):
+            masks, scores, point_idx = self.model.confident_masks(
+                image_embeddings, batch.to(self.device), options.pred_iou_thresh
+            )
+            group.append((masks.float(), scores, batch[point_idx] * scale + torch.tensor([crop.left, crop.top])))
+            num_pixels += masks.numel()
+            progress.update(len(batch))
+            if num_pixels >= MAX_PIXELS_PER_GROUP:
+                yield map(torch.cat, zip(*group, strict=True))
+                group, num_pixels = [], 0
+        if group:
+            yield map(torch.cat, zip(*group, strict=True))
+
+    def postprocess(self, model_outputs: dict, options: MaskGenerationOptions) -> dict:
         """The result of one picture, from its candidates by non-maximum suppression of their boxes."""
-        kept = nms(candidates.boxes.float(), candidates.scores, options.crops_nms_thresh)
-        rle_masks = [candidates.rle_masks[idx] for idx in kept.tolist()]
-        result = {"masks": [rle_to_mask(rle_mask) for rle_mask in rle_masks], "scores": candidates.scores[kept]}
-        if options.output_rle_mask:
-            result["rle_mask"] = rle_masks
+        candidates = model_outputs["candidates"].without_duplicates(options.crops_nms_thresh)
+        masks = candidates.masks(model_outputs["height"], model_outputs["width"], options.mask_threshold)
+        if options.min_mask_region_area > 0:
+            candidates, masks = without_small_regions(
+                candidates, masks, options.min_mask_region_area, options.crops_nms_thresh
+            )
+        result = {"masks": masks, "scores": candidates.scores}
+        if options.output_rle_mask == "compressed":
+            result["rle_mask"] = [compressed_rle(mask) for mask in masks]
+        elif options.output_rle_mask:
+            result["rle_mask"] = [rle_mask for mask in masks for rle_mask in masks_to_rle(mask[None])]
         if options.output_bboxes_mask:
-            result["bounding_boxes"] = candidates.boxes[kept]
+            result["bounding_boxes"] = candidates.boxes
+        if options.output_areas:
+            result["areas"] = torch.tensor([int(mask.sum()) for mask in masks], dtype=torch.int64)
+        if options.output_stability_scores:
+            result["stability_scores"] = candidates.stability_scores
+        if options.output_points:
+            result["points"] = candidates.points
         return result
 
     def pixel_values_of_crop(self, image, crop: Crop) -> torch.Tensor:
         """Model input (1, 3, height, width) of a crop of the picture, in the model's dtype and on its device."""
         pixel_values = self.image_processor(images=image.crop(crop.box), return_tensors="pt")["pixel_values"]
         return pixel_values.to(self.device, self.model.dtype)
-
-    def decode(self, image_embeddings, points: torch.Tensor, pred_iou_thresh: float):
-        """Low-res logits (N, h, w) and scores (N,), float32, of the masks whose predicted IoU exceeds the threshold.
-
-        points (P, 2) in pixels of the model input: each prompts three masks.
-        """
-        input_points = points[None, :, None].to(self.device)  # (1, P, 1, 2)
-        outputs = self.model(
-            image_embeddings=image_embeddings,
-            input_points=input_points,
-            input_labels=torch.ones_like(input_points[..., 0], dtype=torch.int64),
-            multimask_output=True,
-        )
-        low_res_masks, scores = outputs.pred_masks[0].flatten(0, 1), outputs.iou_scores[0].flatten()
-        if pred_iou_thresh > 0:
-            is_confident = scores > pred_iou_thresh
-            low_res_masks, scores = low_res_masks[is_confident], scores[is_confident]
-        return low_res_masks.float(), scores.float()

@@ -15,21 +15,21 @@ import pytest
 import torch
 import transformers
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
-from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor, masks_to_rle
-from edgetam_hf.modeling_edgetam import EdgeTamModel
-from edgetam_hf.pipeline_edgetam import (
+from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
+from edgetam_hf.mask_candidates_edgetam import candidates_of_crop
+from edgetam_hf.mask_generation_edgetam import (
     Crop,
-    EdgeTamMaskGenerationPipeline,
-    MaskGenerationOptions,
-    candidates_of_crop,
     crops_of_picture,
+    masks_to_rle,
     point_grid,
     rle_to_mask,
 )
+from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline, MaskGenerationOptions
 from PIL import Image
 from transformers import MaskGenerationPipeline
 
-from edgetam_hf import pipeline_edgetam
+from edgetam_hf import modeling_edgetam, pipeline_edgetam
 
 try:
     from transformers import Sam2ImageProcessor
@@ -114,14 +114,14 @@ def generator(model):
 @pytest.fixture
 def prompted_points(model, monkeypatch):
     """The list of all points (P, 2) that the model is prompted with, in pixels of the model input."""
-    points, forward = [], type(model).forward
+    all_points, confident_masks = [], type(model).confident_masks
 
-    def recording_forward(self, *args, input_points=None, **kwargs):
-        points.extend([] if input_points is None else input_points.flatten(0, -2).unbind())
-        return forward(self, *args, input_points=input_points, **kwargs)
+    def recording(self, image_embeddings, points, *args):
+        all_points.extend(points.unbind())
+        return confident_masks(self, image_embeddings, points, *args)
 
-    monkeypatch.setattr(type(model), "forward", recording_forward)
-    return points
+    monkeypatch.setattr(type(model), "confident_masks", recording)
+    return all_points
 
 
 @pytest.mark.parametrize("side", [150, 128, 61])
@@ -218,43 +218,46 @@ def logits_of_boxes(*boxes, size=64):
     return logits
 
 
-def test_candidates_of_crop_have_boxes_and_rle_of_the_picture():
+def candidates(logits, crop=WHOLE, picture=WHOLE, options=KEEP_ALL):
+    """Candidates whose scores fall from 0.9 in steps of 0.1."""
+    scores = 0.9 - torch.arange(len(logits)) / 10
+    return candidates_of_crop(logits, scores, torch.zeros(len(logits), 2), crop, picture, options)
+
+
+def test_candidates_of_crop_have_boxes_and_masks_of_the_picture():
     crop, picture = Crop(100, 50, 164, 114), Crop(0, 0, 300, 200)
-    logits = logits_of_boxes((22, 23, 42, 40))
-    candidates = candidates_of_crop(logits, torch.ones(1), crop, picture, KEEP_ALL)
-    assert candidates.boxes.tolist() == [[122, 73, 141, 89]]
+    found = candidates(logits_of_boxes((22, 23, 42, 40)), crop, picture)
+    assert found.boxes.tolist() == [[122, 73, 141, 89]]
     expected = torch.zeros(200, 300, dtype=torch.bool)
     expected[73:90, 122:142] = True
-    assert torch.equal(rle_to_mask(candidates.rle_masks[0]), expected)
+    assert torch.equal(found.masks(200, 300, 0.0)[0], expected)
 
 
 def test_candidates_of_crop_drop_masks_cut_by_the_crop():
-    crop, picture = Crop(0, 0, 64, 64), Crop(0, 0, 200, 64)
+    picture = Crop(0, 0, 200, 64)
     logits = logits_of_boxes((0, 0, 30, 64), (30, 0, 60, 64))  # touching only picture edges, or an inner crop edge
-    candidates = candidates_of_crop(logits, torch.tensor([0.9, 0.8]), crop, picture, KEEP_ALL)
-    assert candidates.scores.tolist() == pytest.approx([0.9])
-    assert len(candidates_of_crop(logits, torch.tensor([0.9, 0.8]), crop, crop, KEEP_ALL).scores) == 2
+    assert candidates(logits, WHOLE, picture).scores.tolist() == pytest.approx([0.9])
+    assert len(candidates(logits, WHOLE, WHOLE).scores) == 2
 
 
 def test_candidates_of_crop_drop_unstable_and_empty_masks():
     logits = logits_of_boxes((10, 10, 20, 20), (10, 10, 20, 20), (0, 0, 0, 0))
     logits[1, 30:40, 30:40] = 0.5  # foreground that vanishes when the threshold rises by 1
-    candidates = candidates_of_crop(logits, torch.tensor([0.9, 0.8, 0.7]), WHOLE, WHOLE, MaskGenerationOptions())
-    assert candidates.scores.tolist() == pytest.approx([0.9])
-    options = replace(KEEP_ALL, mask_threshold=0.7)
-    candidates = candidates_of_crop(logits, torch.tensor([0.9, 0.8, 0.7]), WHOLE, WHOLE, options)
-    assert candidates.boxes.tolist() == [[10, 10, 19, 19], [10, 10, 19, 19], [0, 0, 0, 0]]
+    assert candidates(logits, options=MaskGenerationOptions()).scores.tolist() == pytest.approx([0.9])
+    found = candidates(logits, options=replace(KEEP_ALL, mask_threshold=0.7))
+    assert found.boxes.tolist() == [[10, 10, 19, 19], [10, 10, 19, 19], [0, 0, 0, 0]]
+    assert found.stability_scores[:2].tolist() == [1.0, 0.5]
+    assert found.stability_scores[2].isnan()
 
 
 def test_candidates_of_crop_fill_holes_and_remove_sprinkles():
     logits = logits_of_boxes((10, 10, 40, 40))
-    clean = candidates_of_crop(logits, torch.ones(1), WHOLE, WHOLE, KEEP_ALL)
+    clean = candidates(logits).masks(64, 64, 0.0)[0]
     logits[0, 20:22, 20:22] = -5
     logits[0, 50:53, 50] = 5
     for max_hole_area, max_sprinkle_area, is_clean in ((4, 3, True), (3, 3, False), (4, 2, False), (None, None, False)):
         options = replace(KEEP_ALL, max_hole_area=max_hole_area, max_sprinkle_area=max_sprinkle_area)
-        candidates = candidates_of_crop(logits, torch.ones(1), WHOLE, WHOLE, options)
-        assert (candidates.rle_masks == clean.rle_masks) == is_clean
+        assert torch.equal(candidates(logits, options=options).masks(64, 64, 0.0)[0], clean) == is_clean
 
 
 def test_rle_to_mask_inverts_masks_to_rle():
@@ -285,6 +288,7 @@ def test_pipeline_result_does_not_depend_on_batches(generator, monkeypatch):
     picture = make_picture(150, 100)
     expected = generator(picture, points_per_batch=None)
     monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 1)
+    monkeypatch.setattr(modeling_edgetam, "MAX_PROMPTS_DRAWN", 5)
     for points_per_batch in (7, 1000):
         result = generator(picture, points_per_batch=points_per_batch)
         assert_close_results(result, expected)
@@ -339,7 +343,7 @@ def test_pipeline_options_given_first_are_defaults_of_calls(model):
         ({"mask_threshold": None}, TypeError, "`mask_threshold` must be a number, got None"),
         ({"max_hole_area": -1}, ValueError, "`max_hole_area` must be at least 0"),
         ({"max_sprinkle_area": -1}, ValueError, "`max_sprinkle_area` must be at least 0"),
-        ({"output_rle_mask": "yes"}, TypeError, "`output_rle_mask` must be True or False, got 'yes'"),
+        ({"output_rle_mask": "yes"}, TypeError, '`output_rle_mask` must be True, False or "compressed", got'),
         ({"output_rle_mask": True, "output_rle_masks": True}, TypeError, "are the same option"),
         ({"points_per_side": 32}, TypeError, "no option points_per_side; it accepts points_per_batch, points_per_crop"),
     ],

@@ -1,0 +1,205 @@
+"""From confident low-res masks to the masks of a picture: stability, edges of crops, duplicates, small regions.
+
+A mask is upsampled alone, and only where it can matter, first to measure it and again if it is among the results.
+
+Shapes: N masks, (h, w) low-res masks of a crop, (H, W) the original picture. Boxes are (left, top, right, bottom).
+"""
+
+import itertools
+import math
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torchvision.ops import nms
+
+from .image_processing_edgetam import connected_component_areas, repair_masks
+from .mask_generation_edgetam import Crop, is_cut_by_crop, masks_to_boxes
+
+# Interpolation may exceed the values between which it lies by a rounding error, which this much covers.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class BoxedLogits:
+    """Low-res logits of a mask inside a box, outside of which none exceeds `floor`.
+
+    logits (h', w') begin at pixel (left, top) of the (height, width) low-res mask. Those at the edges of the box do not
+    exceed `floor` either, unless they lie at the edges of the mask.
+    """
+
+    logits: torch.Tensor
+    left: int
+    top: int
+    height: int
+    width: int
+    floor: float
+
+    @classmethod
+    def cut_out(cls, low_res_masks: torch.Tensor, level: float) -> list["BoxedLogits"]:
+        """Each of the masks (N, h, w), for what exceeds `level` once they are upsampled."""
+        height, width = low_res_masks.shape[1:]
+        floor = level - ROUNDING * abs(level)
+        boxes = masks_to_boxes(low_res_masks > floor).tolist()  # waits for the device
+        cut = []
+        for mask, (left, top, right, bottom) in zip(low_res_masks, boxes, strict=True):
+            left, top = max(left - 1, 0), max(top - 1, 0)  # interpolation reaches one pixel further
+            logits = mask[top : bottom + 2, left : right + 2].clone()
+            cut.append(cls(logits, left, top, height, width, floor))
+        return cut
+
+    def upsampled(self, height: int, width: int) -> tuple[torch.Tensor, int, int]:
+        """Logits (H', W') where any exceed `floor` at the size (height, width), and the (left, top) of this part.
+
+        Bilinear interpolation is linear along one axis after the other, which leaves equal numbers (to the bit, on a
+        CPU, if the size has more than 128 rows and columns together: for less, PyTorch takes another way).
+        """
+        lines, left = self._stretched(self.logits, self.left, self.width, width)
+        lines, top = self._stretched(lines.T, self.top, self.height, height)
+        return lines.T, left, top
+
+    def _stretched(self, lines, start, old_length, new_length):
+        """Lines (…, L), which begin at `start` of an axis, on a longer or shorter axis; and where they begin on it."""
+        stop = start + lines.shape[1]
+        padded = F.pad(lines, (start, old_length - stop), value=self.floor)
+        stretched = F.interpolate(padded[None], new_length, mode="linear")[0]
+        scale = new_length / old_length
+        new_start = math.floor((start + 0.5) * scale - 0.5) if start > 0 else 0
+        new_stop = math.ceil((stop - 0.5) * scale - 0.5) + 1 if stop < old_length else new_length
+        return stretched[:, new_start:new_stop], new_start
+
+
+@dataclass
+class MaskCandidates:
+    """Masks that passed the filters, and what is known of them. Tensors are on the CPU, except for the logits.
+
+    logits: N masks in pixels of their crop; crops: their N crops. scores (N,): predicted IoU. stability_scores (N,):
+    IoU of the mask cut above and below the threshold. points (N, 2): what prompted each mask, (x, y). boxes (N, 4):
+    integers, right and bottom included. Points and boxes are in pixels of the original picture.
+    """
+
+    scores: torch.Tensor
+    stability_scores: torch.Tensor
+    points: torch.Tensor
+    boxes: torch.Tensor
+    logits: list[BoxedLogits]
+    crops: list[Crop]
+
+    @classmethod
+    def joined(cls, parts: list["MaskCandidates"]) -> "MaskCandidates":
+        """All candidates of the parts, in order."""
+        columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        return cls(*(torch.cat(c) if torch.is_tensor(c[0]) else list(itertools.chain(*c)) for c in columns))
+
+    def chosen(self, indices: torch.Tensor) -> "MaskCandidates":
+        """The candidates at these indices, in their order."""
+        columns = [getattr(self, field.name) for field in fields(self)]
+        return MaskCandidates(
+            *(
+                column[indices] if torch.is_tensor(column) else [column[i] for i in indices.tolist()]
+                for column in columns
+            )
+        )
+
+    def without_duplicates(self, max_overlap: float) -> "MaskCandidates":
+        """Best score first, without those whose boxes overlap that of a better one with an IoU above `max_overlap`."""
+        return self.chosen(nms(self.boxes.float(), self.scores, max_overlap))
+
+    def masks(self, height: int, width: int, mask_threshold: float) -> list[torch.Tensor]:
+        """N boolean masks (H, W) of a picture of this size, on the CPU."""
+        parts, corners = [], []
+        for logits, crop in zip(self.logits, self.crops, strict=True):
+            part, left, top = logits.upsampled(crop.height, crop.width)
+            parts.append(part > mask_threshold)
+            corners.append((crop.left + left, crop.top + top))
+        masks = []
+        for part, (left, top) in zip(_on_host(parts), corners, strict=True):
+            mask = torch.zeros(height, width, dtype=torch.bool)
+            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+            masks.append(mask)
+        return masks
+
+
+def _on_host(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Copies on the CPU of tensors of one dtype, for which the device is waited for once."""
+    if not tensors or tensors[0].device.type == "cpu":
+        return tensors
+    flat = torch.cat([tensor.flatten() for tensor in tensors]).cpu()
+    return [part.view(tensor.shape) for part, tensor in zip(flat.split([t.numel() for t in tensors]), tensors)]
+
+
+def candidates_of_crop(low_res_masks, scores, points, crop: Crop, picture: Crop, options) -> MaskCandidates:
+    """The stable masks that the crop does not cut off.
+
+    Args:
+        low_res_masks: float32 logits (N, h, w) of the crop.
+        scores, points: (N,) and (N, 2) on the CPU; see `MaskCandidates`.
+        crop, picture: in pixels of the original picture.
+        options: `MaskGenerationOptions`.
+    """
+    # searching for small regions waits for the device many times, but it is there only for those who ask for it
+    low_res_masks = repair_masks(
+        low_res_masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
+    )
+    logits = BoxedLogits.cut_out(low_res_masks, options.mask_threshold - options.stability_score_offset)
+    measured, corners = [], []
+    for mask in logits:
+        upsampled, left, top = mask.upsampled(crop.height, crop.width)
+        measured.append(_measure(upsampled, options.mask_threshold, options.stability_score_offset))
+        corners.append((left, top))
+    measured = torch.stack(_on_host(measured)) if measured else torch.zeros(0, 6, dtype=torch.int64)
+    corners = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
+
+    intersection, union, boxes = measured[:, 0], measured[:, 1], measured[:, 2:]
+    stability_scores = intersection / union  # NaN for an empty mask, which no threshold lets pass
+    is_empty = (boxes < 0).any(dim=1, keepdim=True)
+    boxes = torch.where(is_empty, 0, boxes + corners.repeat(1, 2)) + torch.tensor(crop.box)[[0, 1, 0, 1]]
+    is_kept = ~is_cut_by_crop(boxes, crop, picture)
+    if options.stability_score_thresh > 0:
+        is_kept &= stability_scores > options.stability_score_thresh
+    candidates = MaskCandidates(scores, stability_scores, points, boxes, logits, [crop] * len(logits))
+    return candidates.chosen(is_kept.nonzero().flatten())
+
+
+def _measure(logits: torch.Tensor, mask_threshold: float, offset: float) -> torch.Tensor:
+    """Integers (6,): pixels above the raised and the lowered threshold, and the box, which is -1s for an empty mask."""
+    areas = [(logits > mask_threshold + offset).sum(), (logits > mask_threshold - offset).sum()]
+    mask = logits > mask_threshold
+    box = masks_to_boxes(mask[None])[0]
+    return torch.cat([torch.stack(areas), torch.where(mask.any(), box, -1)])
+
+
+def remove_small_regions(mask: torch.Tensor, min_area: float) -> torch.Tensor:
+    """The mask (H, W) with holes of fewer than `min_area` pixels filled, then without regions of fewer than that.
+
+    Regions are 8-connected, and if all are small the largest stays, as in SAM's automatic mask generator.
+    """
+    left, top, right, bottom = masks_to_boxes(mask[None])[0].tolist()
+    # rows and columns outside the box are all alike: one on each side stands for them, and counts as often
+    rows = torch.arange(mask.shape[0]).clamp(top - 1, bottom + 1)
+    columns = torch.arange(mask.shape[1]).clamp(left - 1, right + 1)
+    rows, columns = rows - rows[0], columns - columns[0]
+    pixel_areas = rows.bincount()[:, None] * columns.bincount()
+    part = mask[max(top - 1, 0) : bottom + 2, max(left - 1, 0) : right + 2]
+
+    hole_areas = connected_component_areas(~part[None], pixel_areas)[0]
+    part = part | (hole_areas < min_area)  # 0 < min_area where the mask is
+    areas = connected_component_areas(part[None], pixel_areas)[0]
+    part = part & (areas >= min(min_area, areas.max()))
+    return part[rows][:, columns]
+
+
+def without_small_regions(
+    candidates: MaskCandidates, masks: list[torch.Tensor], min_area: float, max_overlap: float
+) -> tuple[MaskCandidates, list[torch.Tensor]]:
+    """Candidates and masks after `remove_small_regions`, and without the duplicates that it makes.
+
+    Of duplicates the one that was not changed stays, as in SAM's automatic mask generator.
+    """
+    if not masks:
+        return candidates, masks
+    cleaned = [remove_small_regions(mask, min_area) for mask in masks]
+    is_unchanged = torch.tensor([torch.equal(*pair) for pair in zip(cleaned, masks, strict=True)])
+    candidates.boxes = torch.cat([masks_to_boxes(mask[None]) for mask in cleaned])
+    kept = nms(candidates.boxes.float(), is_unchanged.float(), max_overlap).sort().values  # best score first again
+    return candidates.chosen(kept), [cleaned[idx] for idx in kept.tolist()]
