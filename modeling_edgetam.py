@@ -30,8 +30,8 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
 
-# Prompts whose masks `confident_masks` draws at once: upscaled pixels of more would only cost memory.
-MAX_PROMPTS_DRAWN = 16
+# Prompts that `confident_masks` reads or draws at once: more are not faster, but need more memory.
+MAX_PROMPTS_AT_ONCE = 16
 
 
 @dataclass
@@ -392,19 +392,19 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             Low-res logits (N, H / 4, W / 4) in order of the points, and on the CPU their predicted IoU (N,) in float32
             and the index (N,) of the point of each.
         """
-        prompts = self._encode_prompts(points[None, :, None], None, None, None, 1, points.device)
-        encoding = self.get_image_wide_positional_embeddings()
-        reading = self.mask_decoder.read_prompts(image_embeddings[2], encoding, prompts)
-        scores = reading.iou_scores[0, :, 1:].float().cpu()  # the one wait: what follows selects by indices of the CPU
+        encoding, readings = self.get_image_wide_positional_embeddings(), []
+        for part in points.split(MAX_PROMPTS_AT_ONCE):
+            prompts = self._encode_prompts(part[None, :, None], None, None, None, 1, points.device)
+            readings.append(self.mask_decoder.read_prompts(image_embeddings[2], encoding, prompts))
+        scores = torch.cat([reading.iou_scores[0, :, 1:] for reading in readings]).float().cpu()  # the one wait
         is_confident = scores > (pred_iou_thresh if pred_iou_thresh > 0 else -1.0)
-        point_idx, mask_idx = is_confident.nonzero(as_tuple=True)
-        drawn_idx, position = point_idx.unique(return_inverse=True)
-        pixels, mask_tokens = reading.pixels[0], reading.mask_tokens[0]
-        masks = [
-            self.mask_decoder.draw_masks(pixels[part], mask_tokens[part], image_embeddings)[:, 1:]
-            for part in drawn_idx.split(MAX_PROMPTS_DRAWN)
-        ]
-        return torch.cat(masks)[position, mask_idx], scores[is_confident], point_idx
+        masks = []
+        for reading, is_chosen in zip(readings, is_confident.split(MAX_PROMPTS_AT_ONCE)):
+            prompt_idx, mask_idx = is_chosen.nonzero(as_tuple=True)  # on the CPU, as all indices here
+            drawn_idx, position = prompt_idx.unique(return_inverse=True)
+            pixels, mask_tokens = reading.pixels[0, drawn_idx], reading.mask_tokens[0, drawn_idx]
+            masks.append(self.mask_decoder.draw_masks(pixels, mask_tokens, image_embeddings)[position, mask_idx + 1])
+        return torch.cat(masks), scores[is_confident], is_confident.nonzero()[:, 0]
 
     def forward(
         self,

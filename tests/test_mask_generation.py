@@ -1,0 +1,315 @@
+"""Mask generation equals the straightforward computation, which draws and upsamples everything, and cleans masks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from edgetam_hf.image_processing_edgetam import repair_masks
+from edgetam_hf.mask_candidates_edgetam import BoxedLogits, MaskCandidates, remove_small_regions, without_small_regions
+from edgetam_hf.mask_generation_edgetam import (
+    Crop,
+    crops_of_picture,
+    is_cut_by_crop,
+    masks_to_boxes,
+    masks_to_rle,
+    point_grid,
+    stability_score,
+)
+from edgetam_hf.pipeline_edgetam import MaskGenerationOptions
+from PIL import Image
+from small_models import make_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.ops import nms
+
+import edgetam_hf
+from edgetam_hf import (
+    EdgeTamImageProcessor,
+    EdgeTamMaskGenerationPipeline,
+    EdgeTamModel,
+    mask_candidates_edgetam,
+    nano_checkpoint,
+    pipeline_edgetam,
+)
+
+SAMPLES = Path(edgetam_hf.__file__).with_name("samples")
+LOOSE = {"pred_iou_thresh": 0.3, "stability_score_thresh": 0.1, "stability_score_offset": 0.02, "crops_nms_thresh": 1.0}
+CROPS = {"crops_n_layers": 1, "points_per_crop": 4, "crop_n_points_downscale_factor": 2}
+REPAIRS = {"max_hole_area": 8, "max_sprinkle_area": 8}
+
+
+@torch.no_grad()
+def straightforward(generator, picture, **given):
+    """Masks, scores, boxes and stability scores by drawing and upsampling all masks of all points."""
+    options, model = MaskGenerationOptions().updated(given), generator.model
+    whole, *others = crops_of_picture(picture.height, picture.width, options.crops_n_layers, options.crop_overlap_ratio)
+    found = []
+    for crop in (whole, *others):
+        pixel_values = generator.pixel_values_of_crop(picture, crop)
+        image_embeddings = model.get_image_embeddings(pixel_values)
+        points = point_grid(options.points_per_side(crop.layer), crop, *pixel_values.shape[-2:])
+        for batch in points.split(options.points_per_batch):
+            output = model(image_embeddings=image_embeddings, input_points=batch[None, :, None])
+            repairs = options.max_hole_area or 0, options.max_sprinkle_area or 0
+            logits = repair_masks(output.pred_masks[0].flatten(0, 1), options.mask_threshold, *repairs)
+            logits = F.interpolate(logits[:, None], (crop.height, crop.width), mode="bilinear")[:, 0]
+            scores = output.iou_scores[0].flatten()
+            stability = stability_score(logits, options.mask_threshold, options.stability_score_offset)
+            masks = logits > options.mask_threshold
+            boxes = masks_to_boxes(masks) + torch.tensor([crop.left, crop.top, crop.left, crop.top])
+            kept = ~is_cut_by_crop(boxes, crop, whole)
+            kept &= (scores > options.pred_iou_thresh) | (options.pred_iou_thresh == 0)
+            kept &= (stability > options.stability_score_thresh) | (options.stability_score_thresh == 0)
+            margins = (crop.left, whole.right - crop.right, crop.top, whole.bottom - crop.bottom)
+            found.append([part[kept] for part in (F.pad(masks, margins), scores, boxes, stability)])
+    masks, scores, boxes, stability = (torch.cat(parts) for parts in zip(*found))
+    kept = nms(boxes.float(), scores, options.crops_nms_thresh)
+    return {
+        "masks": masks[kept],
+        "scores": scores[kept],
+        "bounding_boxes": boxes[kept],
+        "stability_scores": stability[kept],
+    }
+
+
+def assert_equals_the_straightforward(generator, picture, **options):
+    expected = straightforward(generator, picture, **options)
+    actual = generator(picture, output_bboxes_mask=True, output_stability_scores=True, output_areas=True, **options)
+    assert len(actual["masks"]) > 0
+    assert torch.equal(torch.stack(actual["masks"]), expected["masks"])
+    assert torch.equal(actual["scores"], expected["scores"])
+    assert torch.equal(actual["bounding_boxes"], expected["bounding_boxes"])
+    assert actual["stability_scores"].equal(expected["stability_scores"]) or options["stability_score_thresh"] == 0
+    assert torch.equal(actual["areas"], expected["masks"].sum((1, 2)))
+
+
+@pytest.fixture(scope="module")
+def nano():
+    model = EdgeTamModel.from_pretrained(nano_checkpoint())
+    image_processor = EdgeTamImageProcessor.from_pretrained(nano_checkpoint())
+    return EdgeTamMaskGenerationPipeline(model=model, image_processor=image_processor, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A pipeline of a small random model, whose masks are neither confident nor stable."""
+    image_processor = EdgeTamImageProcessor(size={"height": 128, "width": 128})
+    return EdgeTamMaskGenerationPipeline(model=make_model(), image_processor=image_processor, device="cpu")
+
+
+def make_picture(width, height, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return Image.fromarray(pixels).resize((width, height))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.6},
+        {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.7, **CROPS, "points_per_crop": 6},
+        {"pred_iou_thresh": 0.6, "stability_score_thresh": 0.7, "mask_threshold": -1.5, **REPAIRS},
+        {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "points_per_crop": 3, "mask_threshold": 2.0},
+    ],
+)
+@pytest.mark.parametrize("sample", ["cat", "coins"])
+def test_pipeline_equals_the_straightforward_computation_on_photographs(nano, sample, options):
+    if sample == "coins":
+        data = pytest.importorskip("skimage.data", reason="the coins come from scikit-image")
+        picture = Image.fromarray(data.coins()).convert("RGB")
+    else:
+        picture = Image.open(SAMPLES / "cat.jpg").convert("RGB")
+    assert_equals_the_straightforward(nano, picture, **{"points_per_crop": 8, **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0},
+        {"stability_score_offset": 0.0, "stability_score_thresh": 0.0},
+        {"mask_threshold": -0.3, "crops_nms_thresh": 0.98},
+        {"mask_threshold": 0.3, **REPAIRS},
+        CROPS,
+        {**CROPS, **REPAIRS, "mask_threshold": -0.1},
+    ],
+)
+@pytest.mark.parametrize("width, height", [(128, 128), (211, 97), (61, 203), (40, 31), (1, 150)])
+def test_pipeline_equals_the_straightforward_computation_with_a_random_model(small, width, height, options):
+    options = {"points_per_crop": 6, "points_per_batch": 20, **LOOSE, **options}
+    assert_equals_the_straightforward(small, make_picture(width, height), **options)
+
+
+@pytest.mark.parametrize("height, width", [(90, 200), (7, 300), (300, 7), (64, 64), (40, 40)])
+@pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
+def test_boxed_logits_hold_all_that_exceeds_the_level(height, width, level):
+    masks = torch.randn(6, 32, 32, generator=torch.Generator().manual_seed(0)) - 9
+    masks[0, 5:9, 20:25] = masks[1, 0, 3] = masks[2, 31, 31] = masks[3, :, 16] = masks[4] = 5.0
+    masks[0, 6, 21] = level  # a hole that is exactly at the level
+    full = F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0]
+    for boxed, expected in zip(BoxedLogits.cut_out(masks, level), full, strict=True):
+        part, left, top = boxed.upsampled(height, width)
+        pasted = torch.full((height, width), level)
+        pasted[top : top + part.shape[0], left : left + part.shape[1]] = part
+        assert torch.equal(pasted > level, expected > level)
+        torch.testing.assert_close(pasted.clamp(min=level), expected.clamp(min=level))
+
+
+@torch.no_grad()
+def test_confident_masks_are_those_of_forward(model, pictures, monkeypatch):
+    drawn, draw_masks = [], model.mask_decoder.draw_masks
+    image_embeddings = model.get_image_embeddings(pictures[:1])
+    points = torch.rand(40, 2, generator=torch.Generator().manual_seed(0)) * 128
+    output = model(image_embeddings=image_embeddings, input_points=points[None, :, None])
+    monkeypatch.setattr(model.mask_decoder, "draw_masks", lambda p, *args: drawn.append(len(p)) or draw_masks(p, *args))
+    all_scores = output.iou_scores[0]
+    for thresh in (0.0, all_scores.flatten().kthvalue(100).values.item(), 1.0):
+        masks, scores, point_idx = model.confident_masks(image_embeddings, points, thresh)
+        is_confident = all_scores > thresh
+        torch.testing.assert_close(masks, output.pred_masks[0][is_confident])
+        torch.testing.assert_close(scores, all_scores[is_confident])
+        assert torch.equal(point_idx, is_confident.nonzero()[:, 0])
+        assert sum(drawn) == is_confident.any(1).sum()
+        drawn.clear()
+    assert masks.shape == (0, 32, 32)
+
+
+class Waits(TorchDispatchMode):
+    """Finds operations on large tensors that make a CPU wait for a GPU: numbers decide the shape of their result."""
+
+    names = ("nonzero", "masked_select", "_local_scalar_dense", "_unique2", "unique_dim", "repeat_interleave", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        has_mask = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
+        tensors = [arg for arg in args if torch.is_tensor(arg)]
+        if (name in self.names or has_mask) and any(tensor.numel() > 1_000 for tensor in tensors):
+            self.found.append(name)
+        return function(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def test_confident_masks_wait_for_nothing_but_the_scores(model, pictures):
+    """Scores are small here; whatever waits after them would have to look at pixels."""
+    image_embeddings = model.get_image_embeddings(pictures[:1])
+    with Waits() as waits:
+        model.confident_masks(image_embeddings, torch.rand(40, 2) * 128, 0.3)
+    assert waits.found == []
+    with Waits() as waits:
+        image_embeddings[0][image_embeddings[0] > 0]
+    assert waits.found
+
+
+def test_pipeline_waits_for_groups_and_not_for_masks(small, monkeypatch):
+    """Boxes and measures of masks come to the CPU together, once for a group of batches."""
+    groups, on_host = [], mask_candidates_edgetam._on_host
+    monkeypatch.setattr(
+        mask_candidates_edgetam, "_on_host", lambda tensors: groups.append(len(tensors)) or on_host(tensors)
+    )
+    result = small(make_picture(150, 100), points_per_crop=6, points_per_batch=6, **LOOSE)
+    assert len(groups) == 2 and groups[0] >= groups[1] == len(result["masks"])
+
+
+def test_pipeline_returns_what_is_known_of_the_masks(small):
+    picture = make_picture(150, 100)
+    options = {"points_per_crop": 4, **LOOSE, **CROPS}
+    plain = small(picture, **options)
+    assert plain.keys() == {"masks", "scores"}
+    result = small(picture, output_areas=True, output_stability_scores=True, output_points=True, **options)
+    assert result.keys() == {"masks", "scores", "areas", "stability_scores", "points"}
+    assert torch.equal(torch.stack(result["masks"]), torch.stack(plain["masks"]))
+    assert result["areas"].tolist() == [mask.sum() for mask in result["masks"]]
+    assert (result["stability_scores"] > LOOSE["stability_score_thresh"]).all()
+    assert result["points"].shape == (len(result["masks"]), 2)
+
+
+def test_pipeline_points_are_pixels_of_the_picture(small):
+    options = {"points_per_crop": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0}
+    points = small(make_picture(200, 100), output_points=True, **options)["points"]
+    assert sorted(set(map(tuple, points.tolist()))) == [(50, 25), (50, 75), (150, 25), (150, 75)]
+
+
+def test_pipeline_compresses_run_lengths(small):
+    coco_mask = pytest.importorskip("pycocotools.mask", reason="compressed run lengths need pycocotools")
+    result = small(make_picture(150, 100), output_rle_mask="compressed", output_areas=True, points_per_crop=4, **LOOSE)
+    for mask, rle_mask in zip(result["masks"], result["rle_mask"], strict=True):
+        assert isinstance(rle_mask["counts"], str)
+        assert np.array_equal(coco_mask.decode(rle_mask), mask.numpy())
+
+
+def test_pipeline_compressed_run_lengths_need_pycocotools(small, monkeypatch):
+    monkeypatch.setattr(pipeline_edgetam, "coco_mask", None)
+    with pytest.raises(ImportError, match="pip install pycocotools"):
+        small(make_picture(50, 40), output_rle_masks="compressed")
+
+
+@pytest.mark.parametrize("min_area", [1, 2, 5, 30, 400, 10**6])
+@pytest.mark.parametrize("density", [0.1, 0.4, 0.6, 0.9])
+def test_remove_small_regions_equals_skimage(density, min_area):
+    measure = pytest.importorskip("skimage.measure", reason="the expected regions come from scikit-image")
+
+    def areas(mask):
+        labels = measure.label(mask.numpy(), connectivity=2)
+        return torch.from_numpy(np.where(labels > 0, np.bincount(labels.ravel())[labels], 0))
+
+    for seed in range(6):
+        mask = torch.zeros(30, 40, dtype=torch.bool)
+        top, left, bottom, right = ((0, 0, 30, 40), (2, 3, 20, 30), (0, 5, 30, 35), (1, 1, 29, 39))[seed % 4]
+        noise = torch.rand(bottom - top, right - left, generator=torch.Generator().manual_seed(seed))
+        mask[top:bottom, left:right] = noise < density
+        expected = mask | (~mask & (areas(~mask) < min_area))
+        of_expected = areas(expected)
+        expected &= of_expected >= min(min_area, of_expected.max())
+        assert torch.equal(remove_small_regions(mask, min_area), expected)
+
+
+def test_remove_small_regions_keeps_an_empty_mask_and_the_largest_region():
+    mask = torch.zeros(20, 30, dtype=torch.bool)
+    assert not remove_small_regions(mask, 5).any()
+    mask[3:6, 4:7] = mask[10, 20] = True
+    cleaned = remove_small_regions(mask, 100)
+    assert cleaned.sum() == 9 and cleaned[3:6, 4:7].all()
+
+
+def test_without_small_regions_prefers_unchanged_duplicates():
+    masks = [torch.zeros(40, 40, dtype=torch.bool) for _ in range(3)]
+    masks[0][5:15, 5:15] = masks[1][5:15, 5:15] = masks[2][20:30, 20:30] = True
+    masks[0][38, 38] = True  # a speck, without which the first is the second
+    candidates = MaskCandidates(
+        scores=torch.tensor([0.9, 0.8, 0.7]),
+        stability_scores=torch.ones(3),
+        points=torch.zeros(3, 2),
+        boxes=torch.cat([masks_to_boxes(mask[None]) for mask in masks]),
+        logits=[None] * 3,
+        crops=[Crop(0, 0, 40, 40)] * 3,
+    )
+    kept, cleaned = without_small_regions(candidates, masks, min_area=4, max_overlap=0.7)
+    assert kept.scores.tolist() == pytest.approx([0.8, 0.7])
+    assert kept.boxes.tolist() == [[5, 5, 14, 14], [20, 20, 29, 29]]
+    assert torch.equal(cleaned[0], masks[1])
+
+
+def test_pipeline_removes_small_regions_of_results(small):
+    picture, options = make_picture(150, 100), {"points_per_crop": 6, **LOOSE}
+    plain = small(picture, **options)
+    cleaned = small(picture, min_mask_region_area=60, output_rle_mask=True, output_areas=True, **options)
+    assert any(not torch.equal(remove_small_regions(mask, 60), mask) for mask in plain["masks"])
+    for mask, area, rle_mask in zip(cleaned["masks"], cleaned["areas"], cleaned["rle_mask"], strict=True):
+        assert torch.equal(remove_small_regions(mask, 60), mask)
+        assert mask.sum() == area and masks_to_rle(mask[None]) == [rle_mask]
+    assert (cleaned["scores"].diff() <= 0).all()
+
+
+def test_pipeline_shows_progress_over_pictures(small, capfd):
+    pictures = [make_picture(50, 40, seed) for seed in range(3)]
+    options = {"points_per_crop": 2, **LOOSE}
+    results = small(pictures, progress=True, **options)
+    assert isinstance(results, list) and "3/3" in capfd.readouterr().err
+    lazily = small((picture for picture in pictures), progress=True, **options)
+    assert [len(result["scores"]) for result in lazily] == [len(result["scores"]) for result in results]
+    assert "3picture" in capfd.readouterr().err
+    small(pictures, **options)
+    assert capfd.readouterr().err == ""
