@@ -13,7 +13,7 @@ from .folding_edgetam import is_plain
 
 def eager_attention_forward(module, query, key, value, attention_mask, scaling, dropout=0.0, **kwargs):
     """Attention output (B, T, heads, C) and weights (B, heads, T, S), spelled out."""
-    weights = query @ key.transpose(2, 3) * scaling
+    weights = (query * scaling) @ key.transpose(2, 3)
     if attention_mask is not None:
         weights = weights + attention_mask
     weights = F.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
@@ -67,10 +67,15 @@ class EdgeTamAttention(nn.Module):
 
     def attend(self, query, key, value, attention_bias=None, output_attentions=False):
         """As `forward`, of projections split into heads; one query may serve a batch of keys."""
-        function = self._attention_function(attention_bias, output_attentions)
+        output, weights = self.average(query.expand(len(key), -1, -1, -1), key, value, attention_bias, output_attentions)
+        return self.o_proj(output.flatten(2)), weights
+
+    def average(self, query, key, value, attention_bias=None, output_attentions=False):
+        """Averages (B, T, heads, C) of values, and the weights if asked for; all are split into heads."""
+        function = self._attention_function(query, value, attention_bias, output_attentions)
         output, weights = function(
             self,
-            query.expand(len(key), -1, -1, -1),
+            query,
             key,
             value,
             attention_mask=attention_bias,
@@ -78,11 +83,13 @@ class EdgeTamAttention(nn.Module):
             scaling=self.scaling,
             is_causal=False,
         )
-        return self.o_proj(output.flatten(2)), weights if output_attentions else None
+        return output, weights if output_attentions else None
 
-    def _attention_function(self, attention_bias, output_attentions):
+    def _attention_function(self, query, value, attention_bias, output_attentions):
         name = self.config._attn_implementation
-        if output_attentions or name == "eager":
+        # PyTorch has no fused kernel for such values on a CPU, and its other one looks for rows without any key
+        is_unfused = name == "sdpa" and query.device.type == "cpu" and query.shape[-1] != value.shape[-1]
+        if output_attentions or name == "eager" or is_unfused:
             return eager_attention_forward
         # flash attention takes no bias, and flex attention on a CPU corrupts memory with one (PyTorch 2.14)
         return ALL_ATTENTION_FUNCTIONS[name if attention_bias is None else "sdpa"]
@@ -123,17 +130,8 @@ class EdgeTamImageAttention(EdgeTamAttention):
         query = self._split(self.q_proj(query)) @ self.k_proj.weight.unflatten(0, (self.num_heads, -1))  # (B, H, T, C)
         if attention_bias is not None:
             attention_bias = attention_bias.expand(*query.shape[:3], -1).reshape(len(query), 1, -1, pixels.shape[1])
-        function = self._attention_function(attention_bias, output_attentions)
-        output, weights = function(
-            self,
-            query.reshape(len(query), 1, -1, query.shape[-1]),
-            pixels[:, None],
-            values[:, None],
-            attention_mask=attention_bias,
-            dropout=0.0,
-            scaling=self.scaling,
-            is_causal=False,
-        )
+        rows = query.reshape(len(query), 1, -1, query.shape[-1])
+        output, weights = self.average(rows, pixels[:, None], values[:, None], attention_bias, output_attentions)
         output = output.reshape(query.shape) @ self.v_proj.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
         output = self.o_proj(output.transpose(1, 2).flatten(2) + self.v_proj.bias)
         return output, weights.reshape(*query.shape[:3], -1) if output_attentions else None

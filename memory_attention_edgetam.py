@@ -15,7 +15,9 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamAttention
-from .position_edgetam import axial_angles, rotate, rotation, sine_position_encoding
+from .position_edgetam import grid_rotation, rotate, sine_place_encoding
+
+QUERIES_AT_ONCE = 512  # whose attention weights fit the cache of a processor
 
 
 class Memories(NamedTuple):
@@ -42,10 +44,43 @@ class EdgeTamRotaryAttention(EdgeTamAttention):
         super().__init__(config, size, config.memory_attention_num_attention_heads, inner_size, key_value_size)
         self.dropout = config.memory_attention_rope_dropout
 
-    def forward(self, query, key, value, query_rotation, key_rotation):
-        """Attention output (O, T, C); see `rotation`."""
-        query, key, value = self.project(query, key, value)
-        return self.attend(rotate(query, query_rotation), rotate(key, key_rotation), value)[0]
+    def forward(self, states, rotation):
+        """Attention output (O, L, C) of a frame to itself; see `grid_rotation`."""
+        query, key, value = self.project(states, states, states)
+        return self.attend(rotate(query, rotation), rotate(key, rotation), value)[0]
+
+
+class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
+    """Attention of a frame to the memory."""
+
+    def forward(self, states, keys, memory, rotation, latent_rotation):
+        """Attention output (O, L, C).
+
+        Args:
+            states: (O, L, C), or (1, L, C) of a frame that all objects share.
+            keys, memory: (O, S, m), both not projected yet.
+            rotation: see `grid_rotation`.
+            latent_rotation: the same for the first tokens of the memory; the others have no place.
+        """
+        query, key = self._split(self.q_proj(states)), self._split(self.k_proj(keys))
+        latents, others = key.tensor_split((len(latent_rotation[0]),), dim=2)
+        query, key = rotate(query, rotation), torch.cat((rotate(latents, latent_rotation), others), dim=2)
+        # half precision has fused kernels, which want values as wide as keys
+        if query.dtype == torch.float32 and memory.shape[-1] < query.shape[-1]:
+            return self.o_proj(self._average_unprojected(query.expand(len(key), -1, -1, -1), key, memory))
+        return self.attend(query, key, self._split(self.v_proj(memory)))[0]
+
+    def _average_unprojected(self, query, key, memory):
+        """Heads of the output side by side (O, L, C), for which averages of memories, and not all memories, are projected.
+
+        Weights of a query sum to one, so the bias comes out right (with dropout of weights, on average).
+        """
+        value = memory[:, None].expand(-1, self.num_heads, -1, -1)
+        size = QUERIES_AT_ONCE if query.device.type == "cpu" else query.shape[2]
+        average = torch.cat([self.average(queries, key, value)[0] for queries in query.split(size, dim=2)], dim=1)
+        # (O, L, heads, heads, C): a head takes its own part of the projection
+        projected = self.v_proj(average).unflatten(-1, (self.num_heads, -1))
+        return projected.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2)
 
 
 class EdgeTamMemoryAttentionMLP(nn.Module):
@@ -57,6 +92,8 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
         self.up_proj = nn.Linear(size, inner_size)
         self.down_proj = nn.Linear(inner_size, size)
         self.activation = ACT2FN[config.memory_attention_mlp_hidden_act]
+        if isinstance(self.activation, nn.ReLU):
+            self.activation.inplace = True  # what it acts on is the largest tensor of a frame
         self.dropout = config.memory_attention_dropout
 
     def forward(self, hidden_states):
@@ -71,24 +108,22 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         super().__init__()
         size = config.memory_attention_hidden_size
         self.self_attn = EdgeTamRotaryAttention(config)
-        self.cross_attn_image = EdgeTamRotaryAttention(config, config.memory_encoder_output_channels)
+        self.cross_attn_image = EdgeTamMemoryLookup(config, config.memory_encoder_output_channels)
         self.mlp = EdgeTamMemoryAttentionMLP(config)
         self.layer_norm1 = nn.LayerNorm(size)
         self.layer_norm2 = nn.LayerNorm(size)
         self.layer_norm3 = nn.LayerNorm(size)
         self.dropout = config.memory_attention_dropout
 
-    def forward(self, frame, memory, memory_encoding, frame_rotation, memory_rotation):
-        """Frame tokens (O, L, C).
+    def forward(self, frame, keys, memory, rotation, latent_rotation):
+        """Frame tokens (O, L, C); see `EdgeTamMemoryLookup`.
 
         Until the first look at the memory objects share their frame: `frame` may have batch size 1, and then the
         attention to itself is computed once for all of them.
         """
-        normed = self.layer_norm1(frame)
-        attended = self.self_attn(normed, normed, normed, frame_rotation, frame_rotation)
+        attended = self.self_attn(self.layer_norm1(frame), rotation)
         frame = frame + F.dropout(attended, self.dropout, self.training)
-        normed = self.layer_norm2(frame)
-        attended = self.cross_attn_image(normed, memory + memory_encoding, memory, frame_rotation, memory_rotation)
+        attended = self.cross_attn_image(self.layer_norm2(frame), keys, memory, rotation, latent_rotation)
         frame = frame + F.dropout(attended, self.dropout, self.training)
         return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
 
@@ -113,42 +148,36 @@ class EdgeTamMemoryAttention(nn.Module):
             time_encoding: (O, F, m), added to the keys of each frame's memory.
             pointer_encoding: (O, P, m), added to the keys of each pointer's tokens.
         """
-        height, width = image_embedding.shape[-2:]
-        encoding = sine_position_encoding(
-            image_embedding.shape[1], height, width, image_embedding.device, image_embedding.dtype
-        )
-        frame = (image_embedding + 0.1 * encoding).flatten(2).transpose(1, 2)
-        memory, memory_encoding = self._join_tokens(memories, time_encoding, pointer_encoding)
-        frame_rotation = rotation(self._angles(height, width, frame.device))
-        memory_rotation = rotation(self._memory_angles(memories.features.shape[1], memory.shape[1], frame.device))
+        (height, width), side, device = image_embedding.shape[-2:], grid_side(self.config), image_embedding.device
+        encoding = sine_place_encoding(image_embedding.shape[1], height, width, device, image_embedding.dtype)
+        frame = torch.add(image_embedding.flatten(2).transpose(1, 2), encoding, alpha=0.1)
+        keys, memory = self._join_tokens(memories, time_encoding, pointer_encoding)
+        rotation = self._rotation(height, width, device)
+        latent_rotation = [
+            factors.repeat(memories.features.shape[1], 1) for factors in self._rotation(side, side, device)
+        ]
         for layer in self.layers:
-            frame = layer(frame, memory, memory_encoding, frame_rotation, memory_rotation)
+            frame = layer(frame, keys, memory, rotation, latent_rotation)
         return self.layer_norm(frame).transpose(1, 2).unflatten(2, (height, width))
 
     def _join_tokens(self, memories, time_encoding, pointer_encoding):
-        """Memory tokens and their encodings, both (O, S, m); a pointer is cut into tokens of m channels."""
+        """Keys and memory, both (O, S, m): latents of the grid, global ones, pointers cut into tokens of m channels."""
         features, pointers = memories.features, memories.pointers
         side, num_channels = grid_side(self.config), features.shape[-1]
-        grid = sine_position_encoding(num_channels, side, side, features.device, features.dtype).flatten(2)
-        place = F.pad(grid[0].T, (0, 0, self.config.perceiver_resampler_num_latents, 0))  # none for global latents
-        encoding = (place + time_encoding[:, :, None]).flatten(1, 2)
-        num_parts = pointers.shape[-1] // num_channels
-        tokens = torch.cat((features.flatten(1, 2), pointers.unflatten(-1, (num_parts, -1)).flatten(1, 2)), dim=1)
-        return tokens, torch.cat((encoding, pointer_encoding.repeat_interleave(num_parts, dim=1)), dim=1)
+        global_latents, latents = features.split((self.config.perceiver_resampler_num_latents, side**2), dim=2)
+        pointers = pointers.unflatten(-1, (-1, num_channels))
+        place = sine_place_encoding(num_channels, side, side, features.device, features.dtype)
+        time = time_encoding[:, :, None]
+        memory = (latents, global_latents, pointers)
+        keys = (latents + place + time, global_latents + time, pointers + pointer_encoding[:, :, None])
+        return tuple(torch.cat([part.flatten(1, 2) for part in parts], dim=1) for parts in (keys, memory))
 
-    def _angles(self, height, width, device):
+    def _rotation(self, height, width, device):
         config = self.config
         head_size = config.memory_attention_hidden_size // (
             config.memory_attention_downsample_rate * config.memory_attention_num_attention_heads
         )
-        return axial_angles(height, width, head_size, config.rope_parameters["rope_theta"], device)
-
-    def _memory_angles(self, num_frames, num_tokens, device):
-        """Angles of all memory tokens: those of the latents' own grid; zero for global latents and pointers."""
-        side = grid_side(self.config)
-        grid = self._angles(side, side, device)
-        frame = F.pad(grid, (0, 0, self.config.perceiver_resampler_num_latents, 0))
-        return F.pad(frame.repeat(num_frames, 1), (0, 0, 0, num_tokens - num_frames * len(frame)))
+        return grid_rotation(height, width, head_size, config.rope_parameters["rope_theta"], device)
 
 
 def grid_side(config):

@@ -12,7 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamAttention
 from .memory_attention_edgetam import grid_side
-from .position_edgetam import sine_position_encoding
+from .position_edgetam import sine_place_encoding
 from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
 
 
@@ -56,16 +56,16 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
         size, inner_size = config.memory_fuser_embed_dim, config.memory_fuser_intermediate_dim
         kernel_size, padding = config.memory_fuser_kernel_size, config.memory_fuser_padding
         self.depthwise_conv = nn.Conv2d(size, size, kernel_size, padding=padding, groups=size)
-        self.layer_norm = EdgeTamLayerNorm2d(size, eps=1e-6)
+        self.layer_norm = nn.LayerNorm(size, eps=1e-6)
         self.activation = ACT2FN[config.memory_fuser_hidden_act]
         self.pointwise_conv1 = nn.Linear(size, inner_size)
         self.pointwise_conv2 = nn.Linear(inner_size, size)
         self.scale = nn.Parameter(torch.full((size,), config.memory_fuser_layer_scale_init_value))
 
     def forward(self, hidden_states):
-        update = self.layer_norm(self.depthwise_conv(hidden_states)).permute(0, 2, 3, 1)
+        update = self.layer_norm(self.depthwise_conv(hidden_states).permute(0, 2, 3, 1))
         update = self.pointwise_conv2(self.activation(self.pointwise_conv1(update)))
-        return hidden_states + (self.scale * update).permute(0, 3, 1, 2)
+        return torch.addcmul(hidden_states, update.permute(0, 3, 1, 2), self.scale[:, None, None])
 
 
 class EdgeTamMemoryFuser(nn.Module):
@@ -112,13 +112,34 @@ class EdgeTamPerceiverAttention(EdgeTamAttention):
         super().__init__(config, config.perceiver_resampler_hidden_size, num_heads, inner_size, bias=False)
         self.dropout = config.perceiver_resampler_attention_dropout
 
-    def forward(self, query, key_value, encoding=None):
-        """Attention output (B, T, m) for queries (B, T, m), inputs (B, S, m) and their encoding (S, m)."""
-        query, key, value = self.project(query, key_value, key_value)
-        if encoding is not None:
-            encoding = encoding.unflatten(-1, (self.num_heads, -1)).transpose(0, 1)
-            key, value = key + encoding, value + encoding
-        return self.attend(query, key, value)[0]
+    def forward(self, latents, windows, encoding):
+        """Attention output (O, K, m): global latents look at all windows, those of the grid at their own.
+
+        Args:
+            latents: (O, K, m).
+            windows: (O, G, N, m), N pixels in each.
+            encoding: (G * N, m), which only the global ones see.
+        """
+        num_windows = windows.shape[1]
+        query, key, value = self.q_proj(latents), self.k_proj(windows), self.v_proj(windows)
+        global_query, query = query.tensor_split((-num_windows,), dim=1)
+        places = (states.flatten(1, 2) + encoding for states in (key, value))
+        attended, _ = self.average(self._split(global_query), *map(self._split, places))
+        # one query to a window: the grid goes to the batch dimension
+        query, key, value = (self._split(states.flatten(0, 1)) for states in (query[:, :, None], key, value))
+        in_windows = self.average(query, key, value)[0].unflatten(0, (-1, num_windows))[:, :, 0]
+        return self.o_proj(torch.cat((attended, in_windows), dim=1).flatten(2))
+
+    def among(self, latents, num_global):
+        """Attention output (O, K, m): global latents look at each other, those of the grid at nothing but themselves.
+
+        Attention to a single key is its value.
+        """
+        value = self.v_proj(latents)
+        global_value, own_value = value.tensor_split((num_global,), dim=1)
+        query, key = (projection(latents[:, :num_global]) for projection in (self.q_proj, self.k_proj))
+        attended, _ = self.average(*map(self._split, (query, key, global_value)))
+        return self.o_proj(torch.cat((attended.flatten(2), own_value), dim=1))
 
 
 class EdgeTamPerceiverMLP(nn.Module):
@@ -150,13 +171,13 @@ class EdgeTamPerceiverLayer(GradientCheckpointingLayer):
         self.layer_norm_self = nn.LayerNorm(size)
         self.dropout = config.perceiver_resampler_hidden_dropout
 
-    def forward(self, latents, inputs, encoding=None):
-        """Latents (B, T, m) from latents (B, T, m) and inputs (B, S, m) with their encoding (S, m)."""
-        attended = self.cross_attention(self.layer_norm_latents(latents), self.layer_norm_input(inputs), encoding)
+    def forward(self, latents, windows, encoding):
+        """Latents (O, K, m), global ones first; see `EdgeTamPerceiverAttention`."""
+        attended = self.cross_attention(self.layer_norm_latents(latents), self.layer_norm_input(windows), encoding)
         latents = latents + F.dropout(attended, self.dropout, self.training)
         latents = latents + self.mlp(latents)
-        normed = self.layer_norm_self(latents)
-        latents = latents + self.self_attention(normed, normed)
+        num_global = latents.shape[1] - windows.shape[1]
+        latents = latents + self.self_attention.among(self.layer_norm_self(latents), num_global)
         return latents + self.self_mlp(latents)
 
 
@@ -175,17 +196,15 @@ class EdgeTamSpatialPerceiver(nn.Module):
     def forward(self, memory):
         """Latents (O, K, m) of memory maps (O, m, h, w); h and w are multiples of the grid's side."""
         num_objects, size, height, width = memory.shape
-        encoding = sine_position_encoding(size, height, width, memory.device, memory.dtype)[0].flatten(1).T
-        global_latents = self._resample(
-            self.latents_1d.expand(num_objects, -1, -1), memory.flatten(2).transpose(1, 2), encoding
-        )
-        # one latent to a window: the grid goes to the batch dimension
-        windows = memory.unflatten(3, (self.grid_side, -1)).unflatten(2, (self.grid_side, -1))
-        windows = windows.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(0, 2)
-        grid_latents = self._resample(self.latents_2d.repeat(num_objects, 1)[:, None], windows)
-        return torch.cat((global_latents, grid_latents.view(num_objects, -1, size)), dim=1)
-
-    def _resample(self, latents, inputs, encoding=None):
+        encoding = sine_place_encoding(size, height, width, memory.device, memory.dtype)
+        encoding = self._as_windows(encoding.unflatten(0, (1, height, width)))[0].flatten(0, 1)
+        windows = self._as_windows(memory.permute(0, 2, 3, 1))
+        latents = torch.cat((self.latents_1d, self.latents_2d)).expand(num_objects, -1, -1)
         for layer in self.layers:
-            latents = layer(latents, inputs, encoding)
+            latents = layer(latents, windows, encoding)
         return self.layer_norm(latents)
+
+    def _as_windows(self, memory):
+        """Windows (O, G, N, m) of maps (O, h, w, m), of as many rows and columns as the grid has, row by row."""
+        sides = (self.grid_side, -1)
+        return memory.unflatten(2, sides).unflatten(1, sides).transpose(2, 3).flatten(3, 4).flatten(1, 2)

@@ -1,8 +1,26 @@
-"""Fixed encodings of place and time, computed where they are used: sines, and rotations of queries and keys."""
+"""Fixed encodings of place and time: sines, and rotations of queries and keys."""
 
 import math
+from functools import lru_cache, wraps
 
 import torch
+
+
+def table(function):
+    """Decorator of functions of numbers, devices and dtypes, whose last results are kept: nobody may write into them.
+
+    Under `torch.compile` and `torch.export` nothing is kept, so that tables become a part of the graph.
+    """
+    kept = lru_cache(maxsize=8)(function)
+
+    @wraps(function)
+    def look_up(*args):
+        if torch.compiler.is_compiling():
+            return function(*args)
+        with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
+            return kept(*args)
+
+    return look_up
 
 
 def sine_position_encoding(num_channels, height, width, device=None, dtype=None):
@@ -17,6 +35,12 @@ def sine_position_encoding(num_channels, height, width, device=None, dtype=None)
     encoding_y = encode(height)[:, :, None].expand(-1, -1, width)
     encoding_x = encode(width)[:, None, :].expand(-1, height, -1)
     return torch.cat((encoding_y, encoding_x))[None]
+
+
+@table
+def sine_place_encoding(num_channels, height, width, device, dtype):
+    """Sine position encoding (height * width, C) of the tokens of a grid, row by row."""
+    return sine_position_encoding(num_channels, height, width, device, dtype)[0].flatten(1).T.contiguous()
 
 
 def sine_time_encoding(times, num_channels):
@@ -35,14 +59,19 @@ def axial_angles(height, width, num_channels, theta, device=None):
     return torch.cat((x * frequency, y * frequency), dim=-1).flatten(0, 1)
 
 
-def rotation(angles):
-    """Factors (T, C) of channels and of their neighbours that turn pairs of channels by angles (T, C / 2)."""
+@table
+def grid_rotation(height, width, num_channels, theta, device):
+    """Factors (height * width, C) of channels, and of their neighbours, that turn pairs of channels by place.
+
+    See `axial_angles`; `rotate` applies them.
+    """
+    angles = axial_angles(height, width, num_channels, theta, device)
     cos, sin = angles.cos(), angles.sin()
     return cos.repeat_interleave(2, dim=-1), torch.stack((-sin, sin), dim=-1).flatten(-2)
 
 
 def rotate(states, factors):
-    """States (O, heads, T, C) whose pairs of neighbouring channels are turned, in float32; see `rotation`."""
+    """States (…, T, C) whose pairs of neighbouring channels are turned, in float32; see `grid_rotation`."""
     cos, sin = factors
     neighbours = states.float().unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return torch.addcmul(states.float() * cos, neighbours, sin).to(states.dtype)
+    return (states.float() * cos).addcmul_(neighbours, sin).to(states.dtype)

@@ -63,10 +63,17 @@ def check_prompts(batch_size, input_points, input_labels, input_boxes, input_mas
 
 
 class EdgeTamLayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of every pixel of a map (B, C, height, width)."""
+    """Layer normalisation over the channels of every pixel of a map (B, C, height, width).
+
+    Spelled out, because PyTorch's own takes pixels one by one, and some maps have four channels only.
+    """
 
     def forward(self, feature_map):
-        return super().forward(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        states = feature_map.float()
+        states = states - states.mean(dim=1, keepdim=True)
+        scale = (states.square().mean(dim=1, keepdim=True) + self.eps).rsqrt()
+        weight, bias = (parameter[:, None, None].float() for parameter in (self.weight, self.bias))
+        return torch.addcmul(bias, states, scale * weight).to(feature_map.dtype)
 
 
 class EdgeTamPositionalEmbedding(FoldedModule):
