@@ -12,6 +12,13 @@ from typing import NamedTuple
 import torch
 
 
+def send(tensor, device):
+    """The tensor on the device of the model; a GPU gets it when it is ready for it, and the program goes on."""
+    if torch.device(device).type != "cuda":
+        return tensor.to(device)
+    return (tensor.pin_memory() if tensor.device.type == "cpu" else tensor).to(device, non_blocking=True)
+
+
 @dataclass
 class Prompt:
     """What a user says of an object on a frame: clicks and corners of a box, or a mask.
@@ -248,8 +255,7 @@ class EdgeTamVideoInferenceSession:
         if self.is_stream:
             raise ValueError("a stream keeps no frames: give them to the model one by one, model(…, frame=…)")
         self.check_frame(frame_idx)
-        pixel_values = self.frame_processor(self.frames[frame_idx])
-        return pixel_values.to(device=self.inference_device, dtype=self.dtype)
+        return send(self.frame_processor(self.frames[frame_idx]), self.inference_device).to(self.dtype)
 
     def next_frame_idx(self, frame_idx: int | None = None) -> int:
         """Index of a frame that arrives now; frames of a stream may be left out, but not go back."""

@@ -63,17 +63,10 @@ def check_prompts(batch_size, input_points, input_labels, input_boxes, input_mas
 
 
 class EdgeTamLayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of every pixel of a map (B, C, height, width).
-
-    Spelled out, because PyTorch's own takes pixels one by one, and some maps have four channels only.
-    """
+    """Layer normalisation over the channels of every pixel of a map (B, C, height, width)."""
 
     def forward(self, feature_map):
-        states = feature_map.float()
-        states = states - states.mean(dim=1, keepdim=True)
-        scale = (states.square().mean(dim=1, keepdim=True) + self.eps).rsqrt()
-        weight, bias = (parameter[:, None, None].float() for parameter in (self.weight, self.bias))
-        return torch.addcmul(bias, states, scale * weight).to(feature_map.dtype)
+        return super().forward(feature_map.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class EdgeTamPositionalEmbedding(FoldedModule):
@@ -172,8 +165,8 @@ class EdgeTamPromptEncoder(nn.Module):
     def _embed_points(self, points, labels):
         """Embeddings (B, O, T, C) of points in pixels; those without a position get one vector, padding zeros."""
         height, width = self.image_size
-        size = torch.tensor((width, height), device=points.device, dtype=torch.float32)
-        position = self.shared_embedding((points + 0.5) / size)  # the centre of the pixel
+        x, y = (points + 0.5).unbind(-1)  # the centre of the pixel
+        position = self.shared_embedding(torch.stack((x / width, y / height), dim=-1))
         embedding = position + self.point_embed(labels.clamp(min=0)).float()
         labels = labels[..., None]
         not_a_point = self.not_a_point_embed(torch.zeros_like(labels)).float()

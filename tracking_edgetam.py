@@ -9,7 +9,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from .memory_attention_edgetam import Memories
-from .memory_edgetam import FrameResult, Prompt, Reach, Recollection
+from .memory_edgetam import FrameResult, Prompt, Reach, Recollection, send
 from .prompt_encoder_edgetam import PADDING_LABEL
 
 ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture
@@ -64,7 +64,7 @@ class Tracker:
         if getattr(frame, "ndim", 0) != 4 or len(frame) != 1:
             shape = tuple(getattr(frame, "shape", ())) or type(frame).__name__
             raise ValueError(f"frame must be a tensor of shape (3, height, width), got {shape}; use the processor")
-        frame_embeddings = self.model.get_frame_embeddings(frame.to(self.device))
+        frame_embeddings = self.model.get_frame_embeddings(send(frame, self.device))
         self.start()
         self.session.cache_image_embeddings(frame_idx, frame_embeddings)
         self.session.num_streamed = frame_idx + 1
@@ -90,15 +90,15 @@ class Tracker:
 
     def results(self, frame_idx):
         """Masks (O, 1, 4h, 4w), object scores (O,) and IoU (O,); objects of which nothing is known are absent."""
-        mask = torch.full(self.model.prompt_encoder.mask_input_size, ABSENT_LOGIT)
-        absent = FrameResult(mask, torch.tensor(0.0), torch.tensor(ABSENT_LOGIT), None, None, False, False)
+        nothing = torch.full((), ABSENT_LOGIT, device=self.session.inference_state_device)
+        mask = nothing.expand(self.model.prompt_encoder.mask_input_size)
+        absent = FrameResult(mask, torch.zeros_like(nothing), nothing, None, None, False, False)
         found = [tracked_object.result_at(frame_idx) or absent for tracked_object in self.session.objects.values()]
 
         def stack(name):
             # one that is left out again makes it right without any object too
-            return torch.stack(
-                [getattr(result, name).to(self.device, self.model.dtype) for result in (absent, *found)]
-            )[1:]
+            stacked = torch.stack([getattr(result, name).to(self.model.dtype) for result in (absent, *found)])[1:]
+            return send(stacked, self.device)
 
         return stack("mask")[:, None], stack("object_score_logit"), stack("iou_score")
 
@@ -143,35 +143,46 @@ class Tracker:
         for idx, query in enumerate(queries):
             by_kind.setdefault(query.kind, []).append(idx)
         size = self.session.max_objects_per_batch
-        for indices in by_kind.values():
-            for batch in (indices[start : start + size] for start in range(0, len(indices), size)):
-                for idx, result in zip(batch, self._answer_batch(frame_idx, [queries[idx] for idx in batch])):
-                    results[idx] = result
+        batches = [part[start : start + size] for part in by_kind.values() for start in range(0, len(part), size)]
+        computed = [self._compute(frame_idx, [queries[idx] for idx in batch]) for batch in batches]
+        for batch, parts in zip(batches, self._store(computed)):
+            for idx, of_one in zip(batch, zip(*(part.unbind() for part in parts))):
+                query = queries[idx]
+                # copies, so that what is kept of one object does not keep the others
+                copies = (part.clone() for part in of_one)
+                results[idx] = FrameResult(*copies, query.prompt is not None, query.is_conditioning)
         return results
 
-    def _answer_batch(self, frame_idx, queries):
-        """Results of queries of one kind."""
+    def _compute(self, frame_idx, queries):
+        """Masks, IoU, object scores, pointers and memories of queries of one kind, on the device of the model."""
         frame_embeddings = self._frame_embeddings(frame_idx)
         if queries[0].has_mask_prompt:
-            masks = torch.stack([query.prompt.mask for query in queries]).to(self.device)
+            masks = send(torch.stack([query.prompt.mask for query in queries]), self.device)
             prediction = self.model.adopt_masks(frame_embeddings, masks)
         else:
             prediction = self._decode(frame_embeddings, queries)
-        is_prompted = torch.tensor([query.prompt is not None for query in queries], device=self.device)
+        is_prompted = send(torch.tensor([query.prompt is not None for query in queries]), self.device)
         memory = self.model.encode_memory(
             frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted
         )
-        parts = [part.to(self.session.inference_state_device).unbind() for part in (*prediction, memory)]
-        return [
-            # copies, so that what is kept of one object does not keep the others
-            FrameResult(*(part.clone() for part in of_one), query.prompt is not None, query.is_conditioning)
-            for query, of_one in zip(queries, zip(*parts))
-        ]
+        return *prediction, memory
+
+    def _store(self, computed):
+        """Lists of tensors where the session keeps its state.
+
+        If that is not the GPU, a frame waits for the GPU here, once for all objects, and nowhere else.
+        """
+        device = torch.device(self.session.inference_state_device)
+        is_copied = self.device.type == "cuda" and device.type == "cpu"
+        stored = [[part.to(device, non_blocking=is_copied) for part in parts] for parts in computed]
+        if is_copied:
+            torch.cuda.current_stream(self.device).synchronize()
+        return stored
 
     def _frame_embeddings(self, frame_idx):
         """Image embeddings of a frame, from the session if it has them."""
         if frame_idx not in self.session.image_embeddings:
-            pixel_values = self.session.get_frame(frame_idx)[None].to(self.device)
+            pixel_values = send(self.session.get_frame(frame_idx)[None], self.device)
             self.session.cache_image_embeddings(frame_idx, self.model.get_frame_embeddings(pixel_values))
         return self.session.image_embeddings[frame_idx]
 
@@ -185,13 +196,13 @@ class Tracker:
         points = labels = previous_masks = None
         if queries[0].prompt is not None:
             points, labels = (
-                pad_sequence(prompts, batch_first=True, padding_value=PADDING_LABEL)[:, None].to(self.device)
+                send(pad_sequence(prompts, batch_first=True, padding_value=PADDING_LABEL)[:, None], self.device)
                 for prompts in zip(*((query.prompt.points, query.prompt.labels) for query in queries))
             )
         if queries[0].previous_mask is not None:
-            previous_masks = torch.stack([query.previous_mask for query in queries])[:, None].to(self.device)
+            previous_masks = send(torch.stack([query.previous_mask for query in queries])[:, None], self.device)
             previous_masks = previous_masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
-        is_ambiguous = torch.tensor([self._is_ambiguous(query) for query in queries], device=self.device)
+        is_ambiguous = send(torch.tensor([self._is_ambiguous(query) for query in queries]), self.device)
         return self.model.decode_objects(frame_embeddings, conditioned, points, labels, previous_masks, is_ambiguous)
 
     def _is_ambiguous(self, query):
@@ -212,8 +223,8 @@ class Tracker:
             torch.stack([pointer for _, pointer in one.pointers]) if one.pointers else none for one in recollections
         ]
         return Memories(
-            features=torch.stack(features).to(self.device),
-            time_idx=torch.tensor(time_idx, device=self.device),
-            pointers=torch.stack(pointers).to(self.device),
-            pointer_offsets=torch.tensor(distances, device=self.device) / farthest,
+            features=send(torch.stack(features), self.device),
+            time_idx=send(torch.tensor(time_idx), self.device),
+            pointers=send(torch.stack(pointers), self.device),
+            pointer_offsets=send(torch.tensor(distances), self.device) / farthest,
         )

@@ -10,7 +10,7 @@ from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.memory_attention_edgetam import Memories
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
-from edgetam_hf.position_edgetam import axial_angles, rotate, rotation
+from edgetam_hf.position_edgetam import grid_rotation, rotate
 from safetensors.torch import load_file
 from small_models import make_native_video, make_video_model, random, small_video_config
 from torch import nn
@@ -146,13 +146,12 @@ def test_attention_implementation_changes_no_result(
 
 def test_rotation_turns_pairs_of_channels_by_place():
     states = random((1, 1, 6, 8))
-    angles = axial_angles(2, 3, 8, 10000.0)
     pairs = torch.view_as_complex(states.unflatten(-1, (4, 2)).contiguous())
     x, y = torch.tensor([0, 1, 2, 0, 1, 2]), torch.tensor([0, 0, 0, 1, 1, 1])
     frequency = torch.tensor([1.0, 10000.0**-0.5])
     turn = torch.cat((x[:, None] * frequency, y[:, None] * frequency), dim=-1)
     expected = torch.view_as_real(pairs * torch.polar(torch.ones_like(turn), turn)).flatten(-2)
-    torch.testing.assert_close(rotate(states, rotation(angles)), expected)
+    torch.testing.assert_close(rotate(states, grid_rotation(2, 3, 8, 10000.0, states.device)), expected)
 
 
 # Stages
