@@ -41,7 +41,7 @@ class FoldedModule(nn.Module):
         return super().train(mode)
 
     def __getstate__(self):
-        return {name: value for name, value in vars(self).items() if name not in ("_versions", "_folded")}
+        return {name: value for name, value in super().__getstate__().items() if name not in ("_versions", "_folded")}
 
 
 def _in_full_precision(function, tensors):
