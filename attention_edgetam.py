@@ -67,7 +67,9 @@ class EdgeTamAttention(nn.Module):
 
     def attend(self, query, key, value, attention_bias=None, output_attentions=False):
         """As `forward`, of projections split into heads; one query may serve a batch of keys."""
-        output, weights = self.average(query.expand(len(key), -1, -1, -1), key, value, attention_bias, output_attentions)
+        output, weights = self.average(
+            query.expand(len(key), -1, -1, -1), key, value, attention_bias, output_attentions
+        )
         return self.o_proj(output.flatten(2)), weights
 
     def average(self, query, key, value, attention_bias=None, output_attentions=False):

@@ -71,7 +71,7 @@ class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
         return self.attend(query, key, self._split(self.v_proj(memory)))[0]
 
     def _average_unprojected(self, query, key, memory):
-        """Heads of the output side by side (O, L, C), for which averages of memories, and not all memories, are projected.
+        """Heads of the output side by side (O, L, C), made by projecting averages of memories, not all memories.
 
         Weights of a query sum to one, so the bias comes out right (with dropout of weights, on average).
         """

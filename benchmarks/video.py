@@ -3,6 +3,7 @@
     python benchmarks/video.py
     python benchmarks/video.py --only time --objects 3 --image-size 512 --threads 1 --clock cpu
     python benchmarks/video.py --only memory --memory-frames 3000
+    python benchmarks/video.py --only growth --growth-image-size 256
 
 Prints a table per part, and after them one line of JSON with everything that is needed to compare runs.
 """
@@ -10,6 +11,7 @@ Prints a table per part, and after them one line of JSON with everything that is
 import ctypes
 import gc
 import os
+import statistics
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +34,9 @@ from measure import (
 IMAGE_SIZE_MULTIPLE = 256  # 16 x 16 latents of the perceiver, on a map of stride 16
 BANK_FRAMES = 7  # frames after which the memory bank is full
 MEMORY_OBJECTS = 3
+PARTS = ("time", "memory", "growth")
+GROWTH_OBJECTS = (1, 4, 16, 64)
+GROWTH_FRAMES = (10, 30, 100, 300)  # lengths of a video
 # by stage, the methods that do the same work
 STAGES = {
     "image encoder": {"native": "get_image_features", "ours": "get_frame_embeddings"},
@@ -51,6 +56,8 @@ time    Both models track the same frames. They take turns frame by frame, and e
 memory  Resident memory of the process after garbage collection and trimming of the heap, while three objects are
         tracked: at --settle-frames, at the last frame, and how much it grew between them. With --device cuda, what
         PyTorch has allocated on the GPU. Elsewhere than on Linux the resident memory is not known.
+growth  How the time of a frame of ours grows with the number of objects (the median after the warm-up), and with the length
+        of the video (medians of the last 10 frames up to a length, one object).
 Needs `pip install -e .[test]`: native EdgeTAM takes its backbone from timm.
 """
 
@@ -64,15 +71,17 @@ def read_settings():
         "--memory-image-size": (256, "side of the frames of the memory part"),
         "--memory-frames": (1000, "frames of the memory part, our side"),
         "--native-memory-frames": (110, "frames of the memory part, native side"),
+        "--growth-image-size": (256, "side of the frames of the growth part"),
         "--settle-frames": (50, "frames before memory is read first"),
     }
-    parser.add_argument("--only", choices=("time", "memory"), help="the part to run (both)")
+    parser.add_argument("--only", choices=PARTS, help="the part to run (time and memory)")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3, 8], metavar="N", help="(1 3 8)")
     for name, (default, meaning) in numbers.items():
         parser.add_argument(name, type=int, default=default, metavar="N", help=f"{meaning} (%(default)s)")
     arguments = parse_arguments(parser)
     check_image_size(parser, "--image-size", arguments.image_size, IMAGE_SIZE_MULTIPLE)
     check_image_size(parser, "--memory-image-size", arguments.memory_image_size, IMAGE_SIZE_MULTIPLE)
+    check_image_size(parser, "--growth-image-size", arguments.growth_image_size, IMAGE_SIZE_MULTIPLE)
     if arguments.warmup_frames < BANK_FRAMES:
         parser.error(f"--warmup-frames must be {BANK_FRAMES} or more, got {arguments.warmup_frames}")
     if min(arguments.frames, arguments.settle_frames, *arguments.objects) < 1:
@@ -254,14 +263,40 @@ def measure_memory(arguments):
     return results
 
 
+def frame_times(model, num_objects, num_frames, arguments):
+    """Milliseconds of every frame of a stream."""
+    size = arguments.growth_image_size
+    stream = open_stream("ours", model, num_objects, size, arguments)
+    return [time_call(partial(stream, frame), arguments)[1] for frame in make_frames(num_frames, size, arguments)]
+
+
+def measure_growth(arguments):
+    """Prints how the time of a frame grows; medians in milliseconds by number of objects, and by length."""
+    model = make_models(arguments.growth_image_size, arguments)["ours"]
+    results = {"objects": {}, "frames": {}}
+    print(f"{'objects':<10}{'ms per frame':>14}{'per object':>14}\n{'-' * 38}")
+    for num_objects in GROWTH_OBJECTS:
+        times = frame_times(model, num_objects, arguments.warmup_frames + arguments.frames, arguments)
+        median = statistics.median(times[arguments.warmup_frames :])
+        results["objects"][str(num_objects)] = round(median, 3)
+        print(f"{num_objects:<10}{median:>14.1f}{median / num_objects:>14.1f}", flush=True)
+    times = frame_times(model, 1, max(GROWTH_FRAMES), arguments)
+    print(f"{'frames':<10}{'ms per frame':>14}\n{'-' * 24}")
+    for num_frames in GROWTH_FRAMES:
+        median = statistics.median(times[num_frames - 10 : num_frames])
+        results["frames"][str(num_frames)] = round(median, 3)
+        print(f"{num_frames:<10}{median:>14.1f}", flush=True)
+    return results
+
+
 def main():
     """Runs the parts and prints their tables and the JSON line."""
     arguments = read_settings()
     results = {}
-    if arguments.only != "time":  # first, while the process is small
-        results["memory"] = measure_memory(arguments)
-    if arguments.only != "memory":
-        results["time"] = measure_times(arguments)
+    parts = {"memory": measure_memory, "time": measure_times, "growth": measure_growth}
+    # memory first, while the process is small
+    for name in ("memory", "time") if arguments.only is None else (arguments.only,):
+        results[name] = parts[name](arguments)
     print_record("video", arguments, results)
 
 

@@ -1,0 +1,159 @@
+"""Savings of the video model equal what they replace; frames read no value back and are compiled once."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+import torch.nn.functional as F
+from edgetam_hf.attention_edgetam import EdgeTamAttention
+from edgetam_hf.memory_attention_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryLookup
+from edgetam_hf.position_edgetam import grid_rotation, rotate, sine_place_encoding, sine_position_encoding
+from small_models import make_video_model, random, small_video_config
+from torch.utils._python_dispatch import TorchDispatchMode
+
+CLICKS = {"input_points": [[[[25, 45]], [[70, 20], [90, 70]]]], "input_labels": [[[1], [1, 0]]]}
+
+
+def close(actual, expected, atol=1e-5):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
+
+
+@pytest.fixture(scope="module")
+def wide_model():
+    """A model whose memory is narrower than its attention, as that of EdgeTAM is."""
+    return make_video_model(config=small_video_config(hidden_size=128))
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("num_heads, size", [(1, 128), (2, 256)])
+@torch.no_grad()
+def test_projected_averages_equal_averages_of_projections(attention, num_heads, size):
+    config = small_video_config(hidden_size=size, memory_attention_num_attention_heads=num_heads)
+    config._attn_implementation = attention
+    lookup = EdgeTamMemoryLookup(config, 64).eval()
+    num_queries = QUERIES_AT_ONCE + 88  # the last block is smaller
+    states, keys, memory = random((1, num_queries, size)), random((2, 40, 64), 1), random((2, 40, 64), 2)
+    rotation, latent_rotation = (
+        grid_rotation(*sides, size // num_heads, 100.0, keys.device) for sides in ((25, 24), (4, 4))
+    )
+    query, key, value = lookup.project(states, keys, memory)
+    key = torch.cat((rotate(key[:, :, :16], latent_rotation), key[:, :, 16:]), dim=2)
+    expected = F.scaled_dot_product_attention(rotate(query, rotation).expand(2, -1, -1, -1), key, value)
+    expected = lookup.o_proj(expected.transpose(1, 2).flatten(2))
+    close(lookup(states, keys, memory, rotation, latent_rotation), expected)
+    half = copy.deepcopy(lookup).bfloat16()  # which projects the memory
+    actual = half(*(part.bfloat16() for part in (states, keys, memory)), rotation, latent_rotation)
+    assert (actual.float() - expected).abs().mean() < 0.02 * expected.std()
+
+
+def attend(attention, query, key_value, encoding):
+    """Attention of the perceiver as it is written: the encoding joins projected keys and values."""
+    query, key, value = attention.project(query, key_value, key_value)
+    return EdgeTamAttention.attend(attention, query, key + encoding, value + encoding)[0]
+
+
+@torch.no_grad()
+def test_perceiver_equals_its_two_branches_computed_apart(video_model):
+    perceiver, memory = video_model.spatial_perceiver, random((2, 64, 8, 8))
+    encoding = sine_position_encoding(64, 8, 8)[0].flatten(1).T
+    pixels = memory.flatten(2).transpose(1, 2)
+    windows = memory.unfold(2, 2, 2).unfold(3, 2, 2).permute(0, 2, 3, 4, 5, 1).reshape(2 * 16, 4, 64)
+    branches = (
+        (perceiver.latents_1d.expand(2, -1, -1), pixels, encoding),
+        (perceiver.latents_2d.repeat(2, 1)[:, None], windows, torch.zeros(1, 64)),
+    )
+    expected = []
+    for latents, inputs, place in branches:
+        for layer in perceiver.layers:
+            normed = layer.layer_norm_latents(latents)
+            latents = latents + attend(layer.cross_attention, normed, layer.layer_norm_input(inputs), place)
+            latents = latents + layer.mlp(latents)
+            normed = layer.layer_norm_self(latents)
+            latents = latents + attend(layer.self_attention, normed, normed, torch.zeros(1, 64))
+            latents = latents + layer.self_mlp(latents)
+        expected.append(perceiver.layer_norm(latents).reshape(2, -1, 64))
+    close(perceiver(memory), torch.cat(expected, dim=1))
+
+
+@torch.no_grad()
+def test_objects_that_share_a_frame_equal_objects_with_one_each(wide_model):
+    frame, masks = random((1, 128, 8, 8)), random((3, 32, 32))
+    memory = wide_model.encode_memory(frame, masks, torch.ones(3), torch.zeros(3, dtype=torch.bool))
+    for idx in range(3):
+        alone = wide_model.encode_memory(frame, masks[idx, None], torch.ones(1), torch.zeros(1, dtype=torch.bool))
+        close(memory[idx, None], alone)
+
+
+def test_position_tables_are_kept_and_fit_autograd_wherever_they_were_made():
+    size = (8, 3, 5, torch.device("cpu"), torch.float32)
+    with torch.inference_mode():
+        encoding = sine_place_encoding(*size)
+    assert sine_place_encoding(*size) is encoding
+    close(encoding, sine_position_encoding(8, 3, 5)[0].flatten(1).T, atol=0)
+    weight = torch.ones(8, requires_grad=True)
+    (encoding * weight).sum().backward()
+    close(weight.grad, encoding.sum(0))
+
+
+class Reads(TorchDispatchMode):
+    """Counts operations for whose result a program has to wait, because a shape or its path depends on it."""
+
+    count = 0
+    names = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        is_read = name in self.names or any(index is not None and index.dtype == torch.bool for index in indices)
+        self.count += is_read
+        return func(*args, **(kwargs or {}))
+
+
+def test_reads_are_counted():
+    with Reads() as reads:
+        numbers = torch.arange(4)
+        numbers[numbers > 1].sum().item()
+    assert reads.count == 2
+
+
+def test_tracked_frame_reads_no_value_back(make_tracker, clip):
+    tracker = make_tracker(video=None)
+    tracker.add(0, [1, 2], **CLICKS)
+    tracker.stream(clip[:2])
+    frame = tracker.processor(images=[clip[2]], return_tensors="pt")["pixel_values"][0]
+    with Reads() as reads:
+        tracker.model(tracker.session, frame=frame)
+    assert reads.count == 0
+
+
+def test_compiled_video_is_not_compiled_again_once_the_bank_is_full(video_processor, clip):
+    config = small_video_config(num_maskmem=3, max_object_pointers_in_encoder=4)
+    model, counts, outputs = make_video_model(config=config), [], []
+
+    def count(graph, example_inputs):
+        counts.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    for is_compiled in (False, True):
+        if is_compiled:
+            model.compile(backend=count, fullgraph=True)
+        session = video_processor.init_video_session(video=clip)
+        video_processor.add_inputs_to_inference_session(session, 0, [1, 2], **CLICKS)
+        outputs.append([])
+        for output in model.propagate_in_video_iterator(session):
+            outputs[-1].append(output.pred_masks)
+            if output.frame_idx == 4:
+                num_graphs = len(counts)
+    assert 0 < len(counts) == num_graphs <= 6
+    close(torch.stack(outputs[1]), torch.stack(outputs[0]), atol=1e-4)
+
+
+def test_copy_of_a_compiled_model_has_weights_and_stages_of_its_own(video_model):
+    model = copy.deepcopy(video_model)
+    model.compile(backend="eager")
+    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    for twin in (copied, pickled):
+        assert twin.encode_memory.__func__ is type(twin).encode_memory and twin.encode_memory.__self__ is twin
+        assert twin.state_dict().keys() == video_model.state_dict().keys()
