@@ -1,0 +1,256 @@
+"""Datasets of video object segmentation, in the folders in which DAVIS 2017, MOSE, YouTube-VOS and SA-V come.
+
+A dataset is a list of `VideoSequence`s. Object ids are the values of index pictures, or the names of the folders that
+have one picture per object.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..video_frames_edgetam import PictureFolder
+
+VOID = 255  # pixels without a verdict, in DAVIS: background
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a dataset has its parts, below its root.
+
+    frames, annotations: folders with a folder for each sequence. listing: text file with a name per line, or
+    `meta.json` of YouTube-VOS; without one, every folder of annotations is a sequence. is_per_object: whether
+    annotations are one picture per object and frame, OBJECT/FRAME.png, in place of index pictures FRAME.png.
+    """
+
+    title: str
+    frames: str
+    annotations: str
+    listing: str | None = None
+    is_per_object: bool = False
+
+
+LAYOUTS = {
+    "davis": Layout("DAVIS 2017", "JPEGImages/480p", "Annotations/480p", "ImageSets/2017/val.txt"),
+    "mose": Layout("MOSE", "JPEGImages", "Annotations"),
+    "youtube-vos": Layout("YouTube-VOS", "JPEGImages", "Annotations", "meta.json"),
+    "sa-v": Layout("SA-V", "JPEGImages_24fps", "Annotations_6fps", is_per_object=True),
+}
+
+
+# Pictures of masks.
+
+
+def read_indices(path):
+    """uint8 array (H, W) of the object ids in a palette or grey picture; pixels without a verdict are 0.
+
+    Raises:
+        ValueError: for a file that is missing or damaged, colours, and ids above 255.
+    """
+    try:
+        with Image.open(path) as image:
+            mode, indices = image.mode, np.array(image)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing") from error
+    except (OSError, SyntaxError, EOFError) as error:  # what PIL raises for damaged files
+        raise ValueError(f"{path} cannot be read as a picture of masks: {error}") from error
+    if indices.ndim != 2 or mode == "F":
+        raise ValueError(f"{path} must be a palette or grey picture whose values are object ids, got mode {mode}")
+    if indices.max() > 255:
+        raise ValueError(f"{path} has object id {indices.max()}: ids go up to 255, those above cannot be written back")
+    indices = indices.astype(np.uint8)
+    indices[indices == VOID] = 0
+    return indices
+
+
+def read_mask_files(files, size):
+    """Boolean masks (H, W) by object id, of the objects that a frame has any pixel of.
+
+    Args:
+        files: path by object id, of pictures whose pixels above 0 are the object; or `{None: path}` of an index picture.
+        size: (height, width) that the pictures must have.
+    """
+    masks = {}
+    for object_id, path in files.items():
+        if object_id is None:
+            indices = read_indices(path)
+            masks.update({int(number): indices == number for number in np.unique(indices) if number})
+        else:
+            indices = read_object_mask(path)
+            masks.update({object_id: indices} if indices.any() else {})
+        if indices.shape != tuple(size):
+            raise ValueError(
+                f"{path} must have the size of the video, {size[1]}x{size[0]}, got {indices.shape[1]}x"
+                f"{indices.shape[0]}"
+            )
+    return masks
+
+
+def read_object_mask(path):
+    """Boolean array (H, W) of the pixels above 0 in a picture of one object; the values do not matter."""
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(image)
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing") from error
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a picture of a mask: {error}") from error
+    if pixels.ndim != 2:
+        raise ValueError(f"{path} must be a palette or grey picture of one object, got shape {pixels.shape}")
+    return pixels > 0
+
+
+# Sequences.
+
+
+@dataclass
+class VideoSequence:
+    """Frames with the masks that are known.
+
+    Args:
+        name: of its folder.
+        frames: the pictures.
+        annotations: files for `read_mask_files`, by index of the annotated frame, ascending.
+        appearances: index of the first frame with an object, by object id, where the dataset says so.
+    """
+
+    name: str
+    frames: PictureFolder
+    annotations: dict[int, dict[int | None, Path]]
+    appearances: dict[int, int] | None = None
+
+    @property
+    def size(self):
+        """(height, width) of the frames."""
+        return self.frames.height, self.frames.width
+
+    @property
+    def frame_names(self):
+        """Names of the frames without their suffixes."""
+        return [path.stem for path in self.frames.files]
+
+    def read_masks(self, frame_idx):
+        """True masks (H, W) by object id, of the objects in a frame."""
+        return read_mask_files(self.annotations[frame_idx], self.size)
+
+    @cached_property
+    def first_frames(self):
+        """Index of the frame on which an object first appears, by object id, ascending in both."""
+        found = dict(self.appearances or {})
+        if self.appearances is None:
+            named = {number for files in self.annotations.values() for number in files if number is not None}
+            for frame_idx in self.annotations:
+                if not named or not named <= set(found):  # else all are found that there are
+                    found = {**{number: frame_idx for number in self.read_masks(frame_idx)}, **found}
+            if missing := named - set(found):
+                raise ValueError(f"sequence {self.name}: all masks of object {min(missing)} are empty")
+        return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
+
+    @cached_property
+    def object_ids(self):
+        """Ids of all objects, ascending."""
+        return sorted(self.first_frames)
+
+    def first_masks(self, frame_idx):
+        """True masks (H, W), by object id, of the objects that first appear on a frame."""
+        ids = [number for number, first in self.first_frames.items() if first == frame_idx]
+        masks = self.read_masks(frame_idx) if ids else {}
+        for number in ids:
+            if number not in masks:
+                raise ValueError(f"sequence {self.name}: the first mask of object {number}, on frame {frame_idx}, is empty")
+        return {number: masks[number] for number in ids}
+
+    def scored_frames(self, object_id):
+        """Indices of the frames that count for an object: annotated, after its first one, and not the last one."""
+        annotated = [t for t, files in self.annotations.items() if object_id in files or None in files]
+        return [t for t in annotated[1:-1] if t > self.first_frames[object_id]]
+
+
+def read_dataset(layout, root, names=None):
+    """List of the `VideoSequence`s of a dataset, sorted by name.
+
+    Args:
+        layout: a key of `LAYOUTS`.
+        root: the folder that has what the layout names.
+        names: those of the sequences to read; all unless given.
+
+    Raises:
+        ValueError: for a folder of another layout, frames that are missing, and a first annotation without an object.
+    """
+    root, layout = Path(root), LAYOUTS[layout]
+    parts = [part for part in (layout.frames, layout.annotations, layout.listing) if part]
+    if missing := [part for part in parts if not (root / part).exists()]:
+        raise ValueError(
+            f"{root} has not the layout of {layout.title}: looked for {', '.join(parts)}, found no {', '.join(missing)}"
+        )
+    appearances = _read_meta(root / layout.listing) if layout.listing == "meta.json" else {}
+    known = sorted(appearances) or _sequence_names(root, layout)
+    if unknown := set(names or ()) - set(known):
+        raise ValueError(f"{root} has no sequence {min(unknown)}, it has {', '.join(known[:5])}, …")
+    return [_read_sequence(root, layout, name, appearances.get(name)) for name in names or known]
+
+
+def _sequence_names(root, layout):
+    if layout.listing:
+        names = sorted((root / layout.listing).read_text(encoding="utf-8").split())
+    else:
+        names = sorted(path.name for path in (root / layout.annotations).iterdir() if path.is_dir())
+    if not names:
+        raise ValueError(f"{root / (layout.listing or layout.annotations)} names no sequence")
+    return names
+
+
+def _read_meta(path):
+    """Names of first frames by object id, by name of the sequence, of YouTube-VOS."""
+    try:
+        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
+        return {
+            name: {int(number): of_object["frames"][0] for number, of_object in video["objects"].items()}
+            for name, video in videos.items()
+        }
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            f'{path} must be {{"videos": {{NAME: {{"objects": {{ID: {{"frames": […]}}}}}}}}}} as in YouTube-VOS: {error!r}'
+        ) from error
+
+
+def _read_sequence(root, layout, name, appearances):
+    folders = {part: root / part / name for part in (layout.frames, layout.annotations)}
+    for part, folder in folders.items():
+        if not folder.is_dir():
+            raise ValueError(f"sequence {name} has no folder {folder} in {part}")
+    frames = PictureFolder(folders[layout.frames])
+    index = {path.stem: idx for idx, path in enumerate(frames.files)}
+    annotations = {}
+    for path in sorted(folders[layout.annotations].glob("*/*.png" if layout.is_per_object else "*.png")):
+        if path.stem not in index:
+            raise ValueError(f"sequence {name} lacks the frame of annotation {path}: looked in {frames.path}")
+        object_id = _object_of(path) if layout.is_per_object else None
+        annotations.setdefault(index[path.stem], {})[object_id] = path
+    if not annotations:
+        raise ValueError(f"sequence {name} has no annotation: looked for PNG files in {folders[layout.annotations]}")
+    if appearances is not None:
+        appearances = {number: _frame_of(name, index, first) for number, first in appearances.items()}
+    sequence = VideoSequence(name, frames, dict(sorted(annotations.items())), appearances)
+    first_idx = min(sequence.annotations)
+    if not sequence.read_masks(first_idx):
+        raise ValueError(
+            f"sequence {name}: the first annotation, {next(iter(sequence.annotations[first_idx].values()))}, has no "
+            "object: there is nothing to track"
+        )
+    return sequence
+
+
+def _object_of(path):
+    if not path.parent.name.isdecimal():
+        raise ValueError(f"{path.parent} must be named by the number of its object, as 000")
+    return int(path.parent.name)
+
+
+def _frame_of(name, index, frame_name):
+    if frame_name not in index:
+        raise ValueError(f"sequence {name} lacks frame {frame_name}, which meta.json names")
+    return index[frame_name]
