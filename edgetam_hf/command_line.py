@@ -13,6 +13,8 @@ from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
 from .command_support import as_columns, describe, load_quietly, measure, quieten_hub_client
 from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
+from .evaluate_command import as_evaluate_text, run_evaluate
+from .evaluation.video_datasets import LAYOUTS
 from .image_processing_edgetam import decode_picture
 from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
 
@@ -66,6 +68,24 @@ examples:
 Numbers stay as they are, bit by bit, unless --dtype is given. A checkpoint is converted whole or not at all: keys that
 are unknown, missing or of another shape are all listed. Checkpoints with code in them are refused. Where a checkpoint
 came from, and the SHA-256 of its files, is kept: in provenance.json, or as "provenance" beside "model" in a .pt file.
+"""
+EVALUATE_EXAMPLES = """\
+examples:
+  edgetam evaluate davis DAVIS                           J&F of the published checkpoint (downloads 56 MB)
+  edgetam evaluate davis DAVIS --results pictures        ... of pictures/SEQUENCE/FRAME.png, whoever made them
+  edgetam evaluate davis DAVIS --preprocessing release   frames resized as by the original release
+  accelerate launch --num_processes 2 -m edgetam_hf.command_line evaluate davis DAVIS
+                                                         the sequences shared out, with equal results
+  edgetam evaluate sa-v sav_val                          JPEGImages_24fps and Annotations_6fps
+  edgetam evaluate mose MOSE/valid --submission mose.zip     what the server of the benchmark takes
+
+The same command again goes on where it was stopped. Each object is given by its first mask; its first frame and the
+last annotated one do not count, as in davis2017-evaluation.
+
+written to ROOT_DATASET/:
+  masks/SEQUENCE/FRAME.png    index pictures, the lowest id where objects overlap; for SA-V SEQUENCE/OBJECT/FRAME.png
+  scores.json, plot.png, worst/
+                      J and F of all objects and frames; J&F over frames (needs matplotlib); the worst objects
 """
 
 
@@ -163,6 +183,7 @@ def make_parser():
     masks.set_defaults(run=run_masks, as_text=as_table)
     add_track_parser(commands)
     add_convert_parser(commands)
+    add_evaluate_parser(commands)
     return parser
 
 
@@ -218,6 +239,38 @@ def add_convert_parser(commands):
     command.set_defaults(run=run_convert, as_text=as_convert_table)
 
 
+def add_evaluate_parser(commands):
+    """Adds the parser of `edgetam evaluate`."""
+    style = argparse.RawDescriptionHelpFormatter
+    command = commands.add_parser(
+        "evaluate", help="J&F on a dataset of videos", epilog=EVALUATE_EXAMPLES, formatter_class=style
+    )
+    command.add_argument("dataset", choices=LAYOUTS, help="layout of the dataset: %(choices)s", metavar="DATASET")
+    command.add_argument("root", type=Path, help="its folder")
+    command.add_argument(
+        "--model",
+        default=VIDEO_CHECKPOINT,
+        help="folder or Hub id of a video checkpoint (default: %(default)s)",
+    )
+    command.add_argument("--results", type=Path, metavar="FOLDER", help="score finished pictures, without a model")
+    command.add_argument("--sequences", nargs="+", metavar="NAME", help="only these (default: all)")
+    command.add_argument("--submission", type=Path, metavar="ZIP", help="write the results for the benchmark's server")
+    command.add_argument("--output", type=Path, metavar="FOLDER", help="default: the dataset's folder and name")
+    command.add_argument(
+        "--preprocessing",
+        choices=("native", "release"),
+        default="native",
+        help="how frames are resized: bilinearly as in Transformers, or with PIL's bicubic filter as in the original "
+        "release (default: %(default)s)",
+    )
+    command.add_argument("--image-size", type=parse_count, metavar="N", help="side of the model input")
+    command.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="default: %(default)s"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+    command.set_defaults(run=run_evaluate, as_text=as_evaluate_text)
+
+
 def main(arguments=None):
     """Exit code of the command; errors of the user's making are one line on stderr."""
     parser = make_parser()
@@ -228,7 +281,8 @@ def main(arguments=None):
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"edgetam: error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 1
-    print(json.dumps(report) if options.json else options.as_text(report))
+    if report is not None:  # of several processes only the first one reports
+        print(json.dumps(report) if options.json else options.as_text(report))
     return 0
 
 

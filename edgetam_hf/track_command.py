@@ -307,8 +307,8 @@ def read_settings(options, folder):
     return settings
 
 
-def load_video_model(settings, device):
-    """The video model and its processor, at the image size of the settings."""
+def load_video_model(settings, device, **processor_settings):
+    """The video model and its processor, at the image size of the settings, with other settings of the processor."""
     name, image_size = settings["model"], settings["image_size"]
     try:
         model_type = PretrainedConfig.get_config_dict(name)[0].get("model_type")
@@ -317,7 +317,7 @@ def load_video_model(settings, device):
                 f"{name} is a checkpoint for pictures, it has no memory for video: use one for video, such as the "
                 f"published --model {VIDEO_CHECKPOINT}"
             )
-        model_settings, processor_settings = {}, {}
+        model_settings = {}
         if image_size is not None:
             model_settings["image_size"] = image_size
             processor_settings["size"] = {"height": image_size, "width": image_size}

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from edgetam_hf.evaluation.metrics import (
     boundary_measure,
     boundary_pixels,
@@ -10,7 +12,6 @@ from edgetam_hf.evaluation.metrics import (
     statistics,
     total,
 )
-from scipy import ndimage
 
 
 def rectangle(top, left, height, width, size=(40, 60)):

@@ -63,7 +63,7 @@ def boundary_pixels(mask):
     part = np.pad(mask[top : rows[-1] + 2, left : columns[-1] + 2], ((0, 1), (0, 1)), "edge")
     inner = part[:-1, :-1]
     differs = (inner ^ part[:-1, 1:]) | (inner ^ part[1:, :-1]) | (inner ^ part[1:, 1:])
-    return np.argwhere(differs) + (top, left)
+    return np.argwhere(differs) + np.array([top, left])
 
 
 def _share_near(pixels, others, distance):

@@ -1,12 +1,12 @@
 """Scores of finished result pictures, over several processes."""
 
 import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 from transformers.utils import logging
 
 from .metrics import boundary_measure, region_similarity, statistics, total
@@ -29,7 +29,7 @@ def result_files(folder, sequence, frame_idx, is_per_object):
     folder, name = Path(folder) / sequence.name, f"{sequence.frame_names[frame_idx]}.png"
     if not is_per_object:
         return {None: folder / name}
-    return {number: folder / f"{number:03d}" / name for number in sequence.annotated_objects(frame_idx)}
+    return {number: folder / f"{number:03d}" / name for number in sequence.annotations[frame_idx]}
 
 
 def score_sequence(sequence, folder, is_per_object=False):
@@ -45,23 +45,45 @@ def score_sequence(sequence, folder, is_per_object=False):
     """
     frames = {number: sequence.scored_frames(number) for number in sequence.object_ids}
     scores = [ObjectScores(sequence.name, number, frames[number], [], []) for number in frames if frames[number]]
+    empty = np.zeros(sequence.size, bool)
     for frame_idx in sorted({t for of_object in scores for t in of_object.frames}):
         files = result_files(folder, sequence, frame_idx, is_per_object)
         truth, found = sequence.read_masks(frame_idx), read_mask_files(files, sequence.size)
-        if unknown := set(found) - set(sequence.object_ids):
-            raise ValueError(
-                f"{next(iter(files.values()))} has object {min(unknown)}, the sequence has {sequence.object_ids}"
-            )
+        if unknown := set(found) - set(frames):
+            raise ValueError(f"{next(iter(files.values()))} has object {min(unknown)}, the sequence has {list(frames)}")
         for of_object in scores:
             if frame_idx in of_object.frames:
-                add_frame(of_object, found.get(of_object.object_id), truth.get(of_object.object_id))
+                masks = found.get(of_object.object_id, empty), truth.get(of_object.object_id, empty)
+                of_object.j.append(region_similarity(*masks))
+                of_object.f.append(boundary_measure(*masks))
     return scores
 
 
-def add_frame(scores, mask, truth):
-    """Appends J and F of a frame; a mask that is None is empty."""
-    if mask is None or truth is None:
-        # with one mask alone both measures are those of an empty one
-        mask, truth = _pair(mask, truth)
-    scores.j.append(region_similarity(mask, truth))
-    scores.f.append(boundary_measure(mask, truth))
+def score_results(sequences, folder, is_per_object=False, is_quiet=True):
+    """List of the `ObjectScores` of all sequences, in order, scored on all cores; see `score_sequence`.
+
+    Raises:
+        ValueError: also where no sequence has ground truth to score.
+    """
+    score = partial(score_sequence, folder=folder, is_per_object=is_per_object)
+    # threads: most of the time goes by in NumPy, SciPy and Pillow, which let others run
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        bar = logging.tqdm(pool.map(score, sequences), total=len(sequences), desc="score", disable=is_quiet)
+        scores = [of_object for of_sequence in bar for of_object in of_sequence]
+    if not scores:
+        raise ValueError(
+            "no object has ground truth to score: between its first and the last annotated frame there is none; "
+            "results of such a set are scored by the server of the benchmark, see --submission"
+        )
+    return scores
+
+
+def report_scores(scores):
+    """Dictionary of `total`, and of `objects`: for each its sequence, id, J&F, and J and F over its frames."""
+    per_object = [(statistics(of_object.j), statistics(of_object.f)) for of_object in scores]
+    objects = []
+    for of_object, (j, f) in zip(scores, per_object):
+        head = {"sequence": of_object.sequence, "object": of_object.object_id, "J&F": (j.mean + f.mean) / 2}
+        objects.append({**head, "J": asdict(j), "F": asdict(f), "frames": of_object.frames})
+        objects[-1].update(frame_J=of_object.j, frame_F=of_object.f)
+    return {"total": total(per_object), "objects": objects}

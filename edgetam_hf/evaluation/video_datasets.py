@@ -70,7 +70,8 @@ def read_mask_files(files, size):
     """Boolean masks (H, W) by object id, of the objects that a frame has any pixel of.
 
     Args:
-        files: path by object id, of pictures whose pixels above 0 are the object; or `{None: path}` of an index picture.
+        files: path by object id, of pictures whose pixels above 0 are the object; or `{None: path}`
+            of an index picture.
         size: (height, width) that the pictures must have.
     """
     masks = {}
@@ -144,7 +145,7 @@ class VideoSequence:
             named = {number for files in self.annotations.values() for number in files if number is not None}
             for frame_idx in self.annotations:
                 if not named or not named <= set(found):  # else all are found that there are
-                    found = {**{number: frame_idx for number in self.read_masks(frame_idx)}, **found}
+                    found = {**dict.fromkeys(self.read_masks(frame_idx), frame_idx), **found}
             if missing := named - set(found):
                 raise ValueError(f"sequence {self.name}: all masks of object {min(missing)} are empty")
         return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
@@ -160,7 +161,7 @@ class VideoSequence:
         masks = self.read_masks(frame_idx) if ids else {}
         for number in ids:
             if number not in masks:
-                raise ValueError(f"sequence {self.name}: the first mask of object {number}, on frame {frame_idx}, is empty")
+                raise ValueError(f"sequence {self.name}: object {number} has an empty first mask, on frame {frame_idx}")
         return {number: masks[number] for number in ids}
 
     def scored_frames(self, object_id):
@@ -213,7 +214,8 @@ def _read_meta(path):
         }
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(
-            f'{path} must be {{"videos": {{NAME: {{"objects": {{ID: {{"frames": […]}}}}}}}}}} as in YouTube-VOS: {error!r}'
+            f'{path} is not {{"videos": {{NAME: {{"objects": {{ID: {{"frames": […]}}}}}}}}}}'
+            f", as in YouTube-VOS: {error!r}"
         ) from error
 
 

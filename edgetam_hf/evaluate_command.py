@@ -1,0 +1,102 @@
+"""`edgetam evaluate`: J&F of a video model, or of finished pictures, and IoU after clicks on pictures.
+
+A folder is filled: `run.json` (what was asked), `masks/` with a folder for each finished sequence, `scores.json`,
+`plot.png`, `worst/`. Started again, it tracks the sequences that are missing. `accelerate launch` shares them out.
+"""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+from accelerate import PartialState
+
+from .evaluation.inference import share_of, write_results, write_submission
+from .evaluation.report import ANCHORS, as_score_table, write_plot, write_worst
+from .evaluation.scoring import report_scores, score_results
+from .evaluation.video_datasets import LAYOUTS, read_dataset
+from .track_command import load_video_model
+from .video_output import write_json_whole
+
+LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
+SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
+
+
+def run_evaluate(options):
+    """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
+    state = PartialState(cpu=options.device == "cpu", timeout=LONGEST_WAIT)
+    if options.submission and options.dataset not in SUBMISSION_FOLDERS:
+        raise ValueError(f"--submission is for {' and '.join(SUBMISSION_FOLDERS)}, {options.dataset} is scored here")
+    sequences = read_dataset(options.dataset, options.root, options.sequences)
+    folder = options.output or Path(f"{(options.results or options.root).resolve().name}_{options.dataset}")
+    is_quiet = options.json or not state.is_main_process
+    masks = options.results
+    if masks is None:
+        masks = folder / "masks"
+        track_missing(options, sequences, folder, state, is_quiet)
+    elif not masks.is_dir():
+        raise ValueError(f"--results must be a folder with a folder of pictures for each sequence, got {masks}")
+    state.wait_for_everyone()
+    return report(options, sequences, masks, folder, is_quiet) if state.is_main_process else None
+
+
+def track_missing(options, sequences, folder, state, is_quiet):
+    """Writes the results of this process's share of the sequences that have none."""
+    settings = {
+        "dataset": options.dataset,
+        "root": str(options.root.resolve()),
+        "model": str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model,
+        "preprocessing": options.preprocessing,
+        "image_size": options.image_size,
+    }
+    check_settings(settings, folder)
+    state.wait_for_everyone()  # until all have checked, before anything is written
+    if state.is_main_process:
+        (folder / "masks").mkdir(parents=True, exist_ok=True)
+        write_json_whole(settings, folder / "run.json")
+    state.wait_for_everyone()
+    missing = [sequence for sequence in sequences if not (folder / "masks" / sequence.name).exists()]
+    state.wait_for_everyone()  # all share out the same
+    mine = share_of(missing, state.process_index, state.num_processes)
+    if mine:
+        device = state.device if options.device == "cuda" else options.device
+        model, processor = load_video_model(settings, device, resize_with_pil=options.preprocessing == "release")
+        write_results(model, processor, mine, folder / "masks", LAYOUTS[options.dataset].is_per_object, is_quiet)
+
+
+def check_settings(settings, folder):
+    """Raises a ValueError if the folder has results of other settings, or anything but results."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: --output must be a folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        known = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"folder {folder} has files of something else: choose another --output") from error
+    if other := [name.replace("_", " ") for name in settings if known.get(name) != settings[name]]:
+        raise ValueError(f"{folder} has results of another {', '.join(other)}: choose another --output")
+
+
+def report(options, sequences, masks, folder, is_quiet):
+    """Scores the results and writes the files; without ground truth only the submission."""
+    files = {"masks": str(masks)}
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.submission:
+        write_submission(masks, sequences, options.submission, SUBMISSION_FOLDERS[options.dataset])
+        return {"submission": str(options.submission), "num_sequences": len(sequences), **files}
+    is_per_object = LAYOUTS[options.dataset].is_per_object
+    scores = score_results(sequences, masks, is_per_object, is_quiet)
+    found = {**report_scores(scores), "anchors": ANCHORS[options.dataset]}
+    write_json_whole(found, folder / "scores.json")
+    files["scores"] = str(folder / "scores.json")
+    if write_plot(scores, folder / "plot.png"):
+        files["plot"] = str(folder / "plot.png")
+    write_worst(scores, sequences, masks, folder / "worst", is_per_object)
+    return {**found, **files, "worst": str(folder / "worst")}
+
+
+def as_evaluate_text(report):
+    """The report as text."""
+    if "objects" not in report:
+        return f"{report['num_sequences']} sequences in {report['submission']}"
+    return as_score_table(report)

@@ -1,0 +1,107 @@
+"""Results of a model on video object segmentation: each object is given by its first mask and tracked to the end.
+
+As in `vos_inference` of the original release: masks are logits above 0, holes are not filled, and in index pictures no
+two objects overlap. An object that appears later begins there and is absent before.
+"""
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from ..drawing import whole_file
+from ..video_output import write_index_picture
+
+
+def track_sequence(model, processor, sequence, non_overlapping=True):
+    """Yields (frame index, boolean masks (H, W) by object id) for every frame of a `VideoSequence`.
+
+    Args:
+        model, processor: `EdgeTamVideoModel` and its processor.
+        sequence: what to track.
+        non_overlapping: whether to give each pixel to the object with the highest logit only.
+    """
+    session = processor.init_video_session(
+        sequence.frames, inference_device=model.device, dtype=model.dtype, max_memory_frames=1
+    )
+    for frame_idx in range(len(sequence.frames)):
+        if masks := sequence.first_masks(frame_idx):
+            processor.add_inputs_to_inference_session(session, frame_idx, list(masks), input_masks=list(masks.values()))
+            model(session, frame_idx=frame_idx, return_dict=True)  # answers them; the call below tracks the others
+        if not session.obj_ids:
+            yield frame_idx, {}
+            continue
+        output = model(session, frame_idx=frame_idx, return_dict=True)
+        masks = processor.post_process_masks(
+            [output.pred_masks], [sequence.size], apply_non_overlapping_constraints=non_overlapping
+        )
+        yield frame_idx, dict(zip(output.object_ids, masks[0][:, 0].cpu().numpy()))
+
+
+@torch.inference_mode()
+def write_sequence(model, processor, sequence, folder, is_per_object=False):
+    """Tracks a sequence and writes folder/SEQUENCE, completely or not at all; nothing if it is there already.
+
+    Args:
+        model, processor: `EdgeTamVideoModel` and its processor.
+        sequence: `VideoSequence`.
+        folder: of all results.
+        is_per_object: write OBJECT/FRAME.png for each object, which may overlap, in place of index pictures FRAME.png,
+            in which the lowest id wins.
+    """
+    target, unfinished = Path(folder) / sequence.name, Path(folder) / f".writing_{sequence.name}"
+    if target.exists():
+        return
+    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed process left
+    unfinished.mkdir(parents=True)
+    try:
+        names, size = sequence.frame_names, sequence.size
+        for frame_idx, masks in track_sequence(model, processor, sequence, not is_per_object):
+            # all objects on all frames, from the highest id so that the lowest lies on top
+            masks = {number: masks.get(number, np.zeros(size, bool)) for number in reversed(sequence.object_ids)}
+            if not is_per_object:
+                write_index_picture(masks.values(), list(masks), unfinished / f"{names[frame_idx]}.png")
+                continue
+            for number, mask in masks.items():
+                (unfinished / f"{number:03d}").mkdir(exist_ok=True)
+                write_index_picture([mask], [1], unfinished / f"{number:03d}" / f"{names[frame_idx]}.png")
+        unfinished.rename(target)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def write_results(model, processor, sequences, folder, is_per_object=False, is_quiet=True):
+    """Writes the results of sequences that are not there yet; see `write_sequence`."""
+    for sequence in logging.tqdm(sequences, desc="track", disable=is_quiet):
+        write_sequence(model, processor, sequence, folder, is_per_object)
+
+
+def share_of(sequences, process_idx, num_processes):
+    """The sequences that one of several processes tracks: each falls to one process, long ones to different ones."""
+    by_length = sorted(sequences, key=lambda sequence: (-len(sequence.frames), sequence.name))
+    return by_length[process_idx::num_processes]
+
+
+def write_submission(folder, sequences, path, prefix=""):
+    """Writes the ZIP file that a benchmark's server takes, of index pictures prefix/SEQUENCE/FRAME.png.
+
+    Args:
+        folder: of finished results.
+        sequences: those to send in; each must be there.
+        path: the file to write, completely or not at all.
+        prefix: folder in the ZIP file: "Annotations" for YouTube-VOS, none for MOSE.
+    """
+    files = []
+    for sequence in sequences:
+        for name in sequence.frame_names:
+            picture = Path(folder) / sequence.name / f"{name}.png"
+            if not picture.exists():
+                raise ValueError(f"{picture} is missing: finish the results before they are sent in")
+            files.append((picture, Path(prefix, sequence.name, picture.name).as_posix()))
+    with whole_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for picture, name in files:
+            archive.write(picture, name)

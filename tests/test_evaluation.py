@@ -1,0 +1,339 @@
+"""`edgetam evaluate`: datasets in their layouts, results of a small model, scores, and how it refuses."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from edgetam_hf.command_line import main
+from edgetam_hf.drawing import index_picture
+from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
+from edgetam_hf.evaluation.scoring import report_scores, score_results
+from edgetam_hf.evaluation.video_datasets import read_dataset, read_indices, read_mask_files
+
+GOLDEN = Path(__file__).with_name("golden_metrics")
+NUM_FRAMES, HEIGHT, WIDTH = 5, 90, 120
+
+
+def square(frame_idx, number):
+    """Mask of an object that moves to the right."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10 + 30 * number : 35 + 30 * number, 10 + 6 * frame_idx : 40 + 6 * frame_idx] = True
+    return mask
+
+
+def write_frames(folder, num_frames=NUM_FRAMES):
+    folder.mkdir(parents=True)
+    for t in range(num_frames):
+        pixels = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+        for number, colour in enumerate([(220, 180, 60), (40, 200, 220)]):
+            pixels[square(t, number)] = colour
+        Image.fromarray(pixels).save(folder / f"{t:05d}.png")
+
+
+def write_index(path, numbers, frame_idx):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    index_picture([square(frame_idx, number - 1) for number in numbers], numbers).save(path)
+
+
+@pytest.fixture
+def davis(tmp_path):
+    """A dataset of two short sequences in the layout of DAVIS 2017."""
+    root = tmp_path / "davis"
+    for name in ("cat", "dog"):
+        write_frames(root / "JPEGImages/480p" / name)
+        for t in range(NUM_FRAMES):
+            write_index(root / "Annotations/480p" / name / f"{t:05d}.png", [1, 2], t)
+    (root / "ImageSets/2017").mkdir(parents=True)
+    (root / "ImageSets/2017/val.txt").write_text("dog\ncat\n")
+    return root
+
+
+@pytest.fixture
+def youtube_vos(tmp_path):
+    """A sequence in which object 2 appears on frame 2."""
+    root = tmp_path / "youtube"
+    write_frames(root / "JPEGImages" / "fish")
+    for t in range(NUM_FRAMES):
+        write_index(root / "Annotations" / "fish" / f"{t:05d}.png", [1, 2] if t >= 2 else [1], t)
+    objects = {"1": {"category": "fish", "frames": ["00000"]}, "2": {"category": "fish", "frames": ["00002"]}}
+    (root / "meta.json").write_text(json.dumps({"videos": {"fish": {"objects": objects}}}))
+    return root
+
+
+@pytest.fixture
+def sa_v(tmp_path):
+    """A sequence of eight frames, every fourth of which has a picture per object."""
+    root = tmp_path / "sav_val"
+    write_frames(root / "JPEGImages_24fps" / "sav_1", 13)
+    for number in (0, 1):
+        for t in range(0, 13, 4):
+            path = root / "Annotations_6fps" / "sav_1" / f"{number:03d}" / f"{t:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(square(t, number).astype(np.uint8) * 255).save(path)
+    return root
+
+
+def pictures(folder):
+    """Values of all result pictures, by path."""
+    return {str(path.relative_to(folder)): read_indices(path) for path in sorted(Path(folder).rglob("*.png"))}
+
+
+def assert_same_pictures(actual, expected):
+    assert list(pictures(actual)) == list(pictures(expected)) != []
+    for path, indices in pictures(expected).items():
+        np.testing.assert_array_equal(pictures(actual)[path], indices)
+
+
+# Scores.
+
+
+def test_scores_equal_those_of_davis2017_evaluation(tmp_path, capsys):
+    expected = json.loads((GOLDEN / "expected.json").read_text())
+    arguments = ["--results", str(GOLDEN / "results"), "--output", str(tmp_path / "out"), "--json"]
+    assert main(["evaluate", "davis", str(GOLDEN / "gt"), *arguments]) == 0
+    report = json.loads(capsys.readouterr().out)
+    found = {f"{row['sequence']}_{row['object']}": row for row in report["objects"]}
+    assert set(found) == set(expected["per_object"])
+    for name, values in expected["per_object"].items():
+        for kind in "JF":
+            assert found[name][kind]["mean"] == pytest.approx(values[kind], abs=1e-6)
+    for name, value in report["total"].items():
+        assert value == pytest.approx(expected["JF_mean" if name == "J&F" else name], abs=1e-6)
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["total"] == report["total"]
+    assert len(list((tmp_path / "out" / "worst").glob("*.png"))) == 5
+    assert (tmp_path / "out" / "worst" / "1_miss_3_frame00001.png").exists()
+
+
+def test_score_table_has_objects_total_and_anchor(tmp_path, capsys):
+    main(["evaluate", "davis", str(GOLDEN / "gt"), "--results", str(GOLDEN / "results"), "--output", str(tmp_path)])
+    text = capsys.readouterr().out
+    assert re.search(r"^same_1 +100\.0 +100\.0", text, re.MULTILINE)
+    assert re.search(r"^total +74\.5 +75\.4", text, re.MULTILINE) and "DAVIS 2017 val 87.7" in text
+
+
+def test_plot_is_a_picture(tmp_path):
+    pytest.importorskip("matplotlib", reason="plots need matplotlib")
+    main(["evaluate", "davis", str(GOLDEN / "gt"), "--results", str(GOLDEN / "results"), "--output", str(tmp_path)])
+    with Image.open(tmp_path / "plot.png") as plot:
+        assert plot.size == (1200, 675)
+
+
+def test_sa_v_scores_annotated_frames_of_each_object(sa_v):
+    (sequence,) = read_dataset("sa-v", sa_v)
+    assert list(sequence.annotations) == [0, 4, 8, 12] and sequence.object_ids == [0, 1]
+    scores = score_results([sequence], sa_v / "Annotations_6fps", is_per_object=True)
+    assert [of_object.frames for of_object in scores] == [[4, 8], [4, 8]]
+    assert report_scores(scores)["total"]["J&F"] == 1
+
+
+def test_objects_that_appear_later_count_from_then_on(youtube_vos):
+    (sequence,) = read_dataset("youtube-vos", youtube_vos)
+    assert sequence.first_frames == {1: 0, 2: 2} and list(sequence.first_masks(2)) == [2]
+    assert (sequence.scored_frames(1), sequence.scored_frames(2)) == ([1, 2, 3], [3])
+    (mose,) = read_dataset("mose", youtube_vos)  # where the masks alone tell
+    assert mose.first_frames == {1: 0, 2: 2}
+
+
+# Results.
+
+
+def test_results_are_those_of_the_session(davis, video_model, video_processor, tmp_path):
+    sequence = read_dataset("davis", davis, ["cat"])[0]
+    write_sequence(video_model, video_processor, sequence, tmp_path)
+    session = video_processor.init_video_session(str(davis / "JPEGImages/480p/cat"))
+    masks = [square(0, 0), square(0, 1)]
+    video_processor.add_inputs_to_inference_session(session, 0, [1, 2], input_masks=masks)
+    for output in video_model.propagate_in_video_iterator(session):
+        logits = video_processor.post_process_masks([output.pred_masks], [[HEIGHT, WIDTH]], binarize=False)[0][:, 0]
+        best = torch.cat((torch.zeros_like(logits[:1]), logits)).argmax(0)
+        found = read_indices(tmp_path / "cat" / f"{output.frame_idx:05d}.png")
+        np.testing.assert_array_equal(found, best.numpy())
+    assert found.any() and not list(tmp_path.glob(".*"))
+
+
+def test_object_that_appears_later_is_tracked_as_if_alone(youtube_vos, video_model, video_processor):
+    (sequence,) = read_dataset("youtube-vos", youtube_vos)
+    found = dict(track_sequence(video_model, video_processor, sequence, non_overlapping=False))
+    assert [sorted(masks) for masks in found.values()] == [[1], [1], [1, 2], [1, 2], [1, 2]]
+    for number, start in ((1, 0), (2, 2)):
+        session = video_processor.init_video_session(str(youtube_vos / "JPEGImages/fish"))
+        video_processor.add_inputs_to_inference_session(session, start, number, input_masks=[square(start, number - 1)])
+        for output in video_model.propagate_in_video_iterator(session):
+            (mask,) = video_processor.post_process_masks([output.pred_masks], [[HEIGHT, WIDTH]])[0][0]
+            assert (torch.from_numpy(found[output.frame_idx][number]) != mask).float().mean() < 1e-3
+
+
+def test_per_object_results_may_overlap(sa_v, video_model, video_processor, tmp_path):
+    (sequence,) = read_dataset("sa-v", sa_v)
+    write_sequence(video_model, video_processor, sequence, tmp_path, is_per_object=True)
+    found = dict(track_sequence(video_model, video_processor, sequence, non_overlapping=False))
+    for t, masks in found.items():
+        for number, mask in masks.items():
+            files = {number: tmp_path / "sav_1" / f"{number:03d}" / f"{t:05d}.png"}
+            np.testing.assert_array_equal(read_mask_files(files, (HEIGHT, WIDTH)).get(number, 0 * mask), mask)
+    assert score_results([sequence], tmp_path, is_per_object=True)
+
+
+def test_evaluate_resumes_and_equals_a_whole_run(davis, video_folder, tmp_path, capsys):
+    arguments = ["evaluate", "davis", str(davis), "--model", str(video_folder), "--json", "--output"]
+    assert main([*arguments, str(tmp_path / "whole")]) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert main([*arguments, str(tmp_path / "parts"), "--sequences", "dog"]) == 0
+    finished = tmp_path / "parts/masks/dog/00001.png"
+    written = finished.stat().st_mtime_ns
+    (tmp_path / "parts/masks/.writing_cat").mkdir()
+    (tmp_path / "parts/masks/.writing_cat/00000.png").write_bytes(b"half")
+    capsys.readouterr()
+    assert main([*arguments, str(tmp_path / "parts")]) == 0
+    assert json.loads(capsys.readouterr().out)["objects"] == whole["objects"]
+    assert finished.stat().st_mtime_ns == written
+    assert_same_pictures(tmp_path / "parts/masks", tmp_path / "whole/masks")
+    assert sorted(path.name for path in (tmp_path / "parts/masks").iterdir()) == ["cat", "dog"]
+    assert main([*arguments, str(tmp_path / "parts"), "--preprocessing", "release"]) == 1
+    assert "results of another preprocessing: choose another --output" in capsys.readouterr().err
+
+
+def test_release_preprocessing_changes_frames(davis, video_folder, tmp_path, capsys):
+    for name in ("native", "release"):
+        arguments = ["--preprocessing", name, "--output", str(tmp_path / name), "--sequences", "cat"]
+        assert main(["evaluate", "davis", str(davis), "--model", str(video_folder), *arguments]) == 0
+    native, release = (pictures(tmp_path / name / "masks") for name in ("native", "release"))
+    assert any((native[path] != release[path]).any() for path in native)
+
+
+def test_two_processes_equal_one(davis, video_folder, tmp_path):
+    arguments = ["evaluate", "davis", str(davis), "--model", str(video_folder), "--device", "cpu", "--json", "--output"]
+    assert main([*arguments, str(tmp_path / "one")]) == 0
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = [*launch, "-m", "edgetam_hf.command_line", *arguments, str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.strip().splitlines()[-1])
+    assert report["objects"] == json.loads((tmp_path / "one/scores.json").read_text())["objects"]
+    assert_same_pictures(tmp_path / "two/masks", tmp_path / "one/masks")
+
+
+def test_shares_are_disjoint_and_whole(davis):
+    sequences = read_dataset("davis", davis)
+    shares = [share_of(sequences, idx, 2) for idx in range(2)]
+    assert [len(share) for share in shares] == [1, 1]
+    assert sorted(sequence.name for share in shares for sequence in share) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("dataset, prefix", [("youtube-vos", "Annotations/"), ("mose", "")])
+def test_submission_has_all_frames(dataset, prefix, youtube_vos, video_folder, tmp_path):
+    path = tmp_path / "submission.zip"
+    arguments = ["--model", str(video_folder), "--output", str(tmp_path / "out"), "--submission", str(path)]
+    assert main(["evaluate", dataset, str(youtube_vos), *arguments]) == 0
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == [f"{prefix}fish/{t:05d}.png" for t in range(NUM_FRAMES)]
+        with archive.open(f"{prefix}fish/00000.png") as file:
+            assert Image.open(file).mode == "P"
+
+
+# Bad input.
+
+
+def test_index_pictures_are_read_in_every_form(tmp_path):
+    indices = np.array([[0, 1, 2], [255, 2, 0]], np.uint8)
+    expected = np.where(indices == 255, 0, indices)
+    Image.fromarray(indices).save(tmp_path / "grey.png")
+    palette = Image.fromarray(indices)
+    palette.putpalette([10, 20, 30] * 256)
+    palette.save(tmp_path / "palette.png")
+    Image.fromarray(indices.astype(np.uint16)).save(tmp_path / "grey16.png")
+    for name in ("grey", "palette", "grey16"):
+        np.testing.assert_array_equal(read_indices(tmp_path / f"{name}.png"), expected)
+
+
+def test_index_pictures_reject_colours_and_large_ids(tmp_path):
+    Image.fromarray(np.full((2, 2), 256, np.uint16)).save(tmp_path / "large.png")
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "colours.png")
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG")
+    for name, message in (("large", "object id 256: ids go up to 255"), ("colours", "mode RGB")):
+        with pytest.raises(ValueError, match=message):
+            read_indices(tmp_path / f"{name}.png")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_indices(tmp_path / "damaged.png")
+
+
+def test_dataset_rejects_another_layout(davis, sa_v):
+    with pytest.raises(ValueError, match=r"layout of SA-V: looked for JPEGImages_24fps, Annotations_6fps, found no "):
+        read_dataset("sa-v", davis)
+    shutil.rmtree(davis / "ImageSets")
+    with pytest.raises(ValueError, match=r"looked for JPEGImages/480p, .*, found no ImageSets/2017/val\.txt"):
+        read_dataset("davis", davis)
+    with pytest.raises(ValueError, match="has no sequence owl, it has sav_1"):
+        read_dataset("sa-v", sa_v, ["owl"])
+
+
+def test_dataset_rejects_missing_frames(davis):
+    (davis / "JPEGImages/480p/dog/00002.png").unlink()
+    with pytest.raises(ValueError, match=r"sequence dog lacks the frame of annotation .*00002\.png"):
+        read_dataset("davis", davis)
+    shutil.rmtree(davis / "JPEGImages/480p/dog")
+    with pytest.raises(ValueError, match="sequence dog has no folder"):
+        read_dataset("davis", davis)
+
+
+def test_dataset_rejects_an_empty_first_mask(davis, sa_v):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(davis / "Annotations/480p/cat/00000.png")
+    with pytest.raises(ValueError, match=r"sequence cat: the first annotation, .*00000\.png, has no object"):
+        read_dataset("davis", davis)
+    for path in (sa_v / "Annotations_6fps/sav_1/001").iterdir():
+        Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(path)
+    with pytest.raises(ValueError, match="all masks of object 1 are empty"):
+        read_dataset("sa-v", sa_v)[0].object_ids  # noqa: B018
+
+
+def test_dataset_rejects_masks_of_another_size(davis):
+    Image.fromarray(np.ones((HEIGHT, WIDTH - 1), np.uint8)).save(davis / "Annotations/480p/cat/00000.png")
+    with pytest.raises(ValueError, match="must have the size of the video, 120x90, got 119x90"):
+        read_dataset("davis", davis)
+
+
+def test_meta_json_rejects_what_does_not_fit(youtube_vos):
+    meta = youtube_vos / "meta.json"
+    text = meta.read_text()
+    meta.write_text(text.replace('["00002"]', '["00001"]'))
+    with pytest.raises(ValueError, match="object 2 has an empty first mask, on frame 1"):
+        read_dataset("youtube-vos", youtube_vos)[0].first_masks(1)
+    meta.write_text(text.replace('["00002"]', '["00009"]'))
+    with pytest.raises(ValueError, match="lacks frame 00009, which meta"):
+        read_dataset("youtube-vos", youtube_vos)
+    meta.write_text(text.replace("objects", "things"))
+    with pytest.raises(ValueError, match="as in YouTube-VOS"):
+        read_dataset("youtube-vos", youtube_vos)
+
+
+def test_results_that_do_not_match_are_rejected(davis):
+    results = davis / "Annotations/480p"
+    sequences = read_dataset("davis", davis)
+    copy = davis / "copy"
+    shutil.copytree(results, copy)
+    write_index(copy / "cat/00002.png", [1, 7], 2)
+    with pytest.raises(ValueError, match=r"00002\.png has object 7, the sequence has \[1, 2\]"):
+        score_results(sequences, copy)
+    (copy / "cat/00002.png").unlink()
+    with pytest.raises(ValueError, match=r"cat/00002\.png is missing"):
+        score_results(sequences, copy)
+
+
+def test_evaluate_says_that_nothing_can_be_scored(youtube_vos, capsys, tmp_path):
+    for t in range(1, NUM_FRAMES):
+        (youtube_vos / "Annotations/fish" / f"{t:05d}.png").unlink()
+    arguments = ["--results", str(youtube_vos / "Annotations"), "--output", str(tmp_path / "out")]
+    assert main(["evaluate", "mose", str(youtube_vos), *arguments]) == 1
+    assert "no object has ground truth to score" in capsys.readouterr().err
+    assert main(["evaluate", "davis", str(youtube_vos), *arguments, "--submission", "x.zip"]) == 1
+    assert "--submission is for mose and youtube-vos" in capsys.readouterr().err
