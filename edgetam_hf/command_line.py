@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel, EdgeTamProcessor, nano_checkpoint
-from .command_support import as_columns, describe, load_quietly, measure, quieten_hub_client
+from .command_support import as_columns, describe, load_picture, load_quietly, measure, quieten_hub_client
 from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
 from .evaluate_command import as_evaluate_text, run_evaluate
 from .evaluation.video_datasets import LAYOUTS
-from .image_processing_edgetam import decode_picture
 from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
 
 SAMPLE_PICTURE = Path(__file__).with_name("samples") / "cat.jpg"
@@ -77,6 +76,8 @@ examples:
   accelerate launch --num_processes 2 -m edgetam_hf.command_line evaluate davis DAVIS
                                                          the sequences shared out, with equal results
   edgetam evaluate sa-v sav_val                          JPEGImages_24fps and Annotations_6fps
+  edgetam evaluate clicks pictures                       IoU after 1 and 5 clicks on pictures/images/NAME.jpg, whose
+                                                         objects are in pictures/masks/NAME.png
   edgetam evaluate mose MOSE/valid --submission mose.zip     what the server of the benchmark takes
 
 The same command again goes on where it was stopped. Each object is given by its first mask; its first frame and the
@@ -243,9 +244,12 @@ def add_evaluate_parser(commands):
     """Adds the parser of `edgetam evaluate`."""
     style = argparse.RawDescriptionHelpFormatter
     command = commands.add_parser(
-        "evaluate", help="J&F on a dataset of videos", epilog=EVALUATE_EXAMPLES, formatter_class=style
+        "evaluate",
+        help="J&F on a dataset of videos, IoU after clicks on pictures",
+        epilog=EVALUATE_EXAMPLES,
+        formatter_class=style,
     )
-    command.add_argument("dataset", choices=LAYOUTS, help="layout of the dataset: %(choices)s", metavar="DATASET")
+    command.add_argument("dataset", choices=[*LAYOUTS, "clicks"], help="its layout: %(choices)s", metavar="DATASET")
     command.add_argument("root", type=Path, help="its folder")
     command.add_argument(
         "--model",
@@ -284,15 +288,6 @@ def main(arguments=None):
     if report is not None:  # of several processes only the first one reports
         print(json.dumps(report) if options.json else options.as_text(report))
     return 0
-
-
-def load_picture(path):
-    """uint8 array (H, W, 3) of a picture file, turned upright as its EXIF data say."""
-    try:
-        with Image.open(path) as image:
-            return decode_picture(ImageOps.exif_transpose(image), str(path))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture in a format that Pillow knows") from error
 
 
 def group_prompts(prompts):

@@ -1,8 +1,11 @@
-"""What the console commands share: quiet loading, and what a report says of prompts and masks."""
+"""What the console commands share: quiet loading, pictures, and what a report says of prompts and masks."""
 
 import huggingface_hub
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
+
+from .image_processing_edgetam import decode_picture
 
 
 def quieten_hub_client():
@@ -17,6 +20,15 @@ def load_quietly(model_class, name, **settings):
         return model_class.from_pretrained(name, **settings)
     finally:
         logging.enable_progress_bar()
+
+
+def load_picture(path):
+    """uint8 array (H, W, 3) of a picture file, turned upright as its EXIF data say."""
+    try:
+        with Image.open(path) as image:
+            return decode_picture(ImageOps.exif_transpose(image), str(path))
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not a picture in a format that Pillow knows") from error
 
 
 def describe(box, points):

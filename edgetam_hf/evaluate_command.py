@@ -8,8 +8,13 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 from accelerate import PartialState
+from transformers.utils import logging
 
+from . import EdgeTamModel, EdgeTamProcessor
+from .command_support import as_columns, load_quietly
+from .evaluation.clicks import evaluate_clicks, read_masked_pictures
 from .evaluation.inference import share_of, write_results, write_submission
 from .evaluation.report import ANCHORS, as_score_table, write_plot, write_worst
 from .evaluation.scoring import report_scores, score_results
@@ -18,11 +23,15 @@ from .track_command import load_video_model
 from .video_output import write_json_whole
 
 LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
+NUM_CLICKS = 5
+CLICK_ANCHORS = {"SA-23, 1 click": 55.5, "SA-23, 5 clicks": 81.7}
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 
 def run_evaluate(options):
     """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
+    if options.dataset == "clicks":
+        return run_clicks(options)
     state = PartialState(cpu=options.device == "cpu", timeout=LONGEST_WAIT)
     if options.submission and options.dataset not in SUBMISSION_FOLDERS:
         raise ValueError(f"--submission is for {' and '.join(SUBMISSION_FOLDERS)}, {options.dataset} is scored here")
@@ -95,8 +104,37 @@ def report(options, sequences, masks, folder, is_quiet):
     return {**found, **files, "worst": str(folder / "worst")}
 
 
+def run_clicks(options):
+    """Clicks on all objects of a folder of pictures, and returns the report."""
+    pictures = read_masked_pictures(options.root)
+    model = load_quietly(EdgeTamModel, options.model, device_map=options.device)
+    processor = EdgeTamProcessor.from_pretrained(options.model)
+    objects = []
+    bar = logging.tqdm(pictures, desc="click", disable=options.json)
+    for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):
+        objects += [
+            {"picture": name, "object": number, "IoU": of_object.tolist()}
+            for number, of_object in zip(object_ids, ious)
+        ]
+    mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
+    found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
+    if options.output:
+        options.output.mkdir(parents=True, exist_ok=True)
+        write_json_whole(found, options.output / "clicks.json")
+    return found
+
+
+def as_click_table(report):
+    """The report as text: mean IoU by number of clicks."""
+    rows = [{"clicks": count, "mIoU": f"{100 * mean:.1f}"} for count, mean in enumerate(report["mIoU"], start=1)]
+    anchors = ", ".join(f"{name} {value}" for name, value in report["anchors"].items())
+    return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; in the paper (EdgeTAM): {anchors}"])
+
+
 def as_evaluate_text(report):
     """The report as text."""
+    if "mIoU" in report:
+        return as_click_table(report)
     if "objects" not in report:
         return f"{report['num_sequences']} sequences in {report['submission']}"
     return as_score_table(report)

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_models import make_processor
 
 from edgetam_hf.command_line import main
 from edgetam_hf.drawing import index_picture
+from edgetam_hf.evaluation.clicks import center_of, click_ious, read_masked_pictures
 from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
+from edgetam_hf.evaluation.metrics import region_similarity
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset, read_indices, read_mask_files
 
@@ -337,3 +341,89 @@ def test_evaluate_says_that_nothing_can_be_scored(youtube_vos, capsys, tmp_path)
     assert "no object has ground truth to score" in capsys.readouterr().err
     assert main(["evaluate", "davis", str(youtube_vos), *arguments, "--submission", "x.zip"]) == 1
     assert "--submission is for mose and youtube-vos" in capsys.readouterr().err
+
+
+# Clicks on pictures.
+
+
+@pytest.fixture
+def masked_pictures(tmp_path):
+    """Two pictures with two objects each."""
+    root = tmp_path / "pictures"
+    write_frames(root / "images", 2)
+    for t in range(2):
+        write_index(root / "masks" / f"{t:05d}.png", [1, 2], t)
+    return root
+
+
+def test_clicks_are_answered_as_by_the_model(masked_pictures, folder, model, capsys, tmp_path):
+    arguments = ["evaluate", "clicks", str(masked_pictures), "--model", str(folder), "--json", "--output"]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert json.loads((tmp_path / "out/clicks.json").read_text()) == report
+    assert [(row["picture"], row["object"]) for row in report["objects"]] == [
+        (name, number) for name in ("00000", "00001") for number in (1, 2)
+    ]
+    assert len(report["mIoU"]) == 5
+    processor, truth = make_processor(128), square(1, 1)
+    with Image.open(masked_pictures / "images/00001.png") as image:
+        click, label = center_of(truth), 1
+        inputs = processor(images=image, input_points=[[[click]]], input_labels=[[[label]]], return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**inputs)
+    best = outputs.iou_scores[0, 0].argmax()
+    masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0][0]
+    assert report["objects"][3]["IoU"][0] == pytest.approx(region_similarity(masks[best].numpy(), truth), abs=1e-3)
+
+
+class Painter:
+    """A model and processor whose mask of an object is what lies within 10 pixels of clicks on it, and not off it."""
+
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self):
+        self.post_process_masks = make_processor(96).post_process_masks
+
+    def __call__(self, images=None, **inputs):
+        if images is not None:
+            return {"pixel_values": torch.zeros(1)}
+        if "image_embeddings" not in inputs:
+            return Inputs(inputs)
+        logits = torch.stack(
+            [self.paint(*given) for given in zip(inputs["input_points"][0], inputs["input_labels"][0])]
+        )
+        return SimpleNamespace(pred_masks=logits[None, :, None], iou_scores=torch.zeros(1, len(logits), 1))
+
+    def get_image_embeddings(self, pixel_values):
+        return pixel_values
+
+    def paint(self, points, labels):
+        y, x = np.mgrid[:HEIGHT, :WIDTH]
+        logits = np.full((HEIGHT, WIDTH), -1.0)
+        for (click_x, click_y), label in zip(points, labels):
+            near = np.maximum(abs(x - click_x), abs(y - click_y)) < 10
+            logits[near & (label >= 0)] = 1.0 if label == 1 else -1.0
+        return torch.from_numpy(logits)
+
+
+class Inputs(dict):
+    def to(self, device):
+        return self
+
+
+def test_clicks_go_where_the_mask_is_most_wrong():
+    """What is painted grows into the object click by click, and a mask that is right gets no more of them."""
+    wide, small = np.zeros((2, HEIGHT, WIDTH), bool)
+    wide[20:39, 10:67] = True  # three squares of 19 pixels side by side
+    small[60:79, 80:99] = True
+    ious = click_ious(Painter(), Painter(), np.zeros((HEIGHT, WIDTH, 3), np.uint8), [wide, small], num_clicks=5)
+    np.testing.assert_allclose(ious, [[1 / 3, 2 / 3, 1, 1, 1], [1, 1, 1, 1, 1]])
+
+
+def test_pictures_without_masks_are_rejected(masked_pictures, folder, capsys):
+    (masked_pictures / "masks/00001.png").unlink()
+    with pytest.raises(ValueError, match="masks has no picture 00001"):
+        read_masked_pictures(masked_pictures)
+    shutil.rmtree(masked_pictures / "masks")
+    assert main(["evaluate", "clicks", str(masked_pictures), "--model", str(folder)]) == 1
+    assert "found no masks/" in capsys.readouterr().err

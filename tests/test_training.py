@@ -9,8 +9,8 @@ import torch
 pytest.importorskip("skimage")
 pytest.importorskip("tqdm")
 
+from edgetam_hf.evaluation.clicks import box_of, largest_error
 from edgetam_hf.training import composites, losses, nano, prompts, sprites
-from edgetam_hf.training.evaluate_nano import box_of, largest_error
 from edgetam_hf.training.nano_model import NanoTrainee
 
 

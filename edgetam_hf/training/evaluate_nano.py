@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
+from edgetam_hf.evaluation.clicks import box_of, center_of, largest_error
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 
 from .crops import Composites, normalize
@@ -58,29 +59,6 @@ class Judge:
     def table(self) -> str:
         """One line per kind of prompt: mean IoU and number of objects."""
         return "\n".join(f"| {kind} | {np.mean(values):.3f} | {len(values)} |" for kind, values in self.ious.items())
-
-
-def center_of(region: np.ndarray) -> tuple[float, float]:
-    """The pixel (x, y) of a region (H, W) that is farthest from its edge."""
-    depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    y, x = np.unravel_index(depth.argmax(), depth.shape)
-    return float(x), float(y)
-
-
-def largest_error(mask: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, float], int] | None:
-    """A click, ((x, y), label), at the centre of the largest connected region in which a mask is wrong."""
-    labels, count = ndimage.label(mask != truth)
-    if count == 0:
-        return None
-    region = labels == 1 + np.bincount(labels.ravel())[1:].argmax()
-    point = center_of(region)
-    return point, int(truth[int(point[1]), int(point[0])])
-
-
-def box_of(truth: np.ndarray) -> list[float]:
-    """The tight box (x_min, y_min, x_max, y_max) of a mask (H, W)."""
-    (rows,), (columns,) = np.nonzero(truth.any(1)), np.nonzero(truth.any(0))
-    return [float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1])]
 
 
 def to_masks(logits: torch.Tensor, size: int) -> np.ndarray:
