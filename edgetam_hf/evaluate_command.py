@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from transformers.utils import logging
 
 from . import EdgeTamModel, EdgeTamProcessor
@@ -30,9 +31,9 @@ SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 def run_evaluate(options):
     """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
-    if options.dataset == "clicks":
-        return run_clicks(options)
     state = PartialState(cpu=options.device == "cpu", timeout=LONGEST_WAIT)
+    if options.dataset == "clicks":
+        return run_clicks(options, state)
     if options.submission and options.dataset not in SUBMISSION_FOLDERS:
         raise ValueError(f"--submission is for {' and '.join(SUBMISSION_FOLDERS)}, {options.dataset} is scored here")
     sequences = read_dataset(options.dataset, options.root, options.sequences)
@@ -67,9 +68,14 @@ def track_missing(options, sequences, folder, state, is_quiet):
     state.wait_for_everyone()  # all share out the same
     mine = share_of(missing, state.process_index, state.num_processes)
     if mine:
-        device = state.device if options.device == "cuda" else options.device
-        model, processor = load_video_model(settings, device, resize_with_pil=options.preprocessing == "release")
+        is_release = options.preprocessing == "release"
+        model, processor = load_video_model(settings, device_of(options, state), resize_with_pil=is_release)
         write_results(model, processor, mine, folder / "masks", LAYOUTS[options.dataset].is_per_object, is_quiet)
+
+
+def device_of(options, state):
+    """The device of this process: of several GPUs each process has its own."""
+    return state.device if options.device == "cuda" else options.device
 
 
 def check_settings(settings, folder):
@@ -104,18 +110,23 @@ def report(options, sequences, masks, folder, is_quiet):
     return {**found, **files, "worst": str(folder / "worst")}
 
 
-def run_clicks(options):
-    """Clicks on all objects of a folder of pictures, and returns the report."""
-    pictures = read_masked_pictures(options.root)
-    model = load_quietly(EdgeTamModel, options.model, device_map=options.device)
+def run_clicks(options, state):
+    """Clicks on all objects of a folder of pictures, and returns the report; None in all processes but the first."""
+    if options.results or options.submission:
+        raise ValueError("clicks are given to a model: leave --results and --submission out")
+    mine = read_masked_pictures(options.root)[state.process_index :: state.num_processes]
+    model = load_quietly(EdgeTamModel, options.model, device_map=device_of(options, state))
     processor = EdgeTamProcessor.from_pretrained(options.model)
     objects = []
-    bar = logging.tqdm(pictures, desc="click", disable=options.json)
+    bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
     for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):
         objects += [
             {"picture": name, "object": number, "IoU": of_object.tolist()}
             for number, of_object in zip(object_ids, ious)
         ]
+    objects = sorted(gather_object(objects), key=lambda row: (row["picture"], row["object"]))
+    if not state.is_main_process:
+        return None
     mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
     found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
     if options.output:

@@ -214,15 +214,21 @@ def test_release_preprocessing_changes_frames(davis, video_folder, tmp_path, cap
     assert any((native[path] != release[path]).any() for path in native)
 
 
+def in_two_processes(arguments):
+    """The report of a command line that `accelerate launch` runs in two processes."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    command = [*launch, "-m", "edgetam_hf.command_line", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (report,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    return json.loads(report)
+
+
 def test_two_processes_equal_one(davis, video_folder, tmp_path):
     arguments = ["evaluate", "davis", str(davis), "--model", str(video_folder), "--device", "cpu", "--json", "--output"]
     assert main([*arguments, str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [*launch, "-m", "edgetam_hf.command_line", *arguments, str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.strip().splitlines()[-1])
+    report = in_two_processes([*arguments, str(tmp_path / "two")])
     assert report["objects"] == json.loads((tmp_path / "one/scores.json").read_text())["objects"]
     assert_same_pictures(tmp_path / "two/masks", tmp_path / "one/masks")
 
@@ -325,7 +331,7 @@ def test_results_that_do_not_match_are_rejected(davis):
     sequences = read_dataset("davis", davis)
     copy = davis / "copy"
     shutil.copytree(results, copy)
-    write_index(copy / "cat/00002.png", [1, 7], 2)
+    index_picture([square(2, 0), square(2, 1)], [1, 7]).save(copy / "cat/00002.png")
     with pytest.raises(ValueError, match=r"00002\.png has object 7, the sequence has \[1, 2\]"):
         score_results(sequences, copy)
     (copy / "cat/00002.png").unlink()
@@ -374,6 +380,12 @@ def test_clicks_are_answered_as_by_the_model(masked_pictures, folder, model, cap
     best = outputs.iou_scores[0, 0].argmax()
     masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0][0]
     assert report["objects"][3]["IoU"][0] == pytest.approx(region_similarity(masks[best].numpy(), truth), abs=1e-3)
+
+
+def test_clicks_in_two_processes_equal_one(masked_pictures, folder, tmp_path):
+    arguments = ["evaluate", "clicks", str(masked_pictures), "--model", str(folder), "--device", "cpu", "--json"]
+    assert main([*arguments, "--output", str(tmp_path / "one")]) == 0
+    assert in_two_processes(arguments) == json.loads((tmp_path / "one/clicks.json").read_text())
 
 
 class Painter:
