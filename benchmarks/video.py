@@ -56,8 +56,8 @@ time    Both models track the same frames. They take turns frame by frame, and e
 memory  Resident memory of the process after garbage collection and trimming of the heap, while three objects are
         tracked: at --settle-frames, at the last frame, and how much it grew between them. With --device cuda, what
         PyTorch has allocated on the GPU. Elsewhere than on Linux the resident memory is not known.
-growth  How the time of a frame of ours grows with the number of objects (the median after the warm-up), and with the length
-        of the video (medians of the last 10 frames up to a length, one object).
+growth  How the time of a frame of ours grows with the number of objects (the median after the warm-up), and with the
+        length of the video (medians of the last 10 frames up to a length, one object).
 Needs `pip install -e .[test]`: native EdgeTAM takes its backbone from timm.
 """
 
