@@ -318,7 +318,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
     def get_image_wide_positional_embeddings(self):
         """Position embedding (1, C, h, w) of the pixels of the image embedding."""
-        return self.shared_image_embedding.of_image()
+        return self.shared_image_embedding.of_map(*self.prompt_encoder.image_embedding_size)
 
     def get_image_features(self, pixel_values, output_hidden_states=None, return_dict=None):
         """Maps of the image encoder in Transformers' layout: pixels first, (height * width, batch_size, channels).

@@ -43,6 +43,14 @@ def sine_place_encoding(num_channels, height, width, device, dtype):
     return sine_position_encoding(num_channels, height, width, device, dtype)[0].flatten(1).T.contiguous()
 
 
+@table
+def pixel_centres(height, width, device):
+    """Centres (height, width, 2) of the pixels of a map, as (x, y) between its corners (0, 0) and (1, 1)."""
+    y = (torch.arange(height, device=device) + 0.5) / height
+    x = (torch.arange(width, device=device) + 0.5) / width
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+
+
 def sine_time_encoding(times, num_channels):
     """Sine encoding (…, C) in float32 of times (…): all sines, then all cosines, each frequency twice."""
     channel = torch.arange(num_channels // 2, device=times.device, dtype=torch.float32)

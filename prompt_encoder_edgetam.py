@@ -14,6 +14,7 @@ from transformers.activations import ACT2FN
 
 from .configuration_edgetam import to_height_and_width
 from .folding_edgetam import FoldedModule
+from .position_edgetam import pixel_centres
 
 PADDING_LABEL = -10
 NOT_A_POINT_LABEL = -1
@@ -75,7 +76,6 @@ class EdgeTamPositionalEmbedding(FoldedModule):
     def __init__(self, config):
         super().__init__()
         self.scale = config.scale
-        self.image_embedding_size = [side // config.patch_size for side in to_height_and_width(config.image_size)]
         self.is_random = False
         self.register_buffer("positional_embedding", torch.empty(2, config.hidden_size // 2))
 
@@ -83,16 +83,13 @@ class EdgeTamPositionalEmbedding(FoldedModule):
         """Embedding (…, C) in float32 of positions (…, 2), where (0, 0) and (1, 1) are opposite picture corners."""
         return self._embed(positions.float(), self.positional_embedding.float())
 
-    def of_image(self):
-        """Embedding (1, C, h, w) of the centres of the pixels of the image embedding."""
-        return self.folded(self._embed_image, self.positional_embedding)[0]
+    def of_map(self, height, width):
+        """Embedding (1, C, height, width) of the centres of a map's pixels."""
+        matrix = self.positional_embedding
+        return self.folded(self._embed_map, matrix, pixel_centres(height, width, matrix.device))[0]
 
-    def _embed_image(self, matrix):
-        height, width = self.image_embedding_size
-        y = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
-        x = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
-        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        return [self._embed(grid, matrix).permute(2, 0, 1)[None]]
+    def _embed_map(self, matrix, centres):
+        return [self._embed(centres, matrix).permute(2, 0, 1)[None]]
 
     def _embed(self, positions, matrix):
         angle = (2 * positions - 1) @ matrix * (2 * math.pi)

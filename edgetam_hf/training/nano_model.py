@@ -5,6 +5,7 @@ from torch import nn
 
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
 from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.prompt_encoder_edgetam import EdgeTamLayerNorm2d
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 2, 6, 2)
 HIDDEN_SIZE = 128
@@ -39,11 +40,11 @@ def set_image_size(model: EdgeTamModel, size: int) -> None:
 class DenseHead(nn.Module):
     """Per-pixel embedding and boundary from image embeddings, by a path like the mask decoder's upscaling."""
 
-    def __init__(self, decoder: nn.Module):
+    def __init__(self):
         super().__init__()
         size = HIDDEN_SIZE
         self.upscale_conv1 = nn.ConvTranspose2d(size, size // 4, kernel_size=2, stride=2)
-        self.upscale_layer_norm = type(decoder.upscale_layer_norm)(size // 4, eps=1e-6)
+        self.upscale_layer_norm = EdgeTamLayerNorm2d(size // 4, eps=1e-6)
         self.upscale_conv2 = nn.ConvTranspose2d(size // 4, size // 8, kernel_size=2, stride=2)
         self.output = nn.Conv2d(size // 8, EMBEDDING_SIZE + 1, kernel_size=1)
         self.bias = nn.Parameter(torch.tensor(3.0))
@@ -68,7 +69,7 @@ class NanoTrainee(nn.Module):
     def __init__(self):
         super().__init__()
         self.model = EdgeTamModel(nano_config())
-        self.dense_head = DenseHead(self.model.mask_decoder)
+        self.dense_head = DenseHead()
         with torch.no_grad():
             for lateral in self.model.vision_encoder.neck.convs[:2]:  # both feed the map of stride 16
                 lateral.weight *= 0.2
