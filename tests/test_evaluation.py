@@ -206,6 +206,15 @@ def test_evaluate_resumes_and_equals_a_whole_run(davis, video_folder, tmp_path, 
     assert "results of another preprocessing: choose another --output" in capsys.readouterr().err
 
 
+def test_evaluate_stops_at_a_damaged_frame_and_keeps_finished_sequences(davis, video_folder, tmp_path, capsys):
+    frame = davis / "JPEGImages/480p/dog/00003.png"
+    frame.write_bytes(frame.read_bytes()[:200])
+    arguments = ["evaluate", "davis", str(davis), "--model", str(video_folder), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 1
+    assert re.search(r"frame 3 \(.*dog/00003\.png\) cannot be decoded", capsys.readouterr().err)
+    assert [path.name for path in (tmp_path / "out/masks").iterdir()] == ["cat"]
+
+
 def test_release_preprocessing_changes_frames(davis, video_folder, tmp_path, capsys):
     for name in ("native", "release"):
         arguments = ["--preprocessing", name, "--output", str(tmp_path / name), "--sequences", "cat"]
