@@ -18,8 +18,8 @@ EPILOG = """\
 Each run is a process of its own that imports model and image processor, loads both from a folder with random weights,
 and asks for the masks of one click in a picture of 1200x1800 pixels; native and ours take turns. The parts are counted
 from the start of the program, after PyTorch is imported, which both need and which says nothing about either:
-  import       the classes; native's image model brings timm with it
-  load         from_pretrained of model and image processor
+  import       the classes; most of it is what Transformers itself imports, for both
+  load         from_pretrained of model and processor, for which native imports timm
   first mask   from the picture to masks of its size
 Needs `pip install -e .[test]`: native EdgeTAM takes its backbone from timm.
 """
@@ -78,7 +78,9 @@ def run_once(name, folder, arguments):
 
     program = PROGRAM.format(imports=IMPORTS[name])
     settings = [folder, arguments.device, arguments.dtype, str(torch.get_num_threads())]
-    run = subprocess.run([sys.executable, "-c", program, *settings], stdout=subprocess.PIPE, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", program, *settings], capture_output=True, text=True)
+    if run.returncode != 0:
+        sys.exit(f"{name} failed:\n{run.stderr}")
     return json.loads(run.stdout.splitlines()[-1])
 
 
