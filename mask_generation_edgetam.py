@@ -8,7 +8,6 @@ import itertools
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
@@ -77,14 +76,6 @@ def is_cut_by_crop(boxes: torch.Tensor, crop: Crop, picture: Crop) -> torch.Tens
     near_crop_edge = (boxes - boxes.new_tensor(crop.box)).abs() <= CROP_EDGE_TOLERANCE
     near_picture_edge = (boxes - boxes.new_tensor(picture.box)).abs() <= CROP_EDGE_TOLERANCE
     return (near_crop_edge & ~near_picture_edge).any(dim=-1)
-
-
-def rle_to_mask(rle_mask: dict) -> torch.Tensor:
-    """The boolean mask (H, W) of an uncompressed run-length encoding."""
-    height, width = rle_mask["size"]
-    is_set = np.arange(len(rle_mask["counts"])) % 2 == 1
-    columns = np.repeat(is_set, rle_mask["counts"]).reshape(width, height)
-    return torch.from_numpy(np.ascontiguousarray(columns.T))
 
 
 def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:

@@ -34,9 +34,8 @@ Both pipelines get the same picture, points, weights and options, and run in tur
 ours, which is not counted, finds the thresholds: the predicted IoU that 250 to 350 of the 3,072 masks of 1,024 points
 exceed, and the stability that 40 to 100 of these exceed; fewer points have fewer masks. Masks of random weights spread
 over the whole picture: the worst case for what is done inside their boxes. As these are much alike, duplicates stay.
-Native takes its grid of points from this project and all else from itself: its own
-grid leaves the bottom third of such a picture without any point, and then other masks would be compared.
-The masks of random weights spread over the whole picture, which is the worst case for what is done inside their boxes.
+Native takes its grid of points from this project and all else from itself: its own grid leaves the bottom third of such
+a picture without any point, and then other masks would be compared.
 The last lines say how far the results agree.
 Peak memory is measured in a process for each: on the CPU what is resident at most, less what is resident before the
 picture (on Linux only), and with --device cuda what PyTorch has allocated at most, less what it has before.

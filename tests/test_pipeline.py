@@ -22,7 +22,6 @@ from edgetam_hf.mask_generation_edgetam import (
     crops_of_picture,
     masks_to_rle,
     point_grid,
-    rle_to_mask,
 )
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline, MaskGenerationOptions
@@ -260,7 +259,15 @@ def test_candidates_of_crop_fill_holes_and_remove_sprinkles():
         assert torch.equal(candidates(logits, options=options).masks(64, 64, 0.0)[0], clean) == is_clean
 
 
-def test_rle_to_mask_inverts_masks_to_rle():
+def rle_to_mask(rle_mask):
+    """The boolean mask (H, W) of an uncompressed run-length encoding."""
+    height, width = rle_mask["size"]
+    is_set = np.arange(len(rle_mask["counts"])) % 2 == 1
+    columns = np.repeat(is_set, rle_mask["counts"]).reshape(width, height)
+    return torch.from_numpy(np.ascontiguousarray(columns.T))
+
+
+def test_run_lengths_give_their_masks_back():
     masks = torch.rand(4, 7, 5, generator=torch.Generator().manual_seed(0)) > 0.5
     masks[0], masks[1] = False, True
     rle_masks = masks_to_rle(masks)
