@@ -170,6 +170,10 @@ class MaskPrediction(NamedTuple):
     object_score_logits: torch.Tensor
     attentions: tuple
 
+    def transpose(self):
+        """The same with pictures and objects in each other's place."""
+        return MaskPrediction(*(part.transpose(0, 1) for part in self[:4]), self.attentions)
+
 
 class EdgeTamMaskDecoder(nn.Module):
     """Masks, their predicted IoU and object scores, from image and prompt embeddings."""
@@ -298,3 +302,13 @@ class EdgeTamMaskDecoder(nn.Module):
         masks = prediction.masks.gather(2, idx[..., None, None].expand(-1, -1, -1, *prediction.masks.shape[-2:]))
         tokens = prediction.mask_tokens.gather(2, idx[..., None].expand(-1, -1, -1, prediction.mask_tokens.shape[-1]))
         return masks, prediction.iou_scores.gather(2, idx), tokens
+
+    def choose_mask(self, prediction, is_ambiguous):
+        """Masks (B, O, 4h, 4w), IoU (B, O) and tokens (B, O, C): the best of the several where is_ambiguous (B, O)."""
+        single, single_iou = self.single_mask(prediction)
+        single_token = prediction.mask_tokens[:, :, :1]
+        choices = zip(self.best_mask(prediction), (single, single_iou, single_token))
+        return tuple(
+            torch.where(is_ambiguous[(..., *[None] * (best.dim() - 2))], best, single)[:, :, 0]
+            for best, single in choices
+        )

@@ -18,10 +18,13 @@ from transformers.utils import ModelOutput
 
 from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamConfig, EdgeTamVisionConfig
 from .folding_edgetam import convolve_twice
+from .losses_edgetam import LossWeights, cell_shares, segmentation_losses
 from .mask_decoder_edgetam import EdgeTamMaskDecoder
 from .position_edgetam import sine_position_encoding
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, check_prompts
+from .prompting_edgetam import PromptSimulation
 from .repvit_edgetam import RepVitBackbone
+from .training_edgetam import check_labels, learn_from_pictures, total_loss
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
@@ -60,6 +63,10 @@ class EdgeTamImageSegmentationOutput(ModelOutput):
     """Masks of prompted objects.
 
     Args:
+        loss (`torch.Tensor`, *optional*, with `mask_labels`):
+            The sum of `loss_dict`.
+        loss_dict (`dict[str, torch.Tensor]`, *optional*, with `mask_labels`):
+            Terms of the loss, each added up over the prompts, as SAM 2 does.
         iou_scores (`torch.Tensor` of shape `(batch_size, num_objects, num_masks)`):
             Predicted IoU of each mask with the object, in [0, 1].
         pred_masks (`torch.Tensor` of shape `(batch_size, num_objects, num_masks, H / 4, W / 4)`):
@@ -77,6 +84,8 @@ class EdgeTamImageSegmentationOutput(ModelOutput):
             attention, `(batch_size * num_objects, num_heads, num_tokens, H / 16 * W / 16)`.
     """
 
+    loss: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
     iou_scores: torch.FloatTensor | None = None
     pred_masks: torch.FloatTensor | None = None
     object_score_logits: torch.FloatTensor | None = None
@@ -133,6 +142,14 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
     _supports_flex_attn = True
     _supports_attention_backend = True
     _no_split_modules = ["RepVitBlock", "RepVitStem", "RepVitDownsample", "EdgeTamTwoWayAttentionBlock"]  # noqa: RUF012
+
+    def train(self, mode=True):
+        """Sets the mode; a batch normalisation whose weight is frozen keeps its statistics in training, too."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
 
     def _init_weights(self, module):
         std = self.config.initializer_range
@@ -233,6 +250,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     """
 
     _auto_class = "AutoModel"
+    prompt_simulation, loss_weights = PromptSimulation(), LossWeights()  # what training follows
     _large_parts = ("vision_encoder", "mask_decoder")
     _small_parts = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
     _keys_to_ignore_on_load_missing = [r"prompt_encoder\.shared_embedding\.positional_embedding"]  # noqa: RUF012
@@ -355,7 +373,13 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 f"{tuple(pixel_values.shape)}; resize with the processor, or load the model with image_size=(height, "
                 "width)"
             )
-        return self.vision_encoder.encode(pixel_values, (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1))
+        projections = (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_frozen(self.vision_encoder, *projections)):
+            return self.vision_encoder.encode(pixel_values, projections)
+
+    def _is_frozen(self, *parts):
+        """Whether nothing learns in training: then there is no need for gradients, and weights can be folded."""
+        return self.training and not any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
     def forget_memory(self, frame_embedding):
         """The map of stride 16, (B, C, h, w), with the embedding that stands for an empty memory."""
@@ -422,8 +446,10 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        mask_labels: torch.Tensor | None = None,
+        prompt_seeds: torch.LongTensor | None = None,
     ):
-        """Masks of every prompted object, as an `EdgeTamImageSegmentationOutput`.
+        """Masks of every prompted object, as an `EdgeTamImageSegmentationOutput`; with `mask_labels` also the loss.
 
         Coordinates are (x, y) in pixels of the model input, where the processor puts them; they may lie outside.
 
@@ -454,6 +480,13 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 Not used; they let `model(**inputs)` take whatever the processor returned.
             output_attentions, output_hidden_states, return_dict (`bool`, *optional*):
                 As everywhere in Transformers; the defaults stand in the configuration.
+            mask_labels (`torch.Tensor` of shape `(batch_size, num_objects, H, W)`, *optional*):
+                True masks to learn from: 1 on the object, 0 elsewhere, -1 everywhere for an object that only fills up
+                the batch. Without any prompt, users are simulated as `prompt_simulation` says, an attribute of the
+                model, and the output is that after the last correction.
+            prompt_seeds (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+                Integers that decide what users are simulated for each picture; by default PyTorch's global generator
+                does.
 
         Raises:
             ValueError: for inputs whose shapes are wrong or do not fit each other.
@@ -461,31 +494,32 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         if (pixel_values is None) == (image_embeddings is None):
             given = "neither" if pixel_values is None else "both"
             raise ValueError(f"exactly one of pixel_values and image_embeddings must be given, got {given}")
-        stages = None
+        stages, losses, prompts = None, None, (input_points, input_labels, input_boxes, input_masks)
         if pixel_values is not None:
             image_embeddings, stages = self._encode_image(pixel_values)
         else:
             self._check_image_embeddings(image_embeddings)
-        batch_size, device = len(image_embeddings[-1]), image_embeddings[-1].device
-        prompts = self._encode_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
-        if target_embedding is not None:
-            shape = torch.broadcast_shapes(target_embedding.shape, (*prompts.sparse.shape[:2], 1, 1))
-            target_embedding = target_embedding.expand(shape).flatten(0, 1)
+        if mask_labels is not None:
+            size = self.prompt_encoder.image_size
+            prompt_seeds = check_labels(mask_labels, prompt_seeds, image_embeddings[-1].shape[:1], size)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        prediction = self.mask_decoder(
-            image_embeddings,
-            self.get_image_wide_positional_embeddings(),
-            prompts,
-            attention_similarity=attention_similarity,
-            target_embedding=target_embedding,
-            output_attentions=output_attentions,
-        )
+        if mask_labels is not None and all(prompt is None for prompt in prompts):
+            prediction, losses = learn_from_pictures(self, image_embeddings, mask_labels, prompt_seeds)
+        else:
+            prediction = self._answer(
+                image_embeddings, prompts, attention_similarity, target_embedding, output_attentions
+            )
+            if mask_labels is not None:
+                losses = self._losses(prediction, mask_labels, multimask_output)
         select = self.mask_decoder.several_masks if multimask_output else self.mask_decoder.single_mask
         masks, iou_scores = select(prediction)
         has_stages = output_hidden_states and stages is not None
+        loss, terms = (None, None) if losses is None else total_loss(losses, mask_labels)
         output = EdgeTamImageSegmentationOutput(
+            loss=loss,
+            loss_dict=terms,
             iou_scores=iou_scores,
             pred_masks=masks,
             object_score_logits=prediction.object_score_logits,
@@ -494,6 +528,32 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             mask_decoder_attentions=prediction.attentions if output_attentions else None,
         )
         return _as_requested(output, return_dict, self.config)
+
+    def _answer(self, image_embeddings, prompts, attention_similarity, target_embedding, output_attentions):
+        """The `MaskPrediction` of prompts: points, labels, boxes and masks."""
+        prompts = self._encode_prompts(*prompts, len(image_embeddings[-1]), image_embeddings[-1].device)
+        if target_embedding is not None:
+            shape = torch.broadcast_shapes(target_embedding.shape, (*prompts.sparse.shape[:2], 1, 1))
+            target_embedding = target_embedding.expand(shape).flatten(0, 1)
+        return self.mask_decoder(
+            image_embeddings,
+            self.get_image_wide_positional_embeddings(),
+            prompts,
+            attention_similarity=attention_similarity,
+            target_embedding=target_embedding,
+            output_attentions=output_attentions,
+        )
+
+    def _losses(self, prediction, mask_labels, is_ambiguous):
+        """Losses (B, O) of the answer to given prompts."""
+        num_objects = prediction.iou_scores.shape[1]
+        if mask_labels.shape[1] != num_objects:
+            raise ValueError(
+                f"mask_labels must have a mask for each of the {num_objects} prompted objects, got "
+                f"{mask_labels.shape[1]}"
+            )
+        is_ambiguous = torch.full(mask_labels.shape[:2], is_ambiguous, device=mask_labels.device)
+        return segmentation_losses(prediction, cell_shares(mask_labels > 0), is_ambiguous, self.loss_weights)
 
     def _check_image_embeddings(self, image_embeddings):
         height, width = self.prompt_encoder.image_embedding_size

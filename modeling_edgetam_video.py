@@ -24,16 +24,20 @@ from .memory_encoder_edgetam import EdgeTamMemoryEncoder, EdgeTamMemoryFuserBloc
 from .modeling_edgetam import EdgeTamModel
 from .position_edgetam import sine_time_encoding
 from .tracking_edgetam import ABSENT_LOGIT, Tracker
+from .video_training_edgetam import learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
+    from .losses_edgetam import LossWeights  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
+    from .prompting_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
+    from .training_edgetam import Lesson  # noqa: F401
 
 STAGES = ("get_frame_embeddings", "attend_to_memory", "decode_objects", "adopt_masks", "encode_memory")
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
@@ -184,16 +188,20 @@ class EdgeTamVideoModel(EdgeTamModel):
             previous_masks: logits (O, 1, 4h, 4w) of an earlier mask on the same frame, or `None`.
             is_ambiguous: bool (O,), whether to choose the best of three masks, or to take the single one.
         """
+        prediction = self.predict_masks(frame_embeddings, conditioned, points, labels, previous_masks)
+        return self.choose_masks(prediction, is_ambiguous)
+
+    def predict_masks(self, frame_embeddings, conditioned, points, labels, previous_masks):
+        """`MaskPrediction` (O, 1, …) with all masks; see `decode_objects`."""
         prompts = self.prompt_encoder(points, labels, None, previous_masks, len(conditioned), conditioned.device)
-        prediction = self.mask_decoder(
-            [*frame_embeddings[:2], conditioned], self.get_image_wide_positional_embeddings(), prompts
+        encoding = self.get_image_wide_positional_embeddings()
+        return self.mask_decoder([*frame_embeddings[:2], conditioned], encoding, prompts)
+
+    def choose_masks(self, prediction, is_ambiguous):
+        """`ObjectPrediction` of a `MaskPrediction` (O, 1, …); is_ambiguous as for `decode_objects`."""
+        masks, iou_scores, tokens = (
+            part[:, 0] for part in self.mask_decoder.choose_mask(prediction, is_ambiguous[:, None])
         )
-        single, single_iou = self.mask_decoder.single_mask(prediction)
-        best, best_iou, best_token = self.mask_decoder.best_mask(prediction)
-        is_ambiguous = is_ambiguous[:, None, None]
-        masks = torch.where(is_ambiguous[..., None, None], best, single)[:, 0, 0]
-        iou_scores = torch.where(is_ambiguous, best_iou, single_iou)[:, 0, 0]
-        tokens = torch.where(is_ambiguous[..., None], best_token, prediction.mask_tokens[:, :, :1])[:, 0, 0]
         scores = prediction.object_score_logits[:, 0, 0]
         return ObjectPrediction(
             masks=masks.masked_fill(scores[:, None, None] <= 0, ABSENT_LOGIT),
@@ -201,6 +209,18 @@ class EdgeTamVideoModel(EdgeTamModel):
             object_score_logits=scores,
             pointers=self._pointers(tokens, scores > 0),
         )
+
+    def is_ambiguous(self, num_points, has_memory):
+        """Whether so few clicks may mean several things, so that the best of three masks is taken.
+
+        Args:
+            num_points: integer, or a tensor of such.
+            has_memory: whether the object was seen on other frames.
+        """
+        config = self.config
+        is_allowed = config.multimask_output_in_sam and (not has_memory or config.multimask_output_for_tracking)
+        is_few = (num_points >= config.multimask_min_pt_num) & (num_points <= config.multimask_max_pt_num)
+        return is_few & is_allowed
 
     def adopt_masks(self, frame_embeddings, masks):
         """`ObjectPrediction` of objects whose masks are given; an empty mask says that the object is absent.
@@ -255,13 +275,18 @@ class EdgeTamVideoModel(EdgeTamModel):
 
     def forward(
         self,
-        inference_session: EdgeTamVideoInferenceSession,
+        inference_session: EdgeTamVideoInferenceSession | None = None,
         frame_idx: int | None = None,
         frame: torch.FloatTensor | None = None,
         reverse: bool = False,
         return_dict: bool | None = None,
+        pixel_values_videos: torch.FloatTensor | None = None,
+        mask_labels: torch.Tensor | None = None,
+        prompt_seeds: torch.LongTensor | None = None,
     ):
-        """Masks of all objects on one frame, as an `EdgeTamVideoSegmentationOutput`.
+        """Masks of all objects on one frame of a session, as an `EdgeTamVideoSegmentationOutput`.
+
+        With `pixel_values_videos` and `mask_labels` instead of a session: the loss on clips, as an `EdgeTamClipOutput`.
 
         Where prompts wait on the frame they are answered, and other objects of a video are left as they are. Otherwise,
         and on every new frame of a stream, objects are tracked; what a prompt has decided stays. Gradients are recorded
@@ -278,11 +303,26 @@ class EdgeTamVideoModel(EdgeTamModel):
                 Whether tracking goes back in time.
             return_dict (`bool`, *optional*):
                 As everywhere in Transformers.
+            pixel_values_videos (`torch.Tensor` of shape `(batch_size, num_frames, 3, H, W)`, *optional*):
+                Clips to learn from. Users are simulated as `prompt_simulation` says, an attribute of the model.
+            mask_labels (`torch.Tensor` of shape `(batch_size, num_frames, num_objects, H, W)`, *optional*):
+                Their true masks: 1 on the object, 0 elsewhere, -1 everywhere for an object that only fills up the
+                batch.
+            prompt_seeds (`torch.Tensor` of shape `(batch_size,)`, *optional*):
+                Integers that decide what is drawn for each clip; by default PyTorch's global generator does.
 
         Raises:
             ValueError: for a frame outside the video, of another size or that is gone; a session of another image size.
             TypeError: for a session of another class.
         """
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        if mask_labels is not None or pixel_values_videos is not None:
+            if inference_session is not None:
+                raise ValueError(
+                    "give either an inference_session, or pixel_values_videos with mask_labels to learn from"
+                )
+            output = learn_from_clips(self, pixel_values_videos, mask_labels, prompt_seeds)
+            return output if return_dict else output.to_tuple()
         self._check_session(inference_session)
         tracker = Tracker(self, inference_session)
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
@@ -293,7 +333,7 @@ class EdgeTamVideoModel(EdgeTamModel):
             tracker.process(frame_idx, reverse, is_new=frame is not None)
             masks, scores, iou_scores = tracker.results(frame_idx)
         output = EdgeTamVideoSegmentationOutput(inference_session.obj_ids, masks, scores, iou_scores, frame_idx)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return output if return_dict else output.to_tuple()
 
     def propagate_in_video_iterator(
         self,

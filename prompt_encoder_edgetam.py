@@ -19,6 +19,7 @@ from .position_edgetam import pixel_centres
 PADDING_LABEL = -10
 NOT_A_POINT_LABEL = -1
 BOX_CORNER_LABELS = (2, 3)
+LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click
 
 
 class PromptEmbeddings(NamedTuple):

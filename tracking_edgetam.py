@@ -10,10 +10,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .memory_attention_edgetam import Memories
 from .memory_edgetam import FrameResult, Prompt, Reach, Recollection, send
-from .prompt_encoder_edgetam import PADDING_LABEL
+from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT, PADDING_LABEL
 
 ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture
-LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click
 
 
 class Query(NamedTuple):
@@ -202,16 +201,9 @@ class Tracker:
         if queries[0].previous_mask is not None:
             previous_masks = send(torch.stack([query.previous_mask for query in queries])[:, None], self.device)
             previous_masks = previous_masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
-        is_ambiguous = send(torch.tensor([self._is_ambiguous(query) for query in queries]), self.device)
+        num_points = torch.tensor([0 if query.prompt is None else len(query.prompt.labels) for query in queries])
+        is_ambiguous = send(self.model.is_ambiguous(num_points, queries[0].recollection is not None), self.device)
         return self.model.decode_objects(frame_embeddings, conditioned, points, labels, previous_masks, is_ambiguous)
-
-    def _is_ambiguous(self, query):
-        """Whether so few clicks may mean several things, so that the best of three masks is taken."""
-        config = self.model.config
-        num_points = 0 if query.prompt is None else len(query.prompt.labels)
-        is_allowed = query.recollection is None or config.multimask_output_for_tracking
-        is_few = config.multimask_min_pt_num <= num_points <= config.multimask_max_pt_num
-        return config.multimask_output_in_sam and is_allowed and is_few
 
     def _stack_memories(self, recollections):
         """`Memories` of objects that remember equally many frames and pointers."""

@@ -1,0 +1,138 @@
+"""Prompts as a user would give them, drawn from true masks: clicks, boxes, corrections, and the frames of a clip.
+
+Shapes: B pictures, O objects per picture, N points per object, (H, W) the model input, (h, w) = (H / 4, W / 4) the size
+of mask logits. Points are (x, y) in pixels of the model input.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+
+from .prompt_encoder_edgetam import BOX_CORNER_LABELS, PADDING_LABEL
+
+BOX_NOISE, LARGEST_BOX_NOISE = 0.1, 20.0  # of a side, and in pixels
+
+
+@dataclass(frozen=True)
+class PromptSimulation:
+    """How users are simulated; the defaults are those of SAM 2's training.
+
+    Args:
+        num_corrections: clicks that follow the first prompt, each where the mask is wrong.
+        box_share: how often the first prompt is a box, and not a click.
+        mask_share: how often the prompts of a clip are the true masks, which nobody corrects.
+        max_prompted_frames: most frames of a clip that are prompted before it is tracked, the first one among them.
+        max_corrected_frames: most frames of a clip on which clicks correct masks.
+        truth_click_share: how often a correction is a click anywhere on the object.
+    """
+
+    num_corrections: int = 7
+    box_share: float = 0.5
+    mask_share: float = 0.5
+    max_prompted_frames: int = 2
+    max_corrected_frames: int = 2
+    truth_click_share: float = 0.1
+
+    def __post_init__(self):
+        for name in ("box_share", "mask_share", "truth_click_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        for name, least in (("num_corrections", 0), ("max_prompted_frames", 1), ("max_corrected_frames", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+
+class ClipPlan(NamedTuple):
+    """How a clip is prompted.
+
+    Frames that are prompted before tracking, frames on which clicks correct masks, and whether masks are the prompts.
+    """
+
+    prompted: list[int]
+    corrected: list[int]
+    has_masks: bool
+
+
+class PromptSimulator:
+    """A simulated user.
+
+    Args:
+        settings: `PromptSimulation`.
+        seeds: one integer for each picture, which decides all that is drawn for it, whatever else is in the batch.
+        size: (H, W).
+    """
+
+    def __init__(self, settings, seeds, size):
+        self.settings, self.size = settings, size
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+    def plan_clip(self, num_frames):
+        """The `ClipPlan` of a clip, of which one frame at least is left to be tracked if there are several."""
+        (generator,) = self.generators
+        draw, order, most_prompted = torch.rand(3, generator=generator).tolist(), [0], 1
+        if num_frames > 1:
+            order += (torch.randperm(num_frames - 1, generator=generator) + 1).tolist()
+            most_prompted = min(self.settings.max_prompted_frames, num_frames - 1)
+        num_prompted = 1 + int(draw[0] * most_prompted)
+        most_corrected = min(self.settings.max_corrected_frames, num_frames)
+        num_corrected = min(num_prompted, most_corrected)
+        num_corrected += int(draw[1] * (most_corrected - num_corrected + 1))
+        has_masks = num_frames > 1 and draw[2] < self.settings.mask_share
+        return ClipPlan(order[:num_prompted], [] if has_masks else order[:num_corrected], has_masks)
+
+    def first_prompts(self, masks):
+        """Points (B, O, 2, 2) and labels (B, O, 2) for masks bool (B, O, H, W): a box, or a click and padding.
+
+        Where a mask is empty, a click tells that the object is not there.
+        """
+        is_visible = masks.flatten(2).any(-1)
+        is_box = torch.stack([torch.rand((), generator=g) < self.settings.box_share for g in self.generators])
+        is_box = is_box.to(masks.device)[:, None] & is_visible
+        click, label = self._click(masks, ~(masks | is_visible[..., None, None]))
+        padding = torch.full_like(label, PADDING_LABEL)
+        corner_labels = torch.tensor(BOX_CORNER_LABELS, device=masks.device)
+        points = torch.where(is_box[..., None, None], self._boxes(masks), torch.stack((click, click), dim=2))
+        return points, torch.where(is_box[..., None], corner_labels, torch.stack((label, padding), dim=2))
+
+    def correct(self, logits, shares):
+        """Points (B, O, 1, 2) and labels (B, O, 1) of clicks where logits (B, O, h, w) are wrong, see `cell_shares`.
+
+        Where nothing is wrong they tell that a place is none of the object's.
+        """
+        actual, predicted = shares > 0.5, logits > 0
+        is_right = (actual == predicted).flatten(2).all(-1)[..., None, None]
+        is_any = self._uniform(logits.shape[1], logits.device) < self.settings.truth_click_share
+        is_any = is_any[..., None, None] & actual.flatten(2).any(-1)[..., None, None]
+        missing = torch.where(is_any, actual, actual & ~predicted)
+        surplus = torch.where(is_any, False, ~actual & (predicted | is_right))
+        point, label = self._click(missing, surplus)
+        return point[:, :, None], label[:, :, None]
+
+    def _uniform(self, num_objects, device, *shape):
+        """Numbers (B, O, …) in [0, 1)."""
+        return torch.stack([torch.rand(num_objects, *shape, generator=g) for g in self.generators]).to(device)
+
+    def _click(self, inside, outside):
+        """Points (B, O, 2), all as likely, in one of two regions (B, O, rows, columns), with labels (B, O) 1 or 0."""
+        rows, columns = inside.shape[-2:]
+        cumulated = (inside | outside).flatten(2).float().cumsum(-1)
+        rank = self._uniform(inside.shape[1], inside.device)[..., None] * cumulated[..., -1:]
+        index = torch.searchsorted(cumulated, rank, right=True).clamp(max=rows * columns - 1)
+        label = inside.flatten(2).gather(2, index)[..., 0].long()
+        cell = torch.cat((index % columns, index // columns), dim=-1) + 0.5
+        scale = torch.tensor((self.size[1] / columns, self.size[0] / rows), device=inside.device)
+        return cell * scale - 0.5, label
+
+    def _boxes(self, masks):
+        """Corners (B, O, 2, 2) of boxes round masks (B, O, H, W), drawn not quite carefully."""
+        ends = []
+        for is_covered in (masks.any(-2), masks.any(-1)):  # columns give x, rows give y
+            length = is_covered.shape[-1]
+            first = is_covered.float().argmax(-1)
+            ends.append(torch.stack((first, length - 1 - is_covered.flip(-1).float().argmax(-1)), dim=-1))
+        corners = torch.stack(ends, dim=-1).float()
+        noise = (BOX_NOISE * (corners[..., 1:, :] - corners[..., :1, :])).clamp(max=LARGEST_BOX_NOISE)
+        corners = corners + noise * (2 * self._uniform(masks.shape[1], masks.device, 2, 2) - 1)
+        limits = torch.tensor((self.size[1] - 1.0, self.size[0] - 1.0), device=masks.device)
+        return corners.clamp(min=torch.zeros_like(limits), max=limits)

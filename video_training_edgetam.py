@@ -1,0 +1,153 @@
+"""How EdgeTAM learns to track: clips with true masks, some frames of which a simulated user prompts.
+
+Shapes: B clips, T frames, O objects, (H, W) the model input, (h, w) = (H / 16, W / 16), C channels of the model.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers.utils import ModelOutput
+
+from .losses_edgetam import add_up
+from .memory_attention_edgetam import Memories
+from .memory_edgetam import FrameResult, Reach, TrackedObject
+from .training_edgetam import Lesson, check_labels, total_loss
+
+
+@dataclass
+class EdgeTamClipOutput(ModelOutput):
+    """What a video model found in clips while it learnt.
+
+    Args:
+        loss (`torch.Tensor`):
+            The sum of `loss_dict`.
+        loss_dict (`dict[str, torch.Tensor]`):
+            Terms of the loss, each added up over frames and prompts, as SAM 2 does.
+        pred_masks (`torch.Tensor` of shape `(batch_size, num_frames, num_objects, H / 4, W / 4)`):
+            Low-res logits, after the last prompt.
+        object_score_logits (`torch.Tensor` of shape `(batch_size, num_frames, num_objects)`):
+            Logit of "the object is visible".
+        frame_embeddings (`torch.Tensor` of shape `(batch_size, num_frames, C, H / 16, W / 16)`):
+            Image embeddings before any memory.
+        memory_embeddings (`tuple[dict[int, torch.Tensor]]`):
+            Of every clip, by frame: image embeddings `(num_objects, C, H / 16, W / 16)` after memory attention. Frames
+            that were prompted before tracking have none.
+    """
+
+    loss: torch.FloatTensor | None = None
+    loss_dict: dict[str, torch.FloatTensor] | None = None
+    pred_masks: torch.FloatTensor | None = None
+    object_score_logits: torch.FloatTensor | None = None
+    frame_embeddings: torch.FloatTensor | None = None
+    memory_embeddings: tuple[dict[int, torch.FloatTensor], ...] | None = None
+
+
+def learn_from_clips(model, pixel_values_videos, mask_labels, prompt_seeds):
+    """The `EdgeTamClipOutput` of clips (B, T, 3, H, W) with labels (B, T, O, H, W) and seeds (B,) or `None`.
+
+    Raises:
+        ValueError: for inputs whose shapes are wrong or do not fit each other.
+    """
+    shape, size = tuple(getattr(pixel_values_videos, "shape", ())), model.prompt_encoder.image_size
+    if len(shape) != 5:
+        raise ValueError(
+            "pixel_values_videos must have shape (batch_size, num_frames, 3, height, width), got "
+            f"{shape or type(pixel_values_videos).__name__}"
+        )
+    seeds = check_labels(mask_labels, prompt_seeds, shape[:2], size)
+    maps = [fm.unflatten(0, shape[:2]) for fm in model.get_frame_embeddings(pixel_values_videos.flatten(0, 1))]
+    lessons = [ClipLesson(model, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
+    losses = [lesson.learn() for lesson in lessons]
+    losses = {name: torch.cat([each[name] for each in losses]) for name in losses[0]}
+    loss, terms = total_loss(losses, mask_labels.transpose(1, 2))
+    return EdgeTamClipOutput(
+        loss=loss,
+        loss_dict=terms,
+        pred_masks=torch.stack([lesson.gather("mask") for lesson in lessons]),
+        object_score_logits=torch.stack([lesson.gather("object_score_logit") for lesson in lessons]),
+        frame_embeddings=maps[-1],
+        memory_embeddings=tuple(lesson.memory_embeddings for lesson in lessons),
+    )
+
+
+class ClipLesson(Lesson):
+    """A model and a simulated user at work on one clip, whose objects are tracked side by side.
+
+    Prompted frames come first, then all others in order of time. The memory is that of `TrackedObject`, whose results
+    here have a dimension of objects.
+
+    Args:
+        model: `EdgeTamVideoModel`.
+        frame_maps: maps of stride 4, 8 and 16, (T, channels, height, width).
+        masks: bool (T, O, H, W).
+        seed: integer.
+    """
+
+    def __init__(self, model, frame_maps, masks, seed):
+        super().__init__(model, [seed])
+        config, num_frames = model.config, len(masks)
+        self.model, self.frame_maps, self.masks = model, frame_maps, masks
+        self.plan = self.simulator.plan_clip(num_frames)
+        num_pointers = min(config.max_object_pointers_in_encoder, num_frames)
+        self.reach = Reach(config.num_maskmem, num_pointers, config.max_cond_frame_num)
+        self.bank, self.memory_embeddings = TrackedObject(), {}
+
+    def learn(self):
+        """Losses (1, O), added up over frames; a frame whose mask is given teaches nothing by itself."""
+        frames = sorted(range(len(self.masks)), key=lambda t: (t not in self.plan.prompted, t))
+        return add_up([losses for t in frames if (losses := self._learn_frame(t))])
+
+    def gather(self, name):
+        """One part of the results on all frames, (T, O, …)."""
+        results = {**self.bank.tracked, **self.bank.conditioning}
+        return torch.stack([getattr(results[t], name).detach() for t in sorted(results)])
+
+    def _learn_frame(self, t):
+        frame_embeddings, masks, losses = [fm[t : t + 1] for fm in self.frame_maps], self.masks[t], None
+        is_prompted = t in self.plan.prompted
+        if is_prompted and self.plan.has_masks:
+            found = self.model.adopt_masks(frame_embeddings, masks)
+        else:
+            found, losses = self._find(frame_embeddings, masks, t)
+        is_exact = torch.full((len(masks),), is_prompted, device=masks.device)
+        memory = self.model.encode_memory(frame_embeddings[-1], found.masks, found.object_score_logits, is_exact)
+        is_conditioning = is_prompted or t in self.plan.corrected
+        results = self.bank.conditioning if is_conditioning else self.bank.tracked
+        results[t] = FrameResult(*found, memory, is_prompted, is_conditioning)
+        return losses
+
+    def _find(self, frame_embeddings, masks, t):
+        """`ObjectPrediction` of prompted or tracked objects, and losses (1, O)."""
+        is_tracked, found, prompts = t not in self.plan.prompted, [], (None, None)
+        if is_tracked:
+            memories = self._memories(t)
+            conditioned = self.memory_embeddings[t] = self.model.attend_to_memory(frame_embeddings[-1], memories)
+        else:
+            conditioned = self.model.forget_memory(frame_embeddings[-1]).expand(len(masks), -1, -1, -1)
+            prompts = self.simulator.first_prompts(masks[None])
+
+        def predict(points, labels, previous):
+            parts = (part if part is None else part.transpose(0, 1) for part in (points, labels, previous))
+            return self.model.predict_masks(frame_embeddings, conditioned, *parts).transpose()
+
+        def choose(prediction, num_points):
+            is_ambiguous = self.model.is_ambiguous(num_points, is_tracked)
+            found.append(self.model.choose_masks(prediction.transpose(), is_ambiguous[0]))
+            return is_ambiguous, found[-1].masks[None]
+
+        num_corrections = self.model.prompt_simulation.num_corrections if t in self.plan.corrected else 0
+        _, losses = self.practise(predict, choose, masks[None], prompts, num_corrections)
+        return found[-1], losses
+
+    def _memories(self, t):
+        """`Memories` of all objects on a frame."""
+        recollection, num_objects = self.bank.recall(t, False, self.reach), self.masks.shape[1]
+        time_idx, distances = (torch.tensor([i for i, _ in part], device=self.masks.device) for part in recollection)
+        features, pointers = ([states for _, states in part] for part in recollection)
+        none = self.model.no_object_pointer[:0].expand(num_objects, -1, -1)
+        return Memories(
+            features=torch.stack(features, dim=1),
+            time_idx=time_idx.expand(num_objects, -1),
+            pointers=torch.stack(pointers, dim=1) if pointers else none,
+            pointer_offsets=distances.expand(num_objects, -1) / max(self.reach.num_pointers - 1, 1),
+        )
