@@ -148,7 +148,7 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-                module.eval()
+                module.train(False)
         return self
 
     def _init_weights(self, module):
