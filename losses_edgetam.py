@@ -14,8 +14,12 @@ CELL = 4  # pixels of the model input to a pixel of a mask
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; the defaults are those of SAM 2 and of EdgeTAM's table of hyperparameters."""
+    """Weights of the terms; the defaults are those of SAM 2 and of EdgeTAM's table of hyperparameters.
 
+    Focal loss teaches a model that knows nothing to draw nothing: `cross_entropy` does not, and is for such a model.
+    """
+
+    cross_entropy: float = 0.0
     focal: float = 20.0
     dice: float = 1.0
     iou: float = 1.0
@@ -25,6 +29,12 @@ class LossWeights:
 def cell_shares(masks):
     """Share of each cell (…, H / 4, W / 4) that masks (…, H, W) cover."""
     return F.avg_pool2d(masks.float().flatten(0, -3), CELL).unflatten(0, masks.shape[:-2])
+
+
+def balanced_cross_entropy(logits, targets):
+    """Cross entropy (…) of logits (…, L), half of it the mean over the object and half over all else."""
+    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return sum((loss * part).sum(-1) / part.sum(-1).clamp(min=1) for part in (targets, 1 - targets)) / 2
 
 
 def focal_loss(logits, targets, alpha=0.25):
@@ -65,13 +75,17 @@ def segmentation_losses(prediction, targets, is_ambiguous, weights):
     logits, expected = prediction.masks.flatten(3).float(), targets.flatten(2)[:, :, None]
     expected = expected.expand(-1, -1, num_masks, -1)
     is_taught = (torch.arange(num_masks, device=targets.device) > 0) == is_ambiguous[..., None]
-    focal, dice = weights.focal * focal_loss(logits, expected), weights.dice * dice_loss(logits, expected)
-    best = (focal + dice).detach().masked_fill(~is_taught, float("inf")).argmin(-1, keepdim=True)
+    of_masks = {"focal": focal_loss, "dice": dice_loss, "cross_entropy": balanced_cross_entropy}
+    of_masks = {
+        name: weight * function(logits, expected)
+        for name, function in of_masks.items()
+        if (weight := getattr(weights, name))
+    }
+    best = sum(of_masks.values()).detach().masked_fill(~is_taught, float("inf")).argmin(-1, keepdim=True)
     iou_error = (prediction.iou_scores.float() - mask_iou(logits, expected)).abs() * is_taught
     is_present = targets.flatten(2).any(-1).float()
     return {
-        "focal": focal.gather(2, best)[..., 0] * is_present,
-        "dice": dice.gather(2, best)[..., 0] * is_present,
+        **{name: loss.gather(2, best)[..., 0] * is_present for name, loss in of_masks.items()},
         "iou": weights.iou * iou_error.sum(-1) / is_taught.sum(-1) * is_present,
         "object_score": weights.object_score
         * F.binary_cross_entropy_with_logits(

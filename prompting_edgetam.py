@@ -7,6 +7,7 @@ of mask logits. Points are (x, y) in pixels of the model input.
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from .prompt_encoder_edgetam import BOX_CORNER_LABELS, PADDING_LABEL
@@ -59,21 +60,25 @@ class PromptSimulator:
 
     Args:
         settings: `PromptSimulation`.
-        seeds: one integer for each picture, which decides all that is drawn for it, whatever else is in the batch.
+        seeds: one integer of at least 0 for each picture, which decides all that is drawn for it, whatever else is in the
+            batch, and however many objects fill it up.
         size: (H, W).
     """
 
     def __init__(self, settings, seeds, size):
         self.settings, self.size = settings, size
-        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        self.seeds, self.num_draws = [int(seed) for seed in seeds], 0
+
+    def _generators(self):
+        """A generator for each picture, from which one array may be drawn: objects that come first get the same."""
+        self.num_draws += 1
+        return [np.random.default_rng((seed, self.num_draws)) for seed in self.seeds]
 
     def plan_clip(self, num_frames):
         """The `ClipPlan` of a clip, of which one frame at least is left to be tracked if there are several."""
-        (generator,) = self.generators
-        draw, order, most_prompted = torch.rand(3, generator=generator).tolist(), [0], 1
-        if num_frames > 1:
-            order += (torch.randperm(num_frames - 1, generator=generator) + 1).tolist()
-            most_prompted = min(self.settings.max_prompted_frames, num_frames - 1)
+        (generator,) = self._generators()
+        draw, most_prompted = generator.random(3), min(self.settings.max_prompted_frames, max(num_frames - 1, 1))
+        order = [0, *(generator.permutation(num_frames - 1) + 1).tolist()]
         num_prompted = 1 + int(draw[0] * most_prompted)
         most_corrected = min(self.settings.max_corrected_frames, num_frames)
         num_corrected = min(num_prompted, most_corrected)
@@ -87,8 +92,7 @@ class PromptSimulator:
         Where a mask is empty, a click tells that the object is not there.
         """
         is_visible = masks.flatten(2).any(-1)
-        is_box = torch.stack([torch.rand((), generator=g) < self.settings.box_share for g in self.generators])
-        is_box = is_box.to(masks.device)[:, None] & is_visible
+        is_box = (self._uniform(1, masks.device) < self.settings.box_share) & is_visible
         click, label = self._click(masks, ~(masks | is_visible[..., None, None]))
         padding = torch.full_like(label, PADDING_LABEL)
         corner_labels = torch.tensor(BOX_CORNER_LABELS, device=masks.device)
@@ -111,7 +115,8 @@ class PromptSimulator:
 
     def _uniform(self, num_objects, device, *shape):
         """Numbers (B, O, …) in [0, 1)."""
-        return torch.stack([torch.rand(num_objects, *shape, generator=g) for g in self.generators]).to(device)
+        values = np.stack([generator.random((num_objects, *shape)) for generator in self._generators()])
+        return torch.from_numpy(values).float().to(device)
 
     def _click(self, inside, outside):
         """Points (B, O, 2), all as likely, in one of two regions (B, O, rows, columns), with labels (B, O) 1 or 0."""
