@@ -60,8 +60,8 @@ class PromptSimulator:
 
     Args:
         settings: `PromptSimulation`.
-        seeds: one integer of at least 0 for each picture, which decides all that is drawn for it, whatever else is in the
-            batch, and however many objects fill it up.
+        seeds: one integer of at least 0 for each picture, which decides all that is drawn for it, whatever else is in
+            the batch, and however many objects fill it up.
         size: (H, W).
     """
 
