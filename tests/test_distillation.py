@@ -5,6 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 import transformers
+from edgetam_hf.losses_edgetam import LossWeights
 from edgetam_hf.prompting_edgetam import PromptSimulation
 from small_models import make_model, make_native, make_native_video, make_video_model, random, small_video_config
 
@@ -34,7 +35,7 @@ def make_clips(num_objects=2):
     }
 
 
-def small_sam2(size=SIZE, hidden_size=32):
+def small_sam2(size=SIZE, hidden_size=128):
     """A SAM 2 of Transformers of another width, that tracks."""
     config = transformers.Sam2VideoConfig(
         vision_config={
@@ -60,7 +61,6 @@ def small_sam2(size=SIZE, hidden_size=32):
         memory_attention_feed_forward_hidden_size=64,
         memory_attention_rope_feat_sizes=[size // 16] * 2,
         memory_encoder_hidden_size=hidden_size,
-        memory_encoder_output_channels=16,
         mask_downsampler_embed_dim=hidden_size,
         memory_fuser_embed_dim=hidden_size,
         memory_fuser_intermediate_dim=64,
@@ -79,15 +79,24 @@ def test_student_that_is_its_teacher_has_nothing_to_learn_from_it():
     torch.testing.assert_close(output.loss, alone.loss)
 
 
-@pytest.mark.parametrize("is_native", [False, True])
-def test_video_student_that_is_its_teacher_has_nothing_to_learn_from_it(is_native):
-    model, clips = make_video_model(), make_clips()
-    model.prompt_simulation = PromptSimulation(mask_share=1.0)
-    teacher = make_native_video(model) if is_native else deepcopy(model)
+def test_video_student_that_is_its_teacher_has_nothing_to_learn_from_it():
+    model = make_video_model()
     with torch.no_grad():
-        output = Distillation(model, teacher)(**clips)
+        output = Distillation(model, deepcopy(model))(**make_clips())
     assert output.memory_embeddings[0]
     assert output.loss_dict["features"].item() < 1e-8 and output.loss_dict["memory"].item() < 1e-8
+
+
+def test_native_teacher_of_the_same_weights_tracks_the_same_objects():
+    """It remembers given masks less exactly, which is why the difference is not quite zero."""
+    config = small_video_config(hidden_size=128)  # Transformers' own EdgeTAM wants memories narrower than the model
+    model, clips, differences = make_video_model(config=config), make_clips(), []
+    model.prompt_simulation = PromptSimulation(mask_share=1.0, max_prompted_frames=1)
+    for other in (model, make_video_model(config=config, seed=1)):
+        with torch.no_grad():
+            differences.append(Distillation(model, make_native_video(other))(**clips).loss_dict)
+    assert differences[0]["features"].item() < 1e-8
+    assert 0 < differences[0]["memory"] < 0.02 * differences[1]["memory"]
 
 
 def test_differences_are_mean_squares_at_the_places_of_the_paper():
@@ -108,10 +117,11 @@ def test_differences_are_mean_squares_at_the_places_of_the_paper():
 def assert_learns(distillation, batch, terms):
     """The student comes closer to its teacher, and only it and the projections have changed."""
     before = deepcopy(distillation.teacher.state_dict())
-    optimizer = torch.optim.AdamW(distillation.parameters(), lr=2e-3)
+    distillation.student.loss_weights = LossWeights(focal=0.0)
+    optimizer = torch.optim.AdamW(distillation.parameters(), lr=1e-3)
     history = []
     distillation.train()
-    for _ in range(10):
+    for _ in range(15):
         output = distillation(**batch)
         optimizer.zero_grad()
         output.loss.backward()

@@ -3,12 +3,12 @@
 Shapes: B pictures or clips, T frames, O objects, (h, w) the image embedding, C channels. A teacher may have others.
 """
 
+import sys
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 from ..configuration_edgetam import to_height_and_width
 from ..modeling_edgetam_video import EdgeTamVideoModel
@@ -128,7 +128,9 @@ class Distillation(nn.Module):
 
     def _track_natively(self, frames, masks, prompted):
         """The same of one clip by a model of Transformers, which is given true masks on the prompted frames."""
-        session = Sam2VideoInferenceSession(
+        kind = type(self.teacher)
+        session_class = getattr(sys.modules[kind.__module__], kind.__name__.removesuffix("Model") + "InferenceSession")
+        session = session_class(
             frames, *frames.shape[-2:], frames.device, frames.device, frames.device, self.teacher.dtype
         )
         for t in prompted:
