@@ -5,7 +5,7 @@ have one picture per object.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -172,17 +172,37 @@ class VideoSequence:
 
 
 def read_dataset(layout, root, names=None):
+    """List of the `VideoSequence`s of a dataset to be tracked from their first annotations, see `read_sequences`.
+
+    Raises:
+        ValueError: also for a first annotation without an object.
+    """
+    sequences = read_sequences(layout, root, names)
+    for sequence in sequences:
+        first_idx = min(sequence.annotations)
+        if not sequence.read_masks(first_idx):
+            raise ValueError(
+                f"sequence {sequence.name}: the first annotation, "
+                f"{next(iter(sequence.annotations[first_idx].values()))}, has no object: there is nothing to track"
+            )
+    return sequences
+
+
+def read_sequences(layout, root, names=None, listing=None):
     """List of the `VideoSequence`s of a dataset, sorted by name.
 
     Args:
         layout: a key of `LAYOUTS`.
         root: the folder that has what the layout names.
         names: those of the sequences to read; all unless given.
+        listing: the text file below root, with a name per line, that says which sequences there are, such as
+            `ImageSets/2017/train.txt` of DAVIS; that of the layout unless given.
 
     Raises:
-        ValueError: for a folder of another layout, frames that are missing, and a first annotation without an object.
+        ValueError: for a folder of another layout, and frames that are missing.
     """
     root, layout = Path(root), LAYOUTS[layout]
+    layout = replace(layout, listing=listing or layout.listing)
     parts = [part for part in (layout.frames, layout.annotations, layout.listing) if part]
     if missing := [part for part in parts if not (root / part).exists()]:
         raise ValueError(
@@ -237,14 +257,7 @@ def _read_sequence(root, layout, name, appearances):
         raise ValueError(f"sequence {name} has no annotation: looked for PNG files in {folders[layout.annotations]}")
     if appearances is not None:
         appearances = {number: _frame_of(name, index, first) for number, first in appearances.items()}
-    sequence = VideoSequence(name, frames, dict(sorted(annotations.items())), appearances)
-    first_idx = min(sequence.annotations)
-    if not sequence.read_masks(first_idx):
-        raise ValueError(
-            f"sequence {name}: the first annotation, {next(iter(sequence.annotations[first_idx].values()))}, has no "
-            "object: there is nothing to track"
-        )
-    return sequence
+    return VideoSequence(name, frames, dict(sorted(annotations.items())), appearances)
 
 
 def _object_of(path):

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass
 class Clip:
-    """Frames of one size, in order, and the masks of some of their objects.
+    """Frames of one size, in order, and the masks of some of their objects, or of none.
 
     Args:
         frames: uint8 arrays (height, width, 3), RGB, one per frame.
@@ -20,3 +20,72 @@ class Clip:
 
     frames: list[np.ndarray]
     masks: np.ndarray
+
+
+class VideoClips:
+    """Source of clips of annotated videos.
+
+    A clip's frames are annotated ones, equally far from each other among those: every one, or every second, …; or
+    the same backwards. Its objects are those that can be seen on its first frame.
+
+    Args:
+        sequences: `VideoSequence`s, as `read_sequences` and `read_dataset` give them.
+        max_stride: the largest distance of two frames of a clip, counted in annotated frames.
+        reverse_probability: of time running backwards; 0.5 in SAM 2 (arXiv 2408.00714, appendix D).
+
+    Raises:
+        ValueError: without sequences, and for settings out of range.
+    """
+
+    def __init__(self, sequences, max_stride=3, reverse_probability=0.5):
+        self.sequences = list(sequences)
+        if not self.sequences:
+            raise ValueError("sequences must be one VideoSequence at least, got none")
+        if max_stride < 1 or not 0 <= reverse_probability <= 1:
+            raise ValueError(
+                f"max_stride must be at least 1 and reverse_probability in 0..1, got {max_stride} and "
+                f"{reverse_probability}"
+            )
+        self.max_stride, self.reverse_probability = max_stride, reverse_probability
+
+    def __len__(self):
+        return len(self.sequences)
+
+    def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
+        """A `Clip` of one sequence; without objects where its first frame has none.
+
+        Args:
+            index: counts the sequences that have enough annotated frames, and starts again after the last one.
+            num_frames: how many frames it has.
+            max_objects: the most objects it has; which ones is drawn.
+            rng: of all randomness.
+
+        Raises:
+            ValueError: where no sequence has enough annotated frames, and for frames and masks that cannot be read or
+                have different sizes.
+        """
+        usable = [sequence for sequence in self.sequences if len(sequence.annotations) >= num_frames]
+        if not usable:
+            longest = max(self.sequences, key=lambda sequence: len(sequence.annotations))
+            raise ValueError(
+                f"a clip of {num_frames} frames needs as many annotated ones, the longest sequence, {longest.name}, "
+                f"has {len(longest.annotations)}: take fewer frames"
+            )
+        sequence = usable[index % len(usable)]
+        frames = self._draw_frames(list(sequence.annotations), num_frames, rng)
+        objects_by_frame = [sequence.read_masks(frame_idx) for frame_idx in frames]
+        visible = sorted(objects_by_frame[0])
+        chosen = [visible[i] for i in sorted(rng.permutation(len(visible))[:max_objects])]
+        masks = np.zeros((num_frames, len(chosen), *sequence.size), bool)
+        for of_frame, found in zip(masks, objects_by_frame):
+            for mask, number in zip(of_frame, chosen):
+                mask |= found.get(number, False)
+        return Clip([sequence.frames[frame_idx].permute(1, 2, 0).numpy() for frame_idx in frames], masks)
+
+    def _draw_frames(self, annotated, num_frames, rng):
+        """Indices of a clip's frames, in its order, out of those of the annotated frames, ascending."""
+        longest_stride = (len(annotated) - 1) // max(1, num_frames - 1)
+        stride = int(rng.integers(1, min(self.max_stride, max(1, longest_stride)) + 1))
+        start = int(rng.integers(len(annotated) - stride * (num_frames - 1)))
+        frames = annotated[start : start + stride * (num_frames - 1) + 1 : stride]
+        return frames[::-1] if rng.random() < self.reverse_probability else frames

@@ -1,0 +1,240 @@
+"""Sources of pictures with masks: COCO's JSON of instances, SA-1B, and folders of pictures and index pictures.
+
+A picture is a clip of one frame, see `clips`.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..command_support import load_picture
+from ..evaluation.clicks import read_masked_pictures
+from ..evaluation.video_datasets import read_mask_files
+from .clips import Clip
+
+try:
+    from pycocotools import mask as coco_mask
+except ImportError:
+    coco_mask = None
+
+IMAGE_FIELDS = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
+LARGEST_SHARE = 0.9  # of a picture: larger masks of SA-1B are left out, as SAM 2 does (arXiv 2408.00714, appendix D)
+
+
+class PictureSource:
+    """Source of clips of one frame; its kinds differ in what `open` reads."""
+
+    def __len__(self):
+        raise NotImplementedError
+
+    def open(self, index):
+        """uint8 array (height, width, 3) of a picture, and its objects, each compressed run lengths or a mask."""
+        raise NotImplementedError
+
+    def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
+        """A `Clip` of one picture with up to `max_objects` of its objects, drawn by `rng`; empty masks are dropped.
+
+        Raises:
+            ValueError: for more than one frame, and a picture or masks that cannot be read or have different sizes.
+        """
+        if num_frames != 1:
+            raise ValueError(f"a picture is a clip of one frame, got num_frames={num_frames}")
+        picture, objects = self.open(index)
+        chosen = sorted(rng.permutation(len(objects))[:max_objects])
+        masks = np.zeros((1, len(chosen), *picture.shape[:2]), bool)
+        for mask, object_idx in zip(masks[0], chosen):
+            mask[:] = self._to_mask(objects[object_idx], index)
+        return Clip([picture], masks[:, masks.any((0, 2, 3))])
+
+    def _to_mask(self, found, index):
+        try:
+            return coco_mask.decode(found) if isinstance(found, dict) else found
+        except ValueError as error:
+            raise ValueError(f"{type(self).__name__} {index} has run lengths that are damaged: {error}") from error
+
+
+class IndexPictures(PictureSource):
+    """Pictures of a folder images/ with their index pictures in masks/, see `read_masked_pictures`."""
+
+    def __init__(self, root):
+        self.pictures = read_masked_pictures(root)
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def open(self, index):
+        files = self.pictures[index]
+        picture = load_picture(files.picture)
+        return picture, list(read_mask_files({None: files.masks}, picture.shape[:2]).values())
+
+
+class CocoPictures(PictureSource):
+    """Pictures that have objects in a JSON of instances as that of COCO; crowds are left out.
+
+    Args:
+        annotations: the JSON file, `{"images": […], "annotations": […]}`.
+        images: the folder below which `file_name` of each picture is looked for.
+
+    Raises:
+        ImportError: without pycocotools.
+        ValueError: for JSON that is damaged or not of this kind, pictures that are missing, and no objects at all.
+    """
+
+    def __init__(self, annotations, images):
+        _check_pycocotools()
+        self.path, self.images = Path(annotations), Path(images)
+        data = read_json(self.path)
+        if missing := [key for key in ("images", "annotations") if not isinstance(_get(data, key), list)]:
+            raise ValueError(
+                f'{self.path} must have lists "images" and "annotations", as instances of COCO, found no "{missing[0]}"'
+            )
+        sizes = self._read_sizes(data["images"])
+        objects = {image_id: [] for image_id in sizes}
+        for annotation in data["annotations"]:
+            image_id, name = _get(annotation, "image_id"), f"{self.path}: annotation {_get(annotation, 'id')}"
+            if image_id not in sizes:
+                raise ValueError(f'{name} is of image {image_id}, which "images" lacks')
+            if not annotation.get("iscrowd"):
+                check_segmentation(annotation.get("segmentation"), sizes[image_id], name)
+                objects[image_id].append(annotation["segmentation"])
+        # as text, since worker processes would copy millions of Python numbers when they look at them
+        self.pictures = [
+            (image["file_name"], sizes[image["id"]], json.dumps(objects[image["id"]]).encode())
+            for image in data["images"]
+            if objects[image["id"]]
+        ]
+        if not self.pictures:
+            raise ValueError(f"{self.path} has no object, crowds left out: there is nothing to learn")
+
+    def _read_sizes(self, images):
+        """(height, width) of the pictures by id."""
+        for image in images:
+            if missing := [key for key, kind in IMAGE_FIELDS.items() if not isinstance(_get(image, key), kind)]:
+                raise ValueError(f'{self.path}: an image has no usable "{missing[0]}": {str(image)[:100]}')
+            if not (path := self.images / image["file_name"]).is_file():
+                raise ValueError(f"{self.path} names a picture that is missing: looked for {path}")
+        return {image["id"]: (image["height"], image["width"]) for image in images}
+
+    def __len__(self):
+        return len(self.pictures)
+
+    def open(self, index):
+        name, size, objects = self.pictures[index]
+        picture = load_picture_of_size(self.images / name, size, self.path)
+        return picture, [to_run_lengths(segmentation, size) for segmentation in json.loads(objects)]
+
+
+class Sa1bPictures(PictureSource):
+    """Pictures of SA-1B: a folder with sa_NUMBER.jpg and sa_NUMBER.json of each; masks of nearly all are left out.
+
+    Raises:
+        ImportError: without pycocotools.
+        ValueError: for a folder without these files, and a picture without JSON or the other way round.
+    """
+
+    def __init__(self, root):
+        _check_pycocotools()
+        self.root = Path(root)
+        stems = {suffix: {path.stem for path in self.root.glob(f"sa_*{suffix}")} for suffix in (".jpg", ".json")}
+        if not any(stems.values()):
+            raise ValueError(f"{root} has not the layout of SA-1B: looked for sa_*.jpg and sa_*.json, found neither")
+        if unpaired := stems[".jpg"] ^ stems[".json"]:
+            stem = min(unpaired)
+            lacking = ".json" if stem in stems[".jpg"] else ".jpg"
+            raise ValueError(f"{root} has no {stem}{lacking}: every picture needs one with its masks")
+        self.stems = sorted(stems[".jpg"])
+
+    def __len__(self):
+        return len(self.stems)
+
+    def open(self, index):
+        path = self.root / f"{self.stems[index]}.json"
+        data = read_json(path)
+        image, annotations = _get(data, "image"), _get(data, "annotations")
+        size = _get(image, "height"), _get(image, "width")
+        if None in size or not isinstance(annotations, list):
+            raise ValueError(f'{path} must have "image" with "height" and "width", and a list "annotations"')
+        picture = load_picture_of_size(path.with_suffix(".jpg"), size, path)
+        objects = []
+        for number, annotation in enumerate(annotations):
+            check_segmentation(_get(annotation, "segmentation"), size, f"{path}: annotation {number}")
+            objects.append(to_run_lengths(annotation["segmentation"], size))
+        largest_area = LARGEST_SHARE * size[0] * size[1]
+        return picture, [run_lengths for run_lengths in objects if coco_mask.area(run_lengths) <= largest_area]
+
+
+# What the files hold.
+
+
+def read_json(path):
+    """What a JSON file says."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:  # of JSON and of UTF-8
+        raise ValueError(f"{path} is no JSON, or it is cut off: {error}") from error
+
+
+def load_picture_of_size(path, size, origin):
+    """uint8 array (height, width, 3) of a picture file, whose size must be the one that the file `origin` says."""
+    picture = load_picture(path)
+    if picture.shape[:2] != tuple(size):
+        raise ValueError(
+            f"{path} has {picture.shape[1]}x{picture.shape[0]} pixels, its masks in {origin} have {size[1]}x{size[0]}"
+        )
+    return picture
+
+
+def check_segmentation(segmentation, size, name):
+    """Raises a ValueError, which calls it by `name`, unless a segmentation is one of COCO for a picture of a size."""
+    if isinstance(segmentation, list):
+        is_known = bool(segmentation) and all(_is_polygon(xy, size) for xy in segmentation)
+    else:
+        counts = _get(segmentation, "counts")
+        is_known = _get(segmentation, "size") == list(size) and (isinstance(counts, str) or _are_counts(counts, size))
+    if not is_known:
+        raise ValueError(
+            f"{name} must have as segmentation polygons [[x, y, x, y, x, y, …], …] or run lengths "
+            f'{{"size": {list(size)}, "counts": …}}, got {str(segmentation)[:100]}'
+        )
+
+
+def _is_polygon(xy, size):
+    try:
+        xy = np.asarray(xy, float)
+    except (TypeError, ValueError):
+        return False
+    # pycocotools follows an outline pixel by pixel, also where it is far away
+    return xy.ndim == 1 and xy.size >= 6 and xy.size % 2 == 0 and bool((np.abs(xy) <= 2 * max(size)).all())
+
+
+def _are_counts(counts, size):
+    is_list = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
+    return is_list and sum(counts) == size[0] * size[1]
+
+
+def to_run_lengths(segmentation, size):
+    """Compressed run lengths of a segmentation of COCO for a picture of a size (H, W).
+
+    Args:
+        segmentation: polygons [[x, y, …], …] in pixels of the picture, or run lengths
+            `{"size": [H, W], "counts": …}`, a list or compressed.
+        size: (H, W) of the picture.
+    """
+    if isinstance(segmentation, list):
+        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    if isinstance(segmentation["counts"], list):
+        return coco_mask.frPyObjects(segmentation, *size)
+    return segmentation
+
+
+def _get(data, key):
+    """A value of what should be a dictionary, None if it is none or lacks the key."""
+    return data.get(key) if isinstance(data, dict) else None
+
+
+def _check_pycocotools():
+    if coco_mask is None:
+        raise ImportError("masks of COCO and SA-1B need pycocotools: pip install pycocotools")
