@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+import torch.nn.functional as F
+from torch.utils.data import Dataset, default_collate
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 from transformers import BaseImageProcessor
@@ -82,19 +83,20 @@ class TrainingDataset(Dataset):
         if not 0 <= index < self.num_items:
             raise IndexError(f"index must be in 0..{self.num_items - 1}, got {index}")
         rng = np.random.default_rng((self.seed, index))
-        num_frames = self.settings.num_frames or 1
         for _ in range(NUM_TRIES):
             source = self.sources[rng.choice(len(self.sources), p=self.probabilities)]
-            clip = source.draw(int(rng.integers(len(source))), num_frames, self.settings.max_objects, rng)
-            frames, masks = make_tensors(clip, self.settings, rng)
-            if masks.shape[1]:
-                break
-        else:
-            raise ValueError(
-                f"none of {NUM_TRIES} clips had an object on its first frame, the last one of a "
-                f"{type(source).__name__}: give sources whose masks are not empty"
-            )
-        seed = int(rng.integers(2**63))
+            num_frames, max_objects = self.settings.num_frames or 1, self.settings.max_objects
+            clip = source.draw(int(rng.integers(len(source))), num_frames, max_objects, rng)
+            if clip.masks[0].any():
+                frames, masks = make_tensors(clip, self.settings, rng)
+                if len(masks[0]):
+                    return self._as_item(frames, masks, int(rng.integers(2**63)))
+        raise ValueError(
+            f"none of {NUM_TRIES} clips had an object on its first frame, the last one was of {type(source).__name__}: "
+            "give sources whose first masks are mostly not empty"
+        )
+
+    def _as_item(self, frames, masks, seed):
         if self.settings.num_frames is None:
             return {"pixel_values": frames[0], "mask_labels": masks[0], "prompt_seeds": seed}
         return {"pixel_values_videos": frames, "mask_labels": masks, "prompt_seeds": seed}
@@ -105,26 +107,22 @@ def make_tensors(clip: Clip, settings: ItemSettings, rng: np.random.Generator) -
     processor, augmentation = settings.image_processor, settings.augmentation
     frames = processor(images=clip.frames, do_normalize=False, return_tensors="pt")["pixel_values"]
     # with centres of pixels where `resize` of the frames has them, unlike NEAREST
-    masks = torch.from_numpy(clip.masks.view(np.uint8))
+    masks = torch.from_numpy(clip.masks.astype(np.uint8))
     masks = TF.resize(masks, list(frames.shape[-2:]), InterpolationMode.NEAREST_EXACT)
     if augmentation is not None:
         frames = augmentation.change_colours(frames, rng)
     frames = TF.normalize(frames, processor.image_mean, processor.image_std)
     if augmentation is not None:
         frames, masks = augmentation.move(frames, masks, clip.masks.shape[-2:], rng)
-    return frames, masks[:, masks[0].flatten(1).any(-1)].to(torch.int8)
+    return frames, masks[:, masks[0].flatten(1).bool().any(-1)].to(torch.int8)
 
 
 def collate(items: list[dict]) -> dict[str, torch.Tensor]:
     """The batch of items: their tensors stacked, with as many objects as the item that has most; see `PADDING`."""
-    batch = {}
-    for name in items[0]:
-        values = [item[name] for item in items]
-        if name == "mask_labels":
-            most = max(labels.shape[-3] for labels in values)
-            values = [
-                torch.nn.functional.pad(labels, (0, 0, 0, 0, 0, most - labels.shape[-3]), value=PADDING)
-                for labels in values
-            ]
-        batch[name] = torch.stack(values) if isinstance(values[0], torch.Tensor) else torch.tensor(values)
-    return batch
+    num_objects = max(item["mask_labels"].shape[-3] for item in items)
+    padded = []
+    for item in items:
+        labels = item["mask_labels"]
+        labels = F.pad(labels, (0, 0, 0, 0, 0, num_objects - labels.shape[-3]), value=PADDING)
+        padded.append({**item, "mask_labels": labels})
+    return default_collate(padded)

@@ -203,11 +203,12 @@ def check_segmentation(segmentation, size, name):
 
 def _is_polygon(xy, size):
     try:
-        xy = np.asarray(xy, float)
-    except (TypeError, ValueError):
+        xy = np.asarray(xy)
+    except ValueError:  # of lists in it that differ in length
         return False
-    # pycocotools follows an outline pixel by pixel, also where it is far away
-    return xy.ndim == 1 and xy.size >= 6 and xy.size % 2 == 0 and bool((np.abs(xy) <= 2 * max(size)).all())
+    if xy.dtype.kind not in "if" or xy.ndim != 1 or xy.size < 6 or xy.size % 2:
+        return False
+    return bool((np.abs(xy) <= 2 * max(size)).all())  # pycocotools follows outlines pixel by pixel, however far
 
 
 def _are_counts(counts, size):
