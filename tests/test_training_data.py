@@ -642,3 +642,12 @@ def test_dataset_rejects_settings_out_of_range(videos):
             make_dataset(**{"sources": [videos], **arguments})
     with pytest.raises(IndexError, match=r"index must be in 0\.\.5, got 6"):
         make_dataset([videos])[6]
+
+
+def test_batches_are_what_the_models_learn_from(videos, model, video_model):
+    for learner, num_frames in ((model, None), (video_model, 2)):
+        dataset = make_dataset([videos], 12, size=(128, 128), num_frames=num_frames, augmentation=Augmentation())
+        fewest, *_, most = sorted(dataset, key=lambda item: item["mask_labels"].shape[-3])
+        batch = collate([fewest, most])
+        assert set(batch["mask_labels"].unique().tolist()) == {-1, 0, 1}
+        assert learner(**batch).loss.isfinite()
