@@ -15,7 +15,7 @@ CORNERS = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])  # (x, y) from the cent
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Settings of the changes; the defaults are those of appendix D of SAM 2, without its mosaics.
+    """Settings of the changes; the defaults are those of SAM 2, without its mosaics.
 
     Args:
         flip_probability: of a clip that is mirrored left to right.

@@ -31,7 +31,7 @@ class VideoClips:
     Args:
         sequences: `VideoSequence`s, as `read_sequences` and `read_dataset` give them.
         max_stride: the largest distance of two frames of a clip, counted in annotated frames.
-        reverse_probability: of time running backwards; 0.5 in SAM 2 (arXiv 2408.00714, appendix D).
+        reverse_probability: of time running backwards; 0.5 in SAM 2 (arXiv 2408.00714).
 
     Raises:
         ValueError: without sequences, and for settings out of range.
