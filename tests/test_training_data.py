@@ -150,8 +150,7 @@ def test_video_clips_start_with_an_empty_mask_where_there_is_no_object(tmp_path)
     clips = [source.draw(0, 3, 2, np.random.default_rng(seed)) for seed in range(20)]
     assert {clip.masks.shape[1] > 0 for clip in clips if times_of(clip)[0] >= 4} == {True}
     assert {clip.masks.shape[1] for clip in clips if times_of(clip)[0] < 4} == {0}
-    dataset = TrainingDataset([source], 10, ItemSettings(make_processor(32).image_processor, num_frames=3))
-    assert all(item["mask_labels"][0].flatten(1).any(1).all() for item in dataset)
+    assert all(len(item["mask_labels"][0]) for item in make_dataset([source], num_frames=3))
 
 
 def test_video_clips_pass_over_sequences_that_are_too_short(videos, tmp_path):
@@ -218,10 +217,9 @@ def test_read_sequences_rejects_what_is_missing(tmp_path):
 def test_video_clips_reject_settings_out_of_range(videos):
     with pytest.raises(ValueError, match="one VideoSequence at least"):
         VideoClips([])
-    with pytest.raises(ValueError, match="max_stride must be at least 1"):
-        VideoClips(videos.sequences, max_stride=0)
-    with pytest.raises(ValueError, match=r"reverse_probability in 0\.\.1"):
-        VideoClips(videos.sequences, reverse_probability=2)
+    for settings in ({"max_stride": 0}, {"reverse_probability": 2}):
+        with pytest.raises(ValueError, match=r"max_stride must be at least 1 and reverse_probability in 0\.\.1, got"):
+            VideoClips(videos.sequences, **settings)
 
 
 # Pictures.
@@ -516,7 +514,7 @@ class OneClip:
         return self.clip
 
 
-def make_dataset(sources, num_items=6, seed=0, weights=None, size=(64, 64), **settings):
+def make_dataset(sources, num_items=5, seed=0, weights=None, size=(64, 64), **settings):
     settings = ItemSettings(make_processor(*size).image_processor, **settings)
     return TrainingDataset(sources, num_items, settings, seed, weights)
 
@@ -573,10 +571,10 @@ def test_items_depend_on_seed_and_index_alone(videos):
     state = torch.get_rng_state()
     assert_same_items([dataset[4], dataset[1]], [items[4], items[1]])
     assert torch.equal(torch.get_rng_state(), state)
-    assert_same_items(list(make_dataset([videos], num_items=9, **settings))[:6], items)
+    assert_same_items(list(make_dataset([videos], num_items=9, **settings))[:5], items)
     others = list(make_dataset([videos], seed=1, **settings))
     seeds = {item["prompt_seeds"] for item in items + others}
-    assert len(seeds) == 12 and not torch.equal(items[0]["pixel_values_videos"], items[1]["pixel_values_videos"])
+    assert len(seeds) == 10 and not torch.equal(items[0]["pixel_values_videos"], items[1]["pixel_values_videos"])
 
 
 def test_batches_do_not_depend_on_the_number_of_workers(videos, tmp_path):
@@ -616,7 +614,7 @@ def test_items_are_drawn_again_until_there_is_an_object():
 
 def test_collate_fills_up_with_objects_of_minus_one(videos):
     for axis, num_frames in ((0, None), (1, 2)):
-        dataset = make_dataset([videos], num_items=20, num_frames=num_frames)
+        dataset = make_dataset([videos], num_items=8, num_frames=num_frames)
         items = list(dataset)
         one, two = (next(i for i in items if i["mask_labels"].shape[axis] == count) for count in (1, 2))
         batch = collate([one, two])
@@ -640,13 +638,13 @@ def test_dataset_rejects_settings_out_of_range(videos):
     ):
         with pytest.raises(ValueError, match=message):
             make_dataset(**{"sources": [videos], **arguments})
-    with pytest.raises(IndexError, match=r"index must be in 0\.\.5, got 6"):
-        make_dataset([videos])[6]
+    with pytest.raises(IndexError, match=r"index must be in 0\.\.4, got 5"):
+        make_dataset([videos])[5]
 
 
 def test_batches_are_what_the_models_learn_from(videos, model, video_model):
     for learner, num_frames in ((model, None), (video_model, 2)):
-        dataset = make_dataset([videos], 12, size=(128, 128), num_frames=num_frames, augmentation=Augmentation())
+        dataset = make_dataset([videos], 8, size=(128, 128), num_frames=num_frames, augmentation=Augmentation())
         fewest, *_, most = sorted(dataset, key=lambda item: item["mask_labels"].shape[-3])
         batch = collate([fewest, most])
         assert set(batch["mask_labels"].unique().tolist()) == {-1, 0, 1}
