@@ -7,25 +7,26 @@ edgetam evaluate davis data/moving --model MODEL
 
 import argparse
 from collections.abc import Iterator
+from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 from transformers.utils import logging
 
 from ..evaluation.scoring import report_scores, score_results
 from ..evaluation.video_datasets import read_dataset
 from .clips import Clip
 from .crops import Composites
+from .cutouts import cut_out_sprites, read_rows
 from .davis_folder import repeat_first_masks, write_clips
 
 SPLITS = ("training", "held-out")
 SMALLEST_SHARE = 0.01  # of the picture, of an object on its first frame
-SMALLEST_CUTOUT = 700  # pixels of a composite: less gives a blurred object
-NUM_ATTEMPTS = 1000  # to find one
 COUNTS = range(2, 7)  # of sprites
 LARGEST_SCALE = 2.0  # of what is cut out of a composite
-PACES = (0.006, 0.07)  # highest speeds, in pictures per frame
+PACES = (0.004, 0.05)  # highest speeds, in pictures per frame
+LEAVING_PACES = (0.03, 0.1)  # of what leaves the picture and returns
 
 
 class MovingComposites:
@@ -39,15 +40,17 @@ class MovingComposites:
         folder: of the rendered composites.
         split: "training" or "held-out".
         size: height and width of the frames in pixels.
+        num_cut: how many composites sprites are cut out of, at once and into memory; backgrounds are read as they
+            are needed.
 
     Raises:
-        ValueError: for another split, and a folder without composites.
+        ValueError: for another split, and a folder without composites, or without objects that lie off their border.
     """
 
-    def __init__(self, folder: str | Path, split: str = "training", size: int = 256):
+    def __init__(self, folder: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000):
         if split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        self.folder, self.split, self.size = Path(folder), split, size
+        self.folder, self.split, self.size, self.num_cut = Path(folder), split, size, num_cut
         try:
             self.composites = Composites(self.folder, split.replace("-", "_"))
         except FileNotFoundError as error:
@@ -55,13 +58,14 @@ class MovingComposites:
                 f"{folder} has no {split} composites: render them with "
                 f"python -m edgetam_hf.training.composites --output {folder}"
             ) from error
+        self.sprites = cut_out_sprites(self.composites, min(num_cut, len(self.composites)))
 
     def __len__(self) -> int:
         return len(self.composites)
 
     def __reduce__(self):
-        # a worker process opens the files again: a pickled memory map carries all its data
-        return MovingComposites, (self.folder, self.split, self.size)
+        # a worker process reads the files again: a pickled memory map carries all its data
+        return MovingComposites, (self.folder, self.split, self.size, self.num_cut)
 
     def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
         """A `Clip` over composite `index`: masks are the parts that nothing hides, at least 1 % of the first frame."""
@@ -79,60 +83,34 @@ class MovingComposites:
         return Clip([np.array(frame) for frame in frames], numbers[:, None] == np.sort(objects)[:, None, None])
 
     def _draw_sprites(self, rng: np.random.Generator) -> list[Image.Image]:
-        """What is cut out of composites (see `_cut_out`), from the rearmost on, at about the size it will have."""
+        """Sprites (see `cut_out`) from the rearmost on, at about the size that they will have."""
         sprites = []
         for _ in range(rng.choice(COUNTS)):
             if sprites and rng.random() < 0.15:  # a twin, which only its path tells apart
                 sprites.append(sprites[rng.integers(len(sprites))])
                 continue
-            sprite = self._cut_out(rng)
+            sprite = self.sprites[rng.integers(len(self.sprites))]
             scale = rng.uniform(0.16, 0.6) * self.size / max(sprite.size)
             scale = min(scale, LARGEST_SCALE * self.size / self.composites.pictures.shape[1])
-            size = [max(4, round(side * scale)) for side in sprite.size]
-            sprites.append(sprite.resize(size, Image.Resampling.BILINEAR))
+            sprite = sprite.resize([max(4, round(side * scale)) for side in sprite.size], Image.Resampling.BILINEAR)
+            if rng.random() < 0.3:
+                bands = sprite.split()
+                sprite = Image.merge("RGBX", [*(bands[channel] for channel in rng.permutation(3)), bands[3]])
+            sprites.append(sprite)
         return sprites
-
-    def _cut_out(self, rng: np.random.Generator) -> Image.Image:
-        """An instance that lies within its composite, cut to its box: RGBX, where X is the opacity.
-
-        As RGBA, Pillow would premultiply the colours at each step, in vain: those around the instance are as bright.
-        """
-        for _ in range(NUM_ATTEMPTS):
-            index = int(rng.integers(len(self)))
-            instances = np.asarray(self.composites.instances[index])
-            areas = np.bincount(instances.ravel())
-            for border in (instances[0], instances[-1], instances[:, 0], instances[:, -1]):
-                areas[border] = 0
-            areas[0] = 0
-            if areas.max() >= SMALLEST_CUTOUT:
-                break
-        else:
-            raise ValueError(
-                f"{self.folder} has too few objects: none of {NUM_ATTEMPTS} composites has one of {SMALLEST_CUTOUT} "
-                "pixels that lies off the border"
-            )
-        mask = instances == rng.choice(np.flatnonzero(areas >= SMALLEST_CUTOUT))
-        (rows,), (columns,) = np.nonzero(mask.any(1)), np.nonzero(mask.any(0))
-        box = slice(rows[0] - 1, rows[-1] + 2), slice(columns[0] - 1, columns[-1] + 2)
-        # its border shows in part what was behind it
-        opacity = Image.fromarray(255 * mask[box].astype(np.uint8)).filter(ImageFilter.MinFilter(3))
-        colors = self.composites.pictures[index][box]
-        channels = rng.permutation(3) if rng.random() < 0.3 else range(3)
-        bands = [Image.fromarray(np.ascontiguousarray(colors[..., channel])) for channel in channels]
-        return Image.merge("RGBX", [*bands, opacity])
 
     def _draw_backgrounds(
         self, index: int, num_frames: int, pace: float, rng: np.random.Generator
     ) -> list[Image.Image]:
         """Pictures (size, size) of a camera that moves over a composite and its mirror images, or stands still."""
         seen = rng.uniform(0.5, 1)  # side of what the camera sees, in sides of the composite
-        picture = Image.fromarray(self.composites.pictures[index])
+        picture = Image.fromarray(read_rows(self.composites.pictures, index, index + 1)[0])
         side = min(picture.width, round(self.size / seen))
         pixels = np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
         columns = rows = np.pad(np.arange(side), side // 2, "symmetric")
         if rng.random() < 0.5:
             columns = columns[::-1]
-        mirrored = Image.fromarray(pixels[rows[:, None], columns])
+        mirrored = Image.fromarray(pixels.take(columns, 1).take(rows, 0))
         is_still = rng.random() < 0.35
         num_poses = 1 if is_still else num_frames
         zoom = self.size / (seen * side) * np.exp(swing(rng, num_poses, rng.uniform(0, 0.15), 2 * pace))
@@ -163,11 +141,14 @@ def draw_motion(
         pace: its highest speed at most, in pictures per frame.
     """
     radius = max(sprite_size) / size / 2
+    leaving = rng.choice(["x", "y"]) if rng.random() < 0.25 else None
     centers = []
-    for _ in "xy":
-        reach = rng.uniform(0.4, 0.55 + radius)
-        speed = rng.uniform(0.1, 1) * pace
-        centers.append(0.5 + swing(rng, num_frames, reach, speed / reach, rng.uniform(-0.4, 0.4)))
+    for axis in "xy":
+        reach, start, speed = rng.uniform(0.4, 0.55 + radius), rng.uniform(-0.4, 0.4), rng.uniform(0.1, 1) * pace
+        if axis == leaving:  # from near the border to just beyond it and back, unless it happens to go the other way
+            reach, start = 0.5 + rng.uniform(1.05, 1.4) * radius, rng.choice([-1, 1]) * rng.uniform(0.3, 0.5)
+            speed = max(speed, rng.uniform(*LEAVING_PACES))
+        centers.append(0.5 + swing(rng, num_frames, reach, speed / reach, start))
     upright = rng.normal(0, 0.15) if rng.random() < 0.7 else rng.uniform(-np.pi, np.pi)
     angles = upright + swing(rng, num_frames, rng.uniform(0, 0.8), rng.uniform(0, 3) * pace)
     scales = np.exp(swing(rng, num_frames, rng.uniform(0, 0.35), rng.uniform(0, 3) * pace))
@@ -192,13 +173,25 @@ def pose_matrices(sprite_size: tuple[int, int], centers: np.ndarray, angles: np.
     return np.concatenate([turned, (centers - turned @ (np.array(sprite_size) / 2))[..., None]], 2)
 
 
+def bounding_box(pose: np.ndarray, sprite_size: tuple[int, int], size: tuple[int, int]):
+    """Box (left, top, right, bottom) in a picture (width, height) with all of a posed sprite in it, None if outside."""
+    box = []
+    for (a, b, c), length in zip(pose.tolist(), size, strict=True):
+        a, b = a * sprite_size[0] / 2, b * sprite_size[1] / 2
+        center, radius = a + b + c, abs(a) + abs(b)
+        box.append((max(0, floor(center - radius)), min(length, ceil(center + radius))))
+    (left, right), (top, bottom) = box
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
 def warp(image: Image.Image, pose: np.ndarray, box: tuple[int, int, int, int]) -> Image.Image:
     """The part of the picture in `box` (left, top, right, bottom), of `image` in a pose (2, 3); zeros around it."""
-    inverse = np.linalg.inv(pose[:, :2])
-    offset = inverse @ (np.array(box[:2]) - pose[:, 2])
-    data = np.concatenate([inverse, offset[:, None]], 1).ravel().tolist()
+    (a, b, c), (d, e, f) = pose.tolist()  # floats of Python: for so few, NumPy takes longer
+    scale = a * e - b * d
+    c, f = c - box[0], f - box[1]
+    inverse = (e / scale, -b / scale, (b * f - c * e) / scale, -d / scale, a / scale, (c * d - a * f) / scale)
     size = box[2] - box[0], box[3] - box[1]
-    return image.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+    return image.transform(size, Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
 
 
 def paint(canvas: Image.Image, sprites: list[Image.Image], poses: list[np.ndarray]) -> np.ndarray:
@@ -208,15 +201,14 @@ def paint(canvas: Image.Image, sprites: list[Image.Image], poses: list[np.ndarra
     """
     numbers = np.zeros((canvas.height, canvas.width), np.uint8)
     for number, (sprite, pose) in enumerate(zip(sprites, poses, strict=True), start=1):
-        corners = pose[:, :2] @ (np.array([(0, 0, 1, 1), (0, 1, 0, 1)]) * np.array([sprite.size]).T) + pose[:, 2:]
-        low = np.maximum(np.floor(corners.min(1)), 0).astype(int)
-        high = np.minimum(np.ceil(corners.max(1)), canvas.size).astype(int)
-        if (low >= high).any():
+        box = bounding_box(pose, sprite.size, canvas.size)
+        if box is None:
             continue
-        moved = warp(sprite, pose, (*low.tolist(), *high.tolist()))
+        moved = warp(sprite, pose, box)
         opacity = moved.getchannel("X")
-        canvas.paste(moved.convert("RGB"), tuple(low.tolist()), opacity)
-        numbers[low[1] : high[1], low[0] : high[0]][np.asarray(opacity) > 127] = number
+        canvas.paste(moved.convert("RGB"), box, opacity)
+        left, top, right, bottom = box
+        numbers[top:bottom, left:right][np.asarray(opacity) > 127] = number
     return numbers
 
 
