@@ -10,7 +10,7 @@ pytest.importorskip("scipy")
 
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset
-from edgetam_hf.training import cutouts, moving
+from edgetam_hf.training import cutouts, motions, moving
 from edgetam_hf.training.clips import Clip
 from edgetam_hf.training.davis_folder import repeat_first_masks, write_clips
 
@@ -75,12 +75,6 @@ def test_objects_are_disjoint_and_large_on_the_first_frame(source, max_objects):
         assert clip.masks[0].mean((1, 2)).min() >= 0.01
 
 
-def test_clip_of_one_frame_is_the_first_of_a_longer_one(source):
-    # the same random numbers are drawn, whatever the length
-    picture, clip = draw(source, 2, 1), draw(source, 2, 9)
-    assert_equal(picture, Clip(clip.frames[:1], clip.masks[:1]))
-
-
 def test_objects_leave_return_and_hide(source):
     clips = [draw(source, seed, 24) for seed in range(30)]
     areas = [of_object for clip in clips for of_object in clip.masks.sum((2, 3)).T]
@@ -106,7 +100,7 @@ def flat_sprite(color, width, height):
 
 
 def pose(center, angle=0.0, scale=(1.0, 1.0), size=(20, 10)):
-    return moving.pose_matrices(size, np.array([center]), np.array([angle]), np.array([scale]))[0]
+    return motions.pose_matrices(size, np.array([center]), np.array([angle]), np.array([scale]))[0]
 
 
 def test_paint_gives_the_visible_part_of_each_sprite():

@@ -20,13 +20,13 @@ from .clips import Clip
 from .crops import Composites
 from .cutouts import cut_out_sprites, read_rows
 from .davis_folder import repeat_first_masks, write_clips
+from .motions import draw_paths, draw_poses, pose_matrices, swing
 
 SPLITS = ("training", "held-out")
 SMALLEST_SHARE = 0.01  # of the picture, of an object on its first frame
 COUNTS = range(2, 7)  # of sprites
 LARGEST_SCALE = 2.0  # of what is cut out of a composite
 PACES = (0.004, 0.05)  # highest speeds, in pictures per frame
-LEAVING_PACES = (0.03, 0.1)  # of what leaves the picture and returns
 
 
 class MovingComposites:
@@ -72,7 +72,11 @@ class MovingComposites:
         while True:
             sprites = self._draw_sprites(rng)
             pace = np.exp(rng.uniform(*np.log(PACES)))
-            motions = [draw_motion(rng, sprite.size, num_frames, self.size, pace) for sprite in sprites]
+            paths = draw_paths(rng, [max(sprite.size) / self.size / 2 for sprite in sprites], num_frames, pace)
+            motions = [
+                draw_poses(rng, self.size * path, sprite.size, pace)
+                for path, sprite in zip(paths, sprites, strict=True)
+            ]
             first = paint(Image.new("RGB", (self.size, self.size)), sprites, [motion[0] for motion in motions])
             shares = np.bincount(first.ravel(), minlength=len(sprites) + 1)[1:] / first.size
             objects = rng.permutation(np.flatnonzero(shares >= SMALLEST_SHARE) + 1)[:max_objects]
@@ -120,57 +124,6 @@ class MovingComposites:
         poses = pose_matrices(mirrored.size, np.stack(centers, 1), angles, np.stack([zoom, zoom], 1))
         pictures = [warp(mirrored, pose, (0, 0, self.size, self.size)) for pose in poses]
         return [pictures[0].copy() for _ in range(num_frames)] if is_still else pictures
-
-
-def swing(rng: np.random.Generator, num_frames: int, reach: float, frequency: float, start: float = 0.0) -> np.ndarray:
-    """Values (num_frames,) of a sine of amplitude `reach`, in radians per frame, from `start` on, rising or falling."""
-    phase = np.arcsin(start / reach) if reach else 0.0
-    if rng.random() < 0.5:
-        phase = np.pi - phase
-    return reach * np.sin(phase + frequency * np.arange(num_frames))
-
-
-def draw_motion(
-    rng: np.random.Generator, sprite_size: tuple[int, int], num_frames: int, size: int, pace: float
-) -> np.ndarray:
-    """Poses (num_frames, 2, 3) of a sprite (see `pose_matrices`) that swings across the picture and often beyond it.
-
-    Args:
-        sprite_size: width and height.
-        size: height and width of the picture.
-        pace: its highest speed at most, in pictures per frame.
-    """
-    radius = max(sprite_size) / size / 2
-    leaving = rng.choice(["x", "y"]) if rng.random() < 0.25 else None
-    centers = []
-    for axis in "xy":
-        reach, start, speed = rng.uniform(0.4, 0.55 + radius), rng.uniform(-0.4, 0.4), rng.uniform(0.1, 1) * pace
-        if axis == leaving:  # from near the border to just beyond it and back, unless it happens to go the other way
-            reach, start = 0.5 + rng.uniform(1.05, 1.4) * radius, rng.choice([-1, 1]) * rng.uniform(0.3, 0.5)
-            speed = max(speed, rng.uniform(*LEAVING_PACES))
-        centers.append(0.5 + swing(rng, num_frames, reach, speed / reach, start))
-    upright = rng.normal(0, 0.15) if rng.random() < 0.7 else rng.uniform(-np.pi, np.pi)
-    angles = upright + swing(rng, num_frames, rng.uniform(0, 0.8), rng.uniform(0, 3) * pace)
-    scales = np.exp(swing(rng, num_frames, rng.uniform(0, 0.35), rng.uniform(0, 3) * pace))
-    # as if it turned about its upright axis
-    widths = scales * (1 - rng.uniform(0, 0.5) * np.abs(swing(rng, num_frames, 1, rng.uniform(0, 3) * pace)) ** 2)
-    if rng.random() < 0.5:
-        widths = -widths  # mirrored
-    return pose_matrices(sprite_size, size * np.stack(centers, 1), angles, np.stack([widths, scales], 1))
-
-
-def pose_matrices(sprite_size: tuple[int, int], centers: np.ndarray, angles: np.ndarray, scales: np.ndarray):
-    """Affine matrices (T, 2, 3) from (x, y) in a sprite to (x, y) in the picture, in pixels from the outer corner.
-
-    Args:
-        sprite_size: width and height; its middle goes to the centre.
-        centers: (T, 2), in pixels of the picture.
-        angles: (T,), in radians.
-        scales: (T, 2), along the width and the height of the sprite.
-    """
-    cos, sin = np.cos(angles), np.sin(angles)
-    turned = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1) * scales[:, None]
-    return np.concatenate([turned, (centers - turned @ (np.array(sprite_size) / 2))[..., None]], 2)
 
 
 def bounding_box(pose: np.ndarray, sprite_size: tuple[int, int], size: tuple[int, int]):
