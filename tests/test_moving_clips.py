@@ -76,7 +76,7 @@ def test_objects_are_disjoint_and_large_on_the_first_frame(source, max_objects):
 
 
 def test_objects_leave_return_and_hide(source):
-    clips = [draw(source, seed, 24) for seed in range(30)]
+    clips = [draw(source, seed, 24) for seed in range(20)]
     areas = [of_object for clip in clips for of_object in clip.masks.sum((2, 3)).T]
     returned = [area for area in areas if area[np.flatnonzero(area == 0)[:1].sum() :].any() and not area.all()]
     half_gone = [area for area in areas if 0 < area[1:].min() < area[0] / 2]
@@ -84,11 +84,30 @@ def test_objects_leave_return_and_hide(source):
     assert len(areas) / 10 < len(half_gone) < len(areas)
 
 
-def test_splits_share_no_pixels(data):
+def test_splits_share_no_pixels_and_nothing_shows_beyond_the_background(data):
     for split in moving.SPLITS:
         low, high = BRIGHTNESS[split.replace("-", "_")]
-        frames = np.stack(draw(moving.MovingComposites(data, split, 48), 1).frames)
+        source = moving.MovingComposites(data, split, 48)
+        frames = np.stack([draw(source, seed, 12).frames for seed in range(6)])
         assert low <= frames.min() and frames.max() <= high
+
+
+def test_paths_are_smooth_and_no_faster_than_their_pace():
+    fastest = max(0.05, motions.LEAVING_PACES[1])
+    for seed in range(50):
+        paths = motions.draw_paths(np.random.default_rng(seed), [0.1, 0.3, 0.2], 24, 0.05)
+        steps = np.diff(paths, axis=1)
+        assert np.abs(steps).max() <= fastest
+        assert np.abs(np.diff(steps, axis=1)).max() <= fastest**2 / 0.4  # of a sine of the smallest amplitude
+
+
+def test_paths_meet():
+    # two that move by themselves are seldom near each other for a moment
+    nearest = []
+    for seed in range(100):
+        first, second = motions.draw_paths(np.random.default_rng(seed), [0.05, 0.05], 12, 0.004)
+        nearest.append(np.linalg.norm(first - second, axis=1).min())
+    assert 0.35 < np.mean(np.array(nearest) < 0.06) < 0.8
 
 
 # What is painted.

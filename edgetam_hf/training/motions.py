@@ -24,11 +24,11 @@ def draw_paths(rng: np.random.Generator, radii: list[float], num_frames: int, pa
     """
     paths = []
     for radius in radii:
-        leaving = rng.choice(["x", "y"]) if rng.random() < 0.25 else None
+        leaving = rng.choice(["x", "y"]) if rng.random() < 0.3 else None
         path = np.stack([_draw_axis(rng, radius, num_frames, pace, axis == leaving) for axis in "xy"], 1)
         if paths and leaving is None and rng.random() < 0.7:
             met, frame_idx = paths[rng.integers(len(paths))], rng.integers(num_frames)
-            path = path - path[frame_idx] + met[frame_idx]
+            path = path - path[frame_idx] + met[frame_idx] + rng.normal(0, 0.4 * radius, 2)
         paths.append(path)
     return paths
 

@@ -167,9 +167,9 @@ def paint(canvas: Image.Image, sprites: list[Image.Image], poses: list[np.ndarra
 
 def write_moving_clips(options: argparse.Namespace) -> None:
     """Writes clips as a dataset that `edgetam evaluate davis` reads."""
-    source = MovingComposites(options.data, options.split, options.size)
 
     def clips() -> Iterator[Clip]:
+        source = MovingComposites(options.data, options.split, options.size)
         for number in logging.tqdm(range(options.clips), desc="clips"):
             rng = np.random.default_rng((options.seed, number))
             yield source.draw(int(rng.integers(len(source))), options.frames, options.objects, rng)
@@ -199,7 +199,7 @@ def main(arguments: list[str] | None = None) -> None:
         sequences = read_dataset("davis", options.baseline)
         repeat_first_masks(sequences, options.output)
         total = report_scores(score_results(sequences, options.output))["total"]
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         parser.error(str(error))
     print(", ".join(f"{name} {100 * value:.1f}" for name, value in total.items()))
 
