@@ -8,10 +8,12 @@ from PIL import Image
 
 pytest.importorskip("scipy")
 
+from edgetam_hf import EdgeTamImageProcessor
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset
 from edgetam_hf.training import cutouts, motions, moving
 from edgetam_hf.training.clips import Clip
+from edgetam_hf.training.dataset import ItemSettings, TrainingDataset
 from edgetam_hf.training.davis_folder import repeat_first_masks, write_clips
 
 SIDE = 96  # of the composites
@@ -82,6 +84,15 @@ def test_objects_leave_return_and_hide(source):
     half_gone = [area for area in areas if 0 < area[1:].min() < area[0] / 2]
     assert len(areas) / 10 < len(returned) < len(areas)
     assert len(areas) / 10 < len(half_gone) < len(areas)
+
+
+def test_clips_become_items_of_training(source):
+    settings = ItemSettings(EdgeTamImageProcessor(size={"height": 64, "width": 64}), num_frames=3, max_objects=2)
+    dataset = TrainingDataset([source], 4, settings)
+    for item in (dataset[index] for index in range(4)):
+        assert item["pixel_values_videos"].shape == (3, 3, 64, 64)
+        assert item["mask_labels"].shape[0] == 3 and 1 <= item["mask_labels"].shape[1] <= 2
+        assert item["mask_labels"][0].flatten(1).any(1).all()
 
 
 def test_splits_share_no_pixels_and_nothing_shows_beyond_the_background(data):
