@@ -13,7 +13,7 @@ from . import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
 from .command_support import as_columns, describe, load_picture, load_quietly, measure, quieten_hub_client
 from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
-from .evaluate_command import as_evaluate_text, run_evaluate
+from .evaluate_command import FIRST_MASK, PROTOCOLS, as_evaluate_text, run_evaluate
 from .evaluation.video_datasets import LAYOUTS
 from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
 
@@ -79,14 +79,20 @@ examples:
   edgetam evaluate clicks pictures                       IoU after 1 and 5 clicks on pictures/images/NAME.jpg, whose
                                                          objects are in pictures/masks/NAME.png
   edgetam evaluate mose MOSE/valid --submission mose.zip     what the server of the benchmark takes
+  edgetam evaluate youtube-vos split --train-meta train/meta.json
+                                                         G: J and F of seen and of unseen categories
+  edgetam evaluate davis DAVIS --protocol offline        J&F after clicks on 1 to 8 frames of each object, as in SAM 2
+  edgetam evaluate davis DAVIS --protocol online         ... in a single pass that pauses where IoU is below 0.75
 
 The same command again goes on where it was stopped. Each object is given by its first mask; its first frame and the
-last annotated one do not count, as in davis2017-evaluation.
+last annotated one do not count, as in davis2017-evaluation (in YouTube-VOS the last one does). With clicks, offline
+and online, all frames with ground truth count.
 
-written to ROOT_DATASET/:
+written to ROOT_DATASET/, with clicks to ROOT_DATASET_PROTOCOL/:
   masks/SEQUENCE/FRAME.png    index pictures, the lowest id where objects overlap; for SA-V SEQUENCE/OBJECT/FRAME.png
   scores.json, plot.png, worst/
                       J and F of all objects and frames; J&F over frames (needs matplotlib); the worst objects
+  objects/, clicks/   with clicks: where each object was clicked and what it led to; a look at it for the worst objects
 """
 
 
@@ -259,6 +265,22 @@ def add_evaluate_parser(commands):
     command.add_argument("--results", type=Path, metavar="FOLDER", help="score finished pictures, without a model")
     command.add_argument("--sequences", nargs="+", metavar="NAME", help="only these (default: all)")
     command.add_argument("--submission", type=Path, metavar="ZIP", help="write the results for the benchmark's server")
+    command.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=FIRST_MASK,
+        help="what is known of an object: its first mask, or what a simulated user clicks after each pass (offline) or "
+        "in a single one (online) (default: %(default)s)",
+    )
+    command.add_argument(
+        "--frames", type=parse_count, metavar="N", help="limit of frames with clicks, offline and online (default: 8)"
+    )
+    command.add_argument(
+        "--train-meta",
+        type=Path,
+        metavar="FILE",
+        help="meta.json of the training split of YouTube-VOS, or a text file with a seen category per line: for G",
+    )
     command.add_argument("--output", type=Path, metavar="FOLDER", help="default: the dataset's folder and name")
     command.add_argument(
         "--preprocessing",

@@ -36,6 +36,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest  # noqa: E402
+import small_datasets  # noqa: E402
 import small_models  # noqa: E402
 import tracking  # noqa: E402
 
@@ -102,3 +103,27 @@ def make_tracker(video_model, video_processor, clip):
         return tracking.Tracker(model, video_processor, video, **settings)
 
     return make
+
+
+@pytest.fixture
+def davis(tmp_path):
+    """A dataset of two short sequences in the layout of DAVIS 2017."""
+    return small_datasets.make_davis(tmp_path / "davis")
+
+
+@pytest.fixture
+def youtube_vos(tmp_path):
+    """A dataset in the layout of YouTube-VOS, whose second object appears late."""
+    return small_datasets.make_youtube_vos(tmp_path / "youtube")
+
+
+@pytest.fixture
+def sa_v(tmp_path):
+    """A dataset in the layout of SA-V, whose frames are annotated in part."""
+    return small_datasets.make_sa_v(tmp_path / "sav_val")
+
+
+@pytest.fixture
+def masked_pictures(tmp_path):
+    """Pictures and their masks."""
+    return small_datasets.make_masked_pictures(tmp_path / "pictures")

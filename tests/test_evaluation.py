@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_datasets import HEIGHT, NUM_FRAMES, WIDTH, square, write_index
 from small_models import make_processor
 
 from edgetam_hf.command_line import main
@@ -20,70 +21,16 @@ from edgetam_hf.drawing import index_picture
 from edgetam_hf.evaluation.clicks import center_of, click_ious, read_masked_pictures
 from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
 from edgetam_hf.evaluation.metrics import region_similarity
-from edgetam_hf.evaluation.scoring import report_scores, score_results
-from edgetam_hf.evaluation.video_datasets import read_dataset, read_indices, read_mask_files
+from edgetam_hf.evaluation.scoring import ObjectScores, report_categories, report_scores, score_results
+from edgetam_hf.evaluation.video_datasets import (
+    VideoSequence,
+    read_categories,
+    read_dataset,
+    read_indices,
+    read_mask_files,
+)
 
 GOLDEN = Path(__file__).with_name("golden_metrics")
-NUM_FRAMES, HEIGHT, WIDTH = 5, 90, 120
-
-
-def square(frame_idx, number):
-    """Mask of an object that moves to the right."""
-    mask = np.zeros((HEIGHT, WIDTH), bool)
-    mask[10 + 30 * number : 35 + 30 * number, 10 + 6 * frame_idx : 40 + 6 * frame_idx] = True
-    return mask
-
-
-def write_frames(folder, num_frames=NUM_FRAMES):
-    folder.mkdir(parents=True)
-    for t in range(num_frames):
-        pixels = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
-        for number, colour in enumerate([(220, 180, 60), (40, 200, 220)]):
-            pixels[square(t, number)] = colour
-        Image.fromarray(pixels).save(folder / f"{t:05d}.png")
-
-
-def write_index(path, numbers, frame_idx):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    index_picture([square(frame_idx, number - 1) for number in numbers], numbers).save(path)
-
-
-@pytest.fixture
-def davis(tmp_path):
-    """A dataset of two short sequences in the layout of DAVIS 2017."""
-    root = tmp_path / "davis"
-    for name in ("cat", "dog"):
-        write_frames(root / "JPEGImages/480p" / name)
-        for t in range(NUM_FRAMES):
-            write_index(root / "Annotations/480p" / name / f"{t:05d}.png", [1, 2], t)
-    (root / "ImageSets/2017").mkdir(parents=True)
-    (root / "ImageSets/2017/val.txt").write_text("dog\ncat\n")
-    return root
-
-
-@pytest.fixture
-def youtube_vos(tmp_path):
-    """A sequence in which object 2 appears on frame 2."""
-    root = tmp_path / "youtube"
-    write_frames(root / "JPEGImages" / "fish")
-    for t in range(NUM_FRAMES):
-        write_index(root / "Annotations" / "fish" / f"{t:05d}.png", [1, 2] if t >= 2 else [1], t)
-    objects = {"1": {"category": "fish", "frames": ["00000"]}, "2": {"category": "fish", "frames": ["00002"]}}
-    (root / "meta.json").write_text(json.dumps({"videos": {"fish": {"objects": objects}}}))
-    return root
-
-
-@pytest.fixture
-def sa_v(tmp_path):
-    """A sequence of eight frames, every fourth of which has a picture per object."""
-    root = tmp_path / "sav_val"
-    write_frames(root / "JPEGImages_24fps" / "sav_1", 13)
-    for number in (0, 1):
-        for t in range(0, 13, 4):
-            path = root / "Annotations_6fps" / "sav_1" / f"{number:03d}" / f"{t:05d}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(square(t, number).astype(np.uint8) * 255).save(path)
-    return root
 
 
 def pictures(folder):
@@ -142,9 +89,85 @@ def test_sa_v_scores_annotated_frames_of_each_object(sa_v):
 def test_objects_that_appear_later_count_from_then_on(youtube_vos):
     (sequence,) = read_dataset("youtube-vos", youtube_vos)
     assert sequence.first_frames == {1: 0, 2: 2} and list(sequence.first_masks(2)) == [2]
-    assert (sequence.scored_frames(1), sequence.scored_frames(2)) == ([1, 2, 3], [3])
-    (mose,) = read_dataset("mose", youtube_vos)  # where the masks alone tell
+    assert (sequence.scored_frames(1), sequence.scored_frames(2)) == ([1, 2, 3, 4], [3, 4])
+    (mose,) = read_dataset("mose", youtube_vos)  # where the masks alone tell, and the last frame does not count
     assert mose.first_frames == {1: 0, 2: 2}
+    assert (mose.scored_frames(1), mose.scored_frames(2)) == ([1, 2, 3], [3])
+
+
+# G of YouTube-VOS.
+
+
+def category_sequences():
+    """Two sequences with the categories of their objects."""
+    categories = {"pond": {1: "fish", 2: "crab"}, "wood": {1: "fox"}}
+    return [VideoSequence(name, None, {}, categories=of_sequence) for name, of_sequence in categories.items()]
+
+
+CATEGORY_SCORES = [
+    ObjectScores("pond", 1, [1, 2], [0.8, 0.6], [0.9, 0.7]),  # of objects, not of frames, the means are taken
+    ObjectScores("pond", 2, [2], [0.4], [0.2]),
+    ObjectScores("wood", 1, [1, 2, 3], [0.1, 0.2, 0.3], [0.3, 0.4, 0.5]),
+]
+
+
+def test_g_is_the_mean_of_seen_and_unseen_j_and_f():
+    found = report_categories(CATEGORY_SCORES, category_sequences(), {"fish", "fox", "owl"})
+    expected = {"J_seen": (0.7 + 0.2) / 2, "F_seen": (0.8 + 0.4) / 2, "J_unseen": 0.4, "F_unseen": 0.2}
+    assert found.pop("G") == pytest.approx((0.45 + 0.6 + 0.4 + 0.2) / 4)
+    assert (found.pop("num_seen"), found.pop("num_unseen")) == (2, 1)
+    assert found == pytest.approx(expected)
+
+
+def test_g_says_what_is_missing():
+    sequences = category_sequences()
+    assert (
+        "give meta.json of that split with --train-meta"
+        in report_categories(CATEGORY_SCORES, sequences, None)["missing"]
+    )
+    for seen, group in (({"fish", "fox", "crab"}, "unseen"), ({"owl"}, "seen")):
+        assert f"no object of {group} categories" in report_categories(CATEGORY_SCORES, sequences, seen)["missing"]
+    sequences[1].categories = None
+    missing = report_categories(CATEGORY_SCORES, sequences, {"fish"})["missing"]
+    assert "no category of object 1 of sequence wood" in missing
+
+
+@pytest.mark.parametrize("name", ["meta.json", "seen.txt"])
+def test_evaluate_prints_g_with_the_seen_categories(name, youtube_vos, tmp_path, capsys):
+    seen = tmp_path / name
+    objects = {"1": {"category": "fish", "frames": ["00000"]}, "2": {"category": "owl", "frames": ["00005"]}}
+    seen.write_text("fish\nowl\n\n" if name == "seen.txt" else json.dumps({"videos": {"lake": {"objects": objects}}}))
+    results = tmp_path / "results"
+    for t in range(NUM_FRAMES):  # of the two frames that count for object 2 it is found on one
+        write_index(results / "fish" / f"{t:05d}.png", [1, 2] if t == 4 else [1], t)
+    arguments = [
+        "evaluate",
+        "youtube-vos",
+        str(youtube_vos),
+        "--results",
+        str(results),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    assert main([*arguments, "--train-meta", str(seen)]) == 0
+    text = capsys.readouterr().out
+    assert "G 75.0: J seen 100.0, F seen 100.0, J unseen 50.0, F unseen 50.0; objects: 1 of seen, 1 of unseen" in text
+    assert "G in the paper (EdgeTAM): YouTube-VOS 2019 val 86.2" in text
+    assert json.loads((tmp_path / "out/scores.json").read_text())["categories"]["G"] == 0.75
+    assert main(arguments) == 0
+    assert "no G: it needs the categories seen in training" in capsys.readouterr().out
+
+
+def test_seen_categories_reject_other_files(youtube_vos, tmp_path, capsys):
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n")
+    with pytest.raises(ValueError, match=r"empty\.txt has no categories: give meta\.json of the training split"):
+        read_categories(empty)
+    other = tmp_path / "other.json"
+    other.write_text('["fish"]')
+    arguments = ["--results", str(youtube_vos / "Annotations"), "--train-meta", str(other)]
+    assert main(["evaluate", "youtube-vos", str(youtube_vos), *arguments, "--output", str(tmp_path / "out")]) == 1
+    assert "as in YouTube-VOS" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 # Results.
@@ -223,23 +246,34 @@ def test_release_preprocessing_changes_frames(davis, video_folder, tmp_path, cap
     assert any((native[path] != release[path]).any() for path in native)
 
 
-def in_two_processes(arguments):
-    """The report of a command line that `accelerate launch` runs in two processes."""
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
-    command = [*launch, "-m", "edgetam_hf.command_line", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def in_two_processes(runs, script):
+    """Lists of reports of command lines that two processes share: only one reports, unless they do not share them."""
+    script.write_text(
+        "import json, sys\n"
+        "from edgetam_hf.command_line import main\n"
+        "sys.exit(max(main(arguments) for arguments in json.loads(sys.argv[1])))\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run([*command, json.dumps(runs)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    (report,) = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    return json.loads(report)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def test_two_processes_equal_one(davis, video_folder, tmp_path):
-    arguments = ["evaluate", "davis", str(davis), "--model", str(video_folder), "--device", "cpu", "--json", "--output"]
-    assert main([*arguments, str(tmp_path / "one")]) == 0
-    report = in_two_processes([*arguments, str(tmp_path / "two")])
-    assert report["objects"] == json.loads((tmp_path / "one/scores.json").read_text())["objects"]
-    assert_same_pictures(tmp_path / "two/masks", tmp_path / "one/masks")
+def test_two_processes_equal_one(davis, masked_pictures, folder, video_folder, tmp_path, capsys):
+    runs = [
+        ["davis", str(davis), "--model", str(video_folder)],
+        ["davis", str(davis), "--model", str(video_folder), "--protocol", "online", "--frames", "2"],
+        ["clicks", str(masked_pictures), "--model", str(folder)],
+    ]
+    common = ["--device", "cpu", "--json", "--output"]
+    whole = [["evaluate", *run, *common, str(tmp_path / f"whole{n}")] for n, run in enumerate(runs)]
+    shared = [["evaluate", *run, *common, str(tmp_path / f"shared{n}")] for n, run in enumerate(runs)]
+    assert [main(arguments) for arguments in whole] == [0, 0, 0]
+    expected = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    reports = in_two_processes(shared, tmp_path / "run.py")
+    assert [report["objects"] for report in reports] == [report["objects"] for report in expected]
+    assert [len(report["objects"]) for report in reports] == [4, 4, 4]
+    assert_same_pictures(tmp_path / "shared0/masks", tmp_path / "whole0/masks")
 
 
 def test_shares_are_disjoint_and_whole(davis):
@@ -361,16 +395,6 @@ def test_evaluate_says_that_nothing_can_be_scored(youtube_vos, capsys, tmp_path)
 # Clicks on pictures.
 
 
-@pytest.fixture
-def masked_pictures(tmp_path):
-    """Two pictures with two objects each."""
-    root = tmp_path / "pictures"
-    write_frames(root / "images", 2)
-    for t in range(2):
-        write_index(root / "masks" / f"{t:05d}.png", [1, 2], t)
-    return root
-
-
 def test_clicks_are_answered_as_by_the_model(masked_pictures, folder, model, capsys, tmp_path):
     arguments = ["evaluate", "clicks", str(masked_pictures), "--model", str(folder), "--json", "--output"]
     assert main([*arguments, str(tmp_path / "out")]) == 0
@@ -389,12 +413,6 @@ def test_clicks_are_answered_as_by_the_model(masked_pictures, folder, model, cap
     best = outputs.iou_scores[0, 0].argmax()
     masks = processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])[0][0]
     assert report["objects"][3]["IoU"][0] == pytest.approx(region_similarity(masks[best].numpy(), truth), abs=1e-3)
-
-
-def test_clicks_in_two_processes_equal_one(masked_pictures, folder, tmp_path):
-    arguments = ["evaluate", "clicks", str(masked_pictures), "--model", str(folder), "--device", "cpu", "--json"]
-    assert main([*arguments, "--output", str(tmp_path / "one")]) == 0
-    assert in_two_processes(arguments) == json.loads((tmp_path / "one/clicks.json").read_text())
 
 
 class Painter:

@@ -81,7 +81,10 @@ def write_results(model, processor, sequences, folder, is_per_object=False, is_q
 
 
 def share_of(sequences, process_idx, num_processes):
-    """The sequences that one of several processes tracks: each falls to one process, long ones to different ones."""
+    """The sequences that one of several processes tracks: each falls to one process, long ones to different ones.
+
+    What else has a name and frames can be shared out, too.
+    """
     by_length = sorted(sequences, key=lambda sequence: (-len(sequence.frames), sequence.name))
     return by_length[process_idx::num_processes]
 

@@ -1,4 +1,4 @@
-"""What people look at: a table of scores, J&F over frames as a plot, and overlays of the objects that fared worst."""
+"""What people look at: tables of scores, J&F as a plot, and overlays of the objects that fared worst."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ from PIL import Image
 
 from ..command_support import as_columns
 from ..drawing import overlay, save_whole, whole_file
+from .promptable import NUM_CLICKS, scores_by_limit
 from .scoring import result_files
 from .video_datasets import read_mask_files
 
@@ -31,9 +32,41 @@ def as_score_table(report):
     total = report["total"]
     parts = ({name: total[f"{kind}_{name}"] for name in ("mean", "recall", "decay")} for kind in "JF")
     rows.append(_row("total", total["J&F"], *parts))
+    lines = [*as_columns(rows), ""]
+    if "categories" in report:
+        lines.append(_categories_as_text(report["categories"]))
+    measure = "G" if "categories" in report else "J&F"
     anchors = ", ".join(f"{name} {value}" for name, value in report["anchors"].items())
-    files = [f"{name}: {report[name]}" for name in ("masks", "scores", "plot", "worst", "submission") if name in report]
-    return "\n".join([*as_columns(rows), "", f"J&F in the paper (EdgeTAM): {anchors}", *files])
+    return "\n".join([*lines, f"{measure} in the paper (EdgeTAM): {anchors}", *_files_as_text(report)])
+
+
+def as_round_table(report):
+    """The report of a simulated user as text: a line per limit of annotated frames, their mean, where the files are."""
+    counts = [*report["num_objects"], ""]
+    limits = [str(limit) for limit in range(1, len(counts))]
+    rows = []
+    for idx, name in enumerate([*limits, "mean"]):
+        values = [np.mean(report[kind]) if name == "mean" else report[kind][idx] for kind in ("J&F", "J", "F")]
+        shown = [f"{100 * value:.1f}" for value in values]
+        rows.append(dict(zip(("frames", "J&F", "J", "F", "objects"), (name, *shown, counts[idx]))))
+    about = (
+        f"{report['protocol']}: up to {NUM_CLICKS} clicks on each annotated frame of {len(report['objects'])} objects"
+    )
+    return "\n".join([*as_columns(rows), "", about, *_files_as_text(report)])
+
+
+def _categories_as_text(found):
+    """G and its parts, or what is missing."""
+    if "missing" in found:
+        return f"no G: {found['missing']}"
+    parts = [f"{kind} {group} {100 * found[f'{kind}_{group}']:.1f}" for group in ("seen", "unseen") for kind in "JF"]
+    counts = f"objects: {found['num_seen']} of seen, {found['num_unseen']} of unseen categories"
+    return f"G {100 * found['G']:.1f}: {', '.join(parts)}; {counts}"
+
+
+def _files_as_text(report):
+    names = ("masks", "scores", "plot", "worst", "clicks")
+    return [f"{name}: {report[name]}" for name in names if name in report]
 
 
 def _row(name, mean, j, f):
@@ -52,21 +85,46 @@ def write_plot(scores, path):
 
     Returns whether it was written: matplotlib draws it.
     """
-    if matplotlib is None:
-        return False
-    from matplotlib.figure import Figure
-
-    positions = np.linspace(0, 1, 101)
-    curves = []
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
+    positions, curves = np.linspace(0, 1, 101), []
     for of_object in scores:
         values = (np.array(of_object.j) + np.array(of_object.f)) / 2
         passed = np.linspace(0, 1, len(values)) if len(values) > 1 else np.zeros(1)
         curves.append(np.interp(positions, passed, values))
-        axes.plot(100 * positions, 100 * curves[-1], color="0.8", linewidth=0.8)
-    axes.plot(100 * positions, 100 * np.mean(curves, axis=0), color="tab:blue", linewidth=2, label="mean over objects")
-    axes.set(xlabel="part of the video, %", ylabel="J&F, %", ylim=(0, 101), xlim=(0, 100))
+    return _write_curves(100 * positions, curves, "part of the video, %", path)
+
+
+def write_round_plot(results, num_frames, path):
+    """Writes a picture of J&F over the limit of annotated frames, of each object and their mean.
+
+    Args:
+        results: list of (`ObjectVideo`, its list of `Round`s).
+        num_frames: highest limit.
+        path: PNG to write.
+
+    Returns whether it was written: matplotlib draws it.
+    """
+    curves = [scores_by_limit(rounds, num_frames).mean(1) for _, rounds in results]
+    return _write_curves(np.arange(1, num_frames + 1), curves, "limit of annotated frames", path, marker="o")
+
+
+def _write_curves(positions, curves, label, path, marker=None):
+    """Writes a picture of the J&F (0 to 1) of each object at the positions, and of their mean, if matplotlib is there.
+
+    Returns whether it is.
+    """
+    if matplotlib is None:
+        return False
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for curve in curves:
+        axes.plot(positions, 100 * curve, color="0.8", linewidth=0.8)
+    mean = 100 * np.mean(curves, axis=0)
+    axes.plot(positions, mean, color="tab:blue", linewidth=2, marker=marker, label="mean over objects")
+    axes.set(xlabel=label, ylabel="J&F, %", ylim=(0, 102))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(loc="lower left")
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
@@ -83,21 +141,53 @@ def write_worst(scores, sequences, results, folder, is_per_object=False):
         folder: where NUMBER_SEQUENCE_OBJECT.png go, from the worst on.
         is_per_object: whether results are one picture per object.
     """
-    folder = Path(folder)
-    folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
+    folder = _emptied(folder)
     by_name = {sequence.name: sequence for sequence in sequences}
     worst = sorted(scores, key=lambda of_object: np.mean(of_object.j) + np.mean(of_object.f))[:NUM_WORST]
     for rank, of_object in enumerate(worst, start=1):
         sequence, number = by_name[of_object.sequence], of_object.object_id
         frame_idx = of_object.frames[int(np.argmin(np.add(of_object.j, of_object.f)))]
         found = read_mask_files(result_files(results, sequence, frame_idx, is_per_object), sequence.size)
-        frame = sequence.frames[frame_idx].permute(1, 2, 0).numpy()
-        empty = np.zeros(sequence.size, bool)
+        frame, empty = _frame_of(sequence, frame_idx), np.zeros(sequence.size, bool)
         halves = [
-            np.asarray(overlay(frame, [masks.get(number, empty)], numbers=[number]))
+            overlay(frame, [masks.get(number, empty)], numbers=[number])
             for masks in (sequence.read_masks(frame_idx), found)
         ]
         name = f"{rank}_{sequence.name}_{number}_frame{sequence.frame_names[frame_idx]}.png"
-        save_whole(Image.fromarray(np.concatenate(halves, axis=1)), folder / name)
+        save_whole(_side_by_side(halves), folder / name)
+
+
+def write_clicks(results, folder):
+    """Writes, for the objects of the lowest J&F in the end, their annotated frames side by side: truth and clicks.
+
+    Args:
+        results: list of (`ObjectVideo`, its list of `Round`s).
+        folder: where NUMBER_SEQUENCE_OBJECT.png go, from the worst on.
+    """
+    folder = _emptied(folder)
+    worst = sorted(results, key=lambda result: result[1][-1].j + result[1][-1].f)[:NUM_WORST]
+    for rank, (video, rounds) in enumerate(worst, start=1):
+        drawn = [
+            overlay(_frame_of(video.sequence, of_frame.frame), [video.truth(of_frame.frame)], of_frame.clicks)
+            for of_frame in rounds
+        ]
+        save_whole(_side_by_side(drawn), folder / f"{rank}_{video.name}.png")
+
+
+def _emptied(folder):
+    """The folder, without pictures."""
+    folder = Path(folder)
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    return folder
+
+
+def _frame_of(sequence, frame_idx):
+    """A frame as uint8 array (H, W, 3)."""
+    return sequence.frames[frame_idx].permute(1, 2, 0).numpy()
+
+
+def _side_by_side(pictures):
+    """One PIL picture of several of one height."""
+    return Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures], axis=1))

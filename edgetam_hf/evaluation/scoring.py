@@ -87,3 +87,36 @@ def report_scores(scores):
         objects.append({**head, "J": asdict(j), "F": asdict(f), "frames": of_object.frames})
         objects[-1].update(frame_J=of_object.j, frame_F=of_object.f)
     return {"total": total(per_object), "objects": objects}
+
+
+def report_categories(scores, sequences, seen):
+    """G of YouTube-VOS and the four means of which it is the mean: J and F of objects of seen and unseen categories.
+
+    Of each object J and F are means over its frames; those are averaged over the objects of a group. As youtube-vos.org
+    defines it; frames on which an absent object is found to be absent count as right, as they do in `score_sequence`.
+
+    Args:
+        scores: list of `ObjectScores`, at least one.
+        sequences: the `VideoSequence`s they are of.
+        seen: categories of the training split, or None.
+
+    Returns:
+        Dictionary of G, J_seen, F_seen, J_unseen, F_unseen, num_seen and num_unseen; or of `missing`, which says in one
+        line what it takes.
+    """
+    if seen is None:
+        return {"missing": "it needs the categories seen in training: give meta.json of that split with --train-meta"}
+    categories = {sequence.name: sequence.categories or {} for sequence in sequences}
+    groups = {"seen": [], "unseen": []}
+    for of_object in scores:
+        number, name = of_object.object_id, of_object.sequence
+        if number not in categories[name]:
+            return {"missing": f"meta.json of the dataset has no category of object {number} of sequence {name}"}
+        group = groups["seen" if categories[name][number] in seen else "unseen"]
+        group.append((np.mean(of_object.j), np.mean(of_object.f)))
+    found = {}
+    for name, group in groups.items():
+        if not group:
+            return {"missing": f"there is no object of {name} categories, and it needs both kinds"}
+        found[f"J_{name}"], found[f"F_{name}"] = np.mean(group, axis=0).tolist()
+    return {"G": float(np.mean(list(found.values()))), **found, **{f"num_{name}": len(groups[name]) for name in groups}}

@@ -24,6 +24,7 @@ class Layout:
     frames, annotations: folders with a folder for each sequence. listing: text file with a name per line, or
     `meta.json` of YouTube-VOS; without one, every folder of annotations is a sequence. is_per_object: whether
     annotations are one picture per object and frame, OBJECT/FRAME.png, in place of index pictures FRAME.png.
+    is_last_scored: whether the last annotated frame counts; in davis2017-evaluation it does not.
     """
 
     title: str
@@ -31,12 +32,13 @@ class Layout:
     annotations: str
     listing: str | None = None
     is_per_object: bool = False
+    is_last_scored: bool = False
 
 
 LAYOUTS = {
     "davis": Layout("DAVIS 2017", "JPEGImages/480p", "Annotations/480p", "ImageSets/2017/val.txt"),
     "mose": Layout("MOSE", "JPEGImages", "Annotations"),
-    "youtube-vos": Layout("YouTube-VOS", "JPEGImages", "Annotations", "meta.json"),
+    "youtube-vos": Layout("YouTube-VOS", "JPEGImages", "Annotations", "meta.json", is_last_scored=True),
     "sa-v": Layout("SA-V", "JPEGImages_24fps", "Annotations_6fps", is_per_object=True),
 }
 
@@ -117,12 +119,16 @@ class VideoSequence:
         frames: the pictures.
         annotations: files for `read_mask_files`, by index of the annotated frame, ascending.
         appearances: index of the first frame with an object, by object id, where the dataset says so.
+        categories: name by object id, where the dataset has them.
+        is_last_scored: whether the last annotated frame counts.
     """
 
     name: str
     frames: PictureFolder
     annotations: dict[int, dict[int | None, Path]]
     appearances: dict[int, int] | None = None
+    categories: dict[int, str] | None = None
+    is_last_scored: bool = False
 
     @property
     def size(self):
@@ -166,9 +172,9 @@ class VideoSequence:
         return {number: masks[number] for number in ids}
 
     def scored_frames(self, object_id):
-        """Indices of the frames that count for an object: annotated, after its first one, and not the last one."""
+        """Indices of the frames that count for an object: annotated, after its first one, mostly without the last."""
         annotated = [t for t, files in self.annotations.items() if object_id in files or None in files]
-        return [t for t in annotated[1:-1] if t > self.first_frames[object_id]]
+        return [t for t in annotated[1 : None if self.is_last_scored else -1] if t > self.first_frames[object_id]]
 
 
 def read_dataset(layout, root, names=None):
@@ -208,11 +214,28 @@ def read_sequences(layout, root, names=None, listing=None):
         raise ValueError(
             f"{root} has not the layout of {layout.title}: looked for {', '.join(parts)}, found no {', '.join(missing)}"
         )
-    appearances = _read_meta(root / layout.listing) if layout.listing == "meta.json" else {}
-    known = sorted(appearances) or _sequence_names(root, layout)
+    objects = _read_meta(root / layout.listing) if layout.listing == "meta.json" else {}
+    known = sorted(objects) or _sequence_names(root, layout)
     if unknown := set(names or ()) - set(known):
         raise ValueError(f"{root} has no sequence {min(unknown)}, it has {', '.join(known[:5])}, …")
-    return [_read_sequence(root, layout, name, appearances.get(name)) for name in names or known]
+    return [_read_sequence(root, layout, name, objects.get(name)) for name in names or known]
+
+
+def read_categories(path):
+    """Set of the categories in a file: meta.json of a split of YouTube-VOS, or a text file with one per line.
+
+    Raises:
+        ValueError: for a file that is damaged or has none.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        objects = _read_meta(path).values()
+        found = {category for of_video in objects for _, category in of_video.values() if category is not None}
+    else:
+        found = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
+    if not found:
+        raise ValueError(f"{path} has no categories: give meta.json of the training split, or a file with one per line")
+    return found
 
 
 def _sequence_names(root, layout):
@@ -226,11 +249,14 @@ def _sequence_names(root, layout):
 
 
 def _read_meta(path):
-    """Names of first frames by object id, by name of the sequence, of YouTube-VOS."""
+    """(name of the first frame, category or None) by object id, by name of the sequence, of YouTube-VOS."""
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
         return {
-            name: {int(number): of_object["frames"][0] for number, of_object in video["objects"].items()}
+            name: {
+                int(number): (of_object["frames"][0], of_object.get("category"))
+                for number, of_object in video["objects"].items()
+            }
             for name, video in videos.items()
         }
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -240,7 +266,7 @@ def _read_meta(path):
         ) from error
 
 
-def _read_sequence(root, layout, name, appearances):
+def _read_sequence(root, layout, name, objects):
     folders = {part: root / part / name for part in (layout.frames, layout.annotations)}
     for part, folder in folders.items():
         if not folder.is_dir():
@@ -255,9 +281,11 @@ def _read_sequence(root, layout, name, appearances):
         annotations.setdefault(index[path.stem], {})[object_id] = path
     if not annotations:
         raise ValueError(f"sequence {name} has no annotation: looked for PNG files in {folders[layout.annotations]}")
-    if appearances is not None:
-        appearances = {number: _frame_of(name, index, first) for number, first in appearances.items()}
-    return VideoSequence(name, frames, dict(sorted(annotations.items())), appearances)
+    sequence = VideoSequence(name, frames, dict(sorted(annotations.items())), is_last_scored=layout.is_last_scored)
+    if objects is not None:
+        sequence.appearances = {number: _frame_of(name, index, first) for number, (first, _) in objects.items()}
+        sequence.categories = {number: category for number, (_, category) in objects.items() if category is not None}
+    return sequence
 
 
 def _object_of(path):
