@@ -142,26 +142,25 @@ def test_next_frame_online_is_the_first_low_one_after_the_last():
     assert next_frame(ious, [0, 3, 5], "online") is None
 
 
+class Painter(Oracle):
+    """Its mask, on all frames, is what lies within 10 pixels of clicks on the object, and not of clicks off it."""
+
+    def add_inputs_to_inference_session(self, session, frame_idx, obj_ids, points, labels, clear_old_inputs):
+        super().add_inputs_to_inference_session(session, frame_idx, obj_ids, points, labels, clear_old_inputs)
+        (x, y), label, (rows, columns) = points[0][0][0], labels[0][0][0], np.ogrid[:HEIGHT, :WIDTH]
+        self.otherwise[np.maximum(abs(columns - x), abs(rows - y)) < 10] = label == 1
+
+
 def test_clicks_go_to_the_centre_and_then_to_errors(video):
-    """The answer to a click is a disk, so that the next click is in the largest part of the object that it leaves."""
-
-    class Painter(Oracle):
-        def add_inputs_to_inference_session(self, session, frame_idx, obj_ids, points, labels, clear_old_inputs):
-            super().add_inputs_to_inference_session(session, frame_idx, obj_ids, points, labels, clear_old_inputs)
-            ((((x, y),),),), (((label,),),) = points, labels
-            rows, columns = np.ogrid[:HEIGHT, :WIDTH]
-            self.otherwise = self.otherwise.copy()
-            self.otherwise[np.hypot(columns - x, rows - y) <= 8] = label == 1
-
-    oracle = Painter(video, lambda t, clicked: False)
-    session = oracle.init_video_session(video.sequence.frames, None, None)
+    painter = Painter(video, lambda t, clicked: False)
+    session = painter.init_video_session(video.sequence.frames, None, None)
     truth = np.zeros((HEIGHT, WIDTH), bool)
-    truth[20:37, 10:27] = truth[20:37, 50:107] = True  # the wide part has its centre at (78, 28)
-    clicks = click_on_frame(oracle, oracle, session, 0, truth)
-    assert [label for *_, label in clicks] == [1, 1, 1]
-    assert clicks[0][1] == 28 and 58 <= clicks[0][0] <= 98
-    painted = [np.hypot(clicks[n][0] - clicks[0][0], clicks[n][1] - clicks[0][1]) > 8 for n in (1, 2)]
-    assert all(painted) and all(truth[int(y), int(x)] for x, y, _ in clicks)
+    truth[20:39, 10:67] = True  # three squares of 19 pixels side by side
+    clicks = click_on_frame(painter, painter, session, 0, truth)
+    assert clicks == [(19, 29, 1), (38, 29, 1), (57, 29, 1)]
+    painter.memory[1] = False
+    truth[:, 10:29] = False  # what is wrong with the tracked mask, and not the centre, gets the first click
+    assert click_on_frame(painter, painter, session, 1, truth) == [(19, 29, 0)]
 
 
 # The model.
