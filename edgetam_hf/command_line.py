@@ -73,7 +73,7 @@ examples:
   edgetam evaluate davis DAVIS                           J&F of the published checkpoint (downloads 56 MB)
   edgetam evaluate davis DAVIS --results pictures        ... of pictures/SEQUENCE/FRAME.png, whoever made them
   edgetam evaluate davis DAVIS --preprocessing release   frames resized as by the original release
-  accelerate launch --num_processes 2 -m edgetam_hf.command_line evaluate davis DAVIS
+  torchrun --nproc-per-node 2 -m edgetam_hf.command_line evaluate davis DAVIS
                                                          the sequences shared out, with equal results
   edgetam evaluate sa-v sav_val                          JPEGImages_24fps and Annotations_6fps
   edgetam evaluate clicks pictures                       IoU after 1 and 5 clicks on pictures/images/NAME.jpg, whose

@@ -2,7 +2,7 @@
 
 A folder is filled: `run.json` (what was asked), `masks/` with a folder for each finished sequence (where a simulated
 user clicks, `objects/` with a file for each finished object), `scores.json`, `plot.png`, `worst/`. Started again, it
-goes on with what is missing. `accelerate launch` shares it out.
+goes on with what is missing. `torchrun` shares it out.
 """
 
 import json
@@ -127,8 +127,8 @@ def check_settings(settings, folder):
     if not folder.exists() or not any(folder.iterdir()):
         return
     try:
-        known = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"folder {folder} has files of something else: choose another --output") from error
     names = [name for name in {**settings, **known} if known.get(name) != settings.get(name)]
     if other := [name.replace("_", " ") for name in names]:

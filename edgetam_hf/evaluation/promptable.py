@@ -18,7 +18,8 @@ included, then over objects. IoU is J, so that it is 1 where an absent object is
 ground truth are never annotated. Of several wrong regions the largest one counts, in pixels; its centre is its pixel
 that is farthest from its edge. A mask that is right gets no click, so that an object can need fewer frames (offline,
 if no mask is wrong; online, if no IoU is too low); what it has then counts for all higher limits. Passes of an object
-share a session, as those of a user do: what was clicked stays. Masks are logits above 0, holes are not filled.
+share a session, as those of a user do: what was clicked stays, and is remembered as a tracked frame and not as a
+conditioning frame, as in the original release. Masks are logits above 0, holes are not filled.
 """
 
 from dataclasses import asdict, dataclass
