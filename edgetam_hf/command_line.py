@@ -269,8 +269,8 @@ def add_evaluate_parser(commands):
         "--protocol",
         choices=PROTOCOLS,
         default=FIRST_MASK,
-        help="what is known of an object: its first mask, or what a simulated user clicks after each pass (offline) or "
-        "in a single one (online) (default: %(default)s)",
+        help="what is known of an object: its first mask, the box round it, or what a simulated user clicks after each "
+        "pass (offline) or in a single one (online) (default: %(default)s)",
     )
     command.add_argument(
         "--frames", type=parse_count, metavar="N", help="limit of frames with clicks, offline and online (default: 8)"

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from . import EdgeTamModel, EdgeTamProcessor
 from .command_support import as_columns, load_quietly
 from .evaluation.clicks import evaluate_clicks, read_masked_pictures
-from .evaluation.inference import share_of, write_results, write_submission
+from .evaluation.inference import share_of, write_sequence, write_submission
 from .evaluation.promptable import MODES, NUM_FRAMES, Round, annotate_object, object_videos, report_rounds
 from .evaluation.report import (
     ANCHORS,
@@ -36,7 +36,8 @@ from .video_output import write_json_whole
 
 LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
 FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmentation
-PROTOCOLS = (FIRST_MASK, *MODES)
+FIRST_BOX = "first-box"  # the same, from the box round the first mask
+PROTOCOLS = (FIRST_MASK, FIRST_BOX, *MODES)
 NUM_CLICKS = 5
 CLICK_ANCHORS = {"SA-23, 1 click": 55.5, "SA-23, 5 clicks": 81.7}
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
@@ -49,7 +50,7 @@ def run_evaluate(options):
     if options.dataset == "clicks":
         return run_clicks(options, state)
     sequences = read_dataset(options.dataset, options.root, options.sequences)
-    if options.protocol != FIRST_MASK:
+    if options.protocol in MODES:
         return run_promptable(options, sequences, state)
     seen = read_categories(options.train_meta) if options.train_meta else None
     folder = options.output or Path(f"{(options.results or options.root).resolve().name}_{options.dataset}")
@@ -66,8 +67,8 @@ def run_evaluate(options):
 
 def check_options(options):
     """Raises a ValueError for options that do not go together."""
-    is_clicked = options.protocol != FIRST_MASK
-    if options.dataset == "clicks" and is_clicked:
+    is_clicked = options.protocol in MODES
+    if options.dataset == "clicks" and options.protocol != FIRST_MASK:
         raise ValueError(f"--protocol {options.protocol} is for videos, whose layout is given in place of clicks")
     if (options.dataset == "clicks" or is_clicked) and (options.results or options.submission):
         raise ValueError("clicks are given to a model: leave --results and --submission out")
@@ -81,13 +82,15 @@ def check_options(options):
 
 def track_missing(options, sequences, folder, state, is_quiet):
     """Writes the results of this process's share of the sequences that have none."""
-    settings = begin(options, folder, "masks", state)
+    settings = begin(options, folder, "masks", state, protocol=options.protocol)
     missing = [sequence for sequence in sequences if not (folder / "masks" / sequence.name).exists()]
     state.wait_for_everyone()  # all share out the same
     mine = share_of(missing, state.process_index, state.num_processes)
     if mine:
         model, processor = load_tracker(settings, options, state)
-        write_results(model, processor, mine, folder / "masks", LAYOUTS[options.dataset].is_per_object, is_quiet)
+        is_per_object, has_boxes = LAYOUTS[options.dataset].is_per_object, options.protocol == FIRST_BOX
+        for sequence in logging.tqdm(mine, desc="track", disable=is_quiet):
+            write_sequence(model, processor, sequence, folder / "masks", is_per_object, has_boxes)
 
 
 def begin(options, folder, part, state, **more):

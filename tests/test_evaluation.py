@@ -18,7 +18,7 @@ from small_models import make_processor
 
 from edgetam_hf.command_line import main
 from edgetam_hf.drawing import index_picture
-from edgetam_hf.evaluation.clicks import center_of, click_ious, read_masked_pictures
+from edgetam_hf.evaluation.clicks import box_of, center_of, click_ious, read_masked_pictures
 from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
 from edgetam_hf.evaluation.metrics import region_similarity
 from edgetam_hf.evaluation.scoring import ObjectScores, report_categories, report_scores, score_results
@@ -173,12 +173,14 @@ def test_seen_categories_reject_other_files(youtube_vos, tmp_path, capsys):
 # Results.
 
 
-def test_results_are_those_of_the_session(davis, video_model, video_processor, tmp_path):
+@pytest.mark.parametrize("has_boxes", [False, True])
+def test_results_are_those_of_the_session(davis, video_model, video_processor, tmp_path, has_boxes):
     sequence = read_dataset("davis", davis, ["cat"])[0]
-    write_sequence(video_model, video_processor, sequence, tmp_path)
+    write_sequence(video_model, video_processor, sequence, tmp_path, has_boxes=has_boxes)
     session = video_processor.init_video_session(str(davis / "JPEGImages/480p/cat"))
     masks = [square(0, 0), square(0, 1)]
-    video_processor.add_inputs_to_inference_session(session, 0, [1, 2], input_masks=masks)
+    prompts = {"input_boxes": [[box_of(mask) for mask in masks]]} if has_boxes else {"input_masks": masks}
+    video_processor.add_inputs_to_inference_session(session, 0, [1, 2], **prompts)
     for output in video_model.propagate_in_video_iterator(session):
         logits = video_processor.post_process_masks([output.pred_masks], [[HEIGHT, WIDTH]], binarize=False)[0][:, 0]
         best = torch.cat((torch.zeros_like(logits[:1]), logits)).argmax(0)

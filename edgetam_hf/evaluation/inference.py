@@ -1,4 +1,4 @@
-"""Results of a model on video object segmentation: each object is given by its first mask and tracked to the end.
+"""Results of a model on video object segmentation: each object is given where it first appears and tracked to the end.
 
 As in `vos_inference` of the original release: masks are logits above 0, holes are not filled, and in index pictures no
 two objects overlap. An object that appears later begins there and is absent before.
@@ -10,26 +10,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers.utils import logging
 
 from ..drawing import whole_file
 from ..video_output import write_index_picture
+from .clicks import box_of
 
 
-def track_sequence(model, processor, sequence, non_overlapping=True):
+def track_sequence(model, processor, sequence, non_overlapping=True, has_boxes=False):
     """Yields (frame index, boolean masks (H, W) by object id) for every frame of a `VideoSequence`.
 
     Args:
         model, processor: `EdgeTamVideoModel` and its processor.
         sequence: what to track.
         non_overlapping: whether to give each pixel to the object with the highest logit only.
+        has_boxes: whether objects are given by the boxes round their first masks, in place of these.
     """
     session = processor.init_video_session(
         sequence.frames, inference_device=model.device, dtype=model.dtype, max_memory_frames=1
     )
     for frame_idx in range(len(sequence.frames)):
         if masks := sequence.first_masks(frame_idx):
-            processor.add_inputs_to_inference_session(session, frame_idx, list(masks), input_masks=list(masks.values()))
+            prompts = {"input_masks": list(masks.values())}
+            if has_boxes:
+                prompts = {"input_boxes": [[box_of(mask) for mask in masks.values()]]}
+            processor.add_inputs_to_inference_session(session, frame_idx, list(masks), **prompts)
             model(session, frame_idx=frame_idx, return_dict=True)  # answers them; the call below tracks the others
         if not session.obj_ids:
             yield frame_idx, {}
@@ -42,7 +46,7 @@ def track_sequence(model, processor, sequence, non_overlapping=True):
 
 
 @torch.inference_mode()
-def write_sequence(model, processor, sequence, folder, is_per_object=False):
+def write_sequence(model, processor, sequence, folder, is_per_object=False, has_boxes=False):
     """Tracks a sequence and writes folder/SEQUENCE, completely or not at all; nothing if it is there already.
 
     Args:
@@ -51,6 +55,7 @@ def write_sequence(model, processor, sequence, folder, is_per_object=False):
         folder: of all results.
         is_per_object: write OBJECT/FRAME.png for each object, which may overlap, in place of index pictures FRAME.png,
             in which the lowest id wins.
+        has_boxes: see `track_sequence`.
     """
     target, unfinished = Path(folder) / sequence.name, Path(folder) / f".writing_{sequence.name}"
     if target.exists():
@@ -59,7 +64,7 @@ def write_sequence(model, processor, sequence, folder, is_per_object=False):
     unfinished.mkdir(parents=True)
     try:
         names, size = sequence.frame_names, sequence.size
-        for frame_idx, masks in track_sequence(model, processor, sequence, not is_per_object):
+        for frame_idx, masks in track_sequence(model, processor, sequence, not is_per_object, has_boxes):
             # all objects on all frames, from the highest id so that the lowest lies on top
             masks = {number: masks.get(number, np.zeros(size, bool)) for number in reversed(sequence.object_ids)}
             if not is_per_object:
@@ -72,12 +77,6 @@ def write_sequence(model, processor, sequence, folder, is_per_object=False):
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def write_results(model, processor, sequences, folder, is_per_object=False, is_quiet=True):
-    """Writes the results of sequences that are not there yet; see `write_sequence`."""
-    for sequence in logging.tqdm(sequences, desc="track", disable=is_quiet):
-        write_sequence(model, processor, sequence, folder, is_per_object)
 
 
 def share_of(sequences, process_idx, num_processes):
