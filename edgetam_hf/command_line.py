@@ -15,6 +15,7 @@ from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
 from .evaluate_command import FIRST_MASK, PROTOCOLS, as_evaluate_text, run_evaluate
 from .evaluation.video_datasets import LAYOUTS
+from .train_command import add_train_parser
 from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
 
 SAMPLE_PICTURE = Path(__file__).with_name("samples") / "cat.jpg"
@@ -191,6 +192,7 @@ def make_parser():
     add_track_parser(commands)
     add_convert_parser(commands)
     add_evaluate_parser(commands)
+    add_train_parser(commands)
     return parser
 
 

@@ -1,5 +1,7 @@
 """What the console commands share: quiet loading, pictures, and what a report says of prompts and masks."""
 
+from contextlib import contextmanager
+
 import huggingface_hub
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -15,9 +17,16 @@ def quieten_hub_client():
 
 def load_quietly(model_class, name, **settings):
     """The model of a folder or Hub id, loaded without a progress bar."""
+    with hidden_file_bars():
+        return model_class.from_pretrained(name, **settings)
+
+
+@contextmanager
+def hidden_file_bars():
+    """Within it, Transformers reads and writes files without a progress bar."""
     logging.disable_progress_bar()
     try:
-        return model_class.from_pretrained(name, **settings)
+        yield
     finally:
         logging.enable_progress_bar()
 

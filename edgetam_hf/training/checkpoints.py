@@ -1,0 +1,107 @@
+"""The output folder of a training: how files get there whole, and what an earlier run left in it."""
+
+import json
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..video_output import write_json_whole
+
+WRITING = ".writing"
+RECORD = "run.json"  # the settings of the run
+# what may differ when a run goes on, since weights do not depend on it
+FREE_SETTINGS = {"picture_steps", "num_validation_items", "validation"}
+FREE_ARGUMENTS = re.compile(
+    r"output_dir|(save|logging|eval|report|dataloader|log|hub|push)_.*|gradient_accumulation_steps|disable_tqdm|"
+    r"per_device_(train|eval)_batch_size|run_name"  # the number of items per step is compared
+)
+
+
+@contextmanager
+def whole_folder(folder, accelerator):
+    """Path of a temporary folder whose entries move to `folder` when the block ends; if it raises, they vanish.
+
+    All processes enter and leave together; the first one of each machine moves.
+    """
+    temporary = Path(folder) / WRITING
+    temporary.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        accelerator.wait_for_everyone()
+        if accelerator.is_local_main_process:
+            for entry in temporary.iterdir():
+                os.replace(entry, Path(folder) / entry.name)
+            temporary.rmdir()
+        accelerator.wait_for_everyone()
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def list_checkpoints(folder):
+    """Folders of checkpoints, the latest one last."""
+    return sorted(Path(folder).glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+
+
+def remove_old_checkpoints(folder, num_kept, best=None):
+    """Leaves the latest `num_kept` checkpoints, and the best one."""
+    for path in list_checkpoints(folder)[:-num_kept]:
+        if best is None or path != Path(best):
+            shutil.rmtree(path)
+
+
+def name_last_checkpoint(folder):
+    """Half a sentence on what is left after an error."""
+    checkpoints = list_checkpoints(folder)
+    return f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
+
+
+def is_finished(folder):
+    """Whether the trained model is in the folder."""
+    return (Path(folder) / "config.json").exists()
+
+
+def check_folder(folder, record, is_resumed):
+    """Raises a ValueError unless the folder is free for a run, or holds an unfinished one that may go on.
+
+    Args:
+        folder: where the run goes.
+        record: its settings as a dictionary, see `write_record`.
+        is_resumed: whether it goes on.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: --output must be a folder")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"folder {folder} has files of something else: choose another --output") from error
+    if not is_resumed:
+        state = "a finished run" if is_finished(folder) else "an unfinished run: go on with --resume, or"
+        raise ValueError(f"{folder} has {state}{': ' if is_finished(folder) else ' '}choose another --output")
+    if other := sorted(_differences(known, json.loads(json.dumps(record)))):
+        raise ValueError(f"{folder} has a run with another {', '.join(other)}: leave that as it was to resume")
+
+
+def _differences(known, wanted, path=""):
+    """Keys at which two nested dictionaries differ, with dots, but for those that may."""
+    for key in known.keys() | wanted.keys():
+        name, values = f"{path}{key}", (known.get(key), wanted.get(key))
+        if name in FREE_SETTINGS or (path == "trainer." and FREE_ARGUMENTS.fullmatch(key)) or values[0] == values[1]:
+            continue
+        if all(isinstance(value, dict) for value in values):
+            yield from _differences(*values, f"{name}.")
+        else:
+            yield name
+
+
+def write_record(folder, record):
+    """Writes the settings of a run into its folder, and removes what a killed process left there."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder / WRITING, ignore_errors=True)
+    write_json_whole(record, folder / RECORD)

@@ -1,0 +1,148 @@
+"""What learns: the model of the settings, its processor, and what of it is frozen, adapted or taught."""
+
+from fnmatch import fnmatchcase
+
+import torch
+from transformers import AutoConfig, AutoModel
+
+from .. import nano_checkpoint
+from ..command_support import load_quietly
+from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
+from ..image_processing_edgetam import EdgeTamImageProcessor
+from ..losses_edgetam import LossWeights
+from ..modeling_edgetam import EdgeTamModel
+from ..modeling_edgetam_video import EdgeTamVideoModel
+from ..processing_edgetam import EdgeTamProcessor
+from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..prompting_edgetam import PromptSimulation
+from ..video_processing_edgetam import EdgeTamVideoVideoProcessor
+from .distillation import Distillation
+from .settings import check_known, read_dataclass
+from .trainer import plain_name
+
+try:
+    import peft
+except ImportError:
+    peft = None
+
+CLASSES = {"image": (EdgeTamConfig, EdgeTamModel), "video": (EdgeTamVideoConfig, EdgeTamVideoModel)}
+# of a memory that is new: as wide as the image model
+MEMORY_WIDTHS = (
+    "memory_attention_hidden_size",
+    "memory_encoder_hidden_size",
+    "mask_downsampler_embed_dim",
+    "memory_fuser_embed_dim",
+)
+
+
+def make_model(settings):
+    """The model that learns, in float32, with what is simulated and how it is judged; see `Settings`."""
+    config_class, model_class = CLASSES[settings.model.kind]
+    name = str(nano_checkpoint()) if settings.model.name == "nano" else settings.model.name
+    stored, image_model = {}, None
+    if not settings.model.from_scratch:
+        if settings.model.kind == "video" and is_image_checkpoint(name):
+            image_model = load_quietly(EdgeTamModel, name, dtype=torch.float32)
+            stored = image_fields(image_model.config)
+        else:
+            stored = config_class.from_pretrained(name).to_dict()
+    config = config_class.from_dict(merge_fields(stored, settings.model.config, config_class))
+    if settings.image_size is not None:
+        config.image_size = settings.image_size
+    if settings.model.from_scratch or image_model is not None:
+        model = model_class(config)
+    else:
+        model = load_quietly(model_class, name, config=config, dtype=torch.float32)
+    if image_model is not None:
+        model.load_state_dict(image_model.state_dict(), strict=False)  # all but the memory
+    model.prompt_simulation = read_dataclass(PromptSimulation, settings.simulation, "simulation")
+    model.loss_weights = read_dataclass(LossWeights, settings.loss_weights, "loss_weights")
+    return model
+
+
+def is_image_checkpoint(name):
+    """Whether a folder or Hub id is that of an image model, which has no memory."""
+    return AutoConfig.from_pretrained(name).model_type == EdgeTamConfig.model_type
+
+
+def image_fields(config):
+    """Fields of the configuration of a video model from that of an image model."""
+    fields = config.to_dict()
+    parts = {name: fields[name] for name in ("vision_config", "prompt_encoder_config", "mask_decoder_config")}
+    for part in parts.values():
+        part.pop("model_type", None)
+    return {**parts, **dict.fromkeys(MEMORY_WIDTHS, config.vision_config.fpn_hidden_size)}
+
+
+def merge_fields(stored, changes, config_class):
+    """Fields of a configuration with changes, which may reach into its parts.
+
+    Raises:
+        ValueError: for changes of fields that there are not.
+    """
+    known, parts = config_class().to_dict(), config_class.sub_configs
+    merged = {name: value for name, value in stored.items() if name != "model_type"}
+    for name, value in changes.items():
+        check_known(f"model.config.{name}", name, sorted(known))
+        if name in parts and isinstance(value, dict):
+            for field in value:
+                check_known(f"model.config.{name}.{field}", field, sorted(known[name]))
+            value = {**merged.get(name, {}), **value}
+        merged[name] = value
+    return merged
+
+
+def make_processor(model):
+    """The processor of a model: pictures are normalised as they are in training."""
+    height, width = model.prompt_encoder.image_size
+    size = {"height": height, "width": width}
+    if isinstance(model, EdgeTamVideoModel):
+        return EdgeTamVideoProcessor(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size))
+    return EdgeTamProcessor(EdgeTamImageProcessor(size=size))
+
+
+def make_learner(model, settings):
+    """What the trainer trains: the model, parts of it frozen, or with adapters, or together with its teacher.
+
+    Raises:
+        ValueError: for patterns that match no parameter, or if nothing is left to learn.
+    """
+    parameters = dict(model.named_parameters())
+    for name in matching_names(parameters, settings.frozen, "frozen"):
+        parameters[name].requires_grad_(False)
+    if settings.lora:
+        model = add_adapters(model, settings.lora)
+    learning = [plain_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if not learning:
+        raise ValueError("frozen matches every parameter: nothing is left to learn")
+    matching_names(learning, settings.learning_rates, "learning_rates")
+    if settings.teacher:
+        return Distillation(model, load_quietly(AutoModel, settings.teacher, dtype=torch.float32))
+    return model
+
+
+def matching_names(names, patterns, key):
+    """Those of the names that one of the patterns matches; a ValueError for a pattern that matches none."""
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            parts = sorted({name.split(".")[0] for name in names})
+            raise ValueError(f"{key}: {pattern!r} matches no parameter that learns; their names begin with {', '.join(parts)}")
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def add_adapters(model, settings):
+    """The model of peft around a model, in which adapters alone learn; see `LoraSettings`."""
+    if peft is None:
+        raise ImportError('lora needs peft: pip install "edgetam-hf[train]"')
+    options = {"r": settings.r, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
+    return peft.get_peft_model(model, peft.LoraConfig(target_modules=settings.target_modules, **options))
+
+
+def save_model(learner, folder):
+    """Writes what was learnt, for `from_pretrained`, and its processor; adapters also by themselves, in `adapter/`."""
+    model = learner.student if isinstance(learner, Distillation) else learner
+    if peft is not None and isinstance(model, peft.PeftModel):
+        model.save_pretrained(folder / "adapter")
+        model = model.merge_and_unload()
+    model.save_pretrained(folder)
+    make_processor(model).save_pretrained(folder)

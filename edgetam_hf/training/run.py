@@ -1,0 +1,149 @@
+"""A training after its settings: from a folder that is free, or that holds an unfinished run, to the trained model."""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
+from transformers.integrations import is_tensorboard_available
+from transformers.trainer import TRAINER_STATE_NAME
+
+from .checkpoints import check_folder, is_finished, list_checkpoints, write_record
+from .dataset import collate
+from .mask_pictures import MaskPictures
+from .models import make_learner, make_model, make_processor, save_model
+from .sources import make_dataset, open_sources
+from .trainer import EdgeTamTrainer, items_per_step
+
+# What Transformers' own defaults would make of the fields that a configuration leaves out.
+TRAINER_DEFAULTS = {
+    "weight_decay": 0.1,
+    "max_grad_norm": 0.1,
+    "logging_steps": 10,
+    "save_total_limit": 2,
+    "report_to": "tensorboard",
+    "ddp_find_unused_parameters": True,  # a step without boxes leaves the embedding of boxes out
+    "dataloader_pin_memory": torch.cuda.is_available(),
+}
+FIXED_ARGUMENTS = {
+    "label_names": ["mask_labels"],  # else Trainer takes input_labels for one, which are prompts
+    "remove_unused_columns": False,
+    "logging_nan_inf_filter": False,  # such a loss ends the training
+}
+VALIDATION_SEED = 2**32  # far from any seed of training data
+
+
+def run(settings, folder, is_resumed=False, is_quiet=False):
+    """Trains and returns the report; None in all processes but the first.
+
+    Args:
+        settings: `Settings`.
+        folder: where the run and its model go.
+        is_resumed: go on where a run in the folder was stopped, if there is one.
+        is_quiet: no progress bar, and no figures on the way.
+
+    Raises:
+        ValueError: for a folder that is in use, and settings that do not fit the model or the data.
+        ImportError: for an extra that is not installed.
+        FloatingPointError: for a loss or weights that are not finite.
+        OSError: for a disk that is full; the checkpoint before stays whole.
+    """
+    arguments = make_arguments(settings, folder, is_quiet)
+    record = {**dataclasses.asdict(settings), "items_per_step": items_per_step(arguments)}
+    check_folder(folder, record, is_resumed)
+    state = PartialState()
+    if not is_finished(folder):
+        parts = prepare(settings, arguments)
+        state.wait_for_everyone()  # until all have checked, before anything is written
+        if state.is_main_process:
+            write_record(folder, record)
+        state.wait_for_everyone()
+        train(settings, arguments, parts, is_quiet)
+    return report(folder, arguments.max_steps) if state.is_main_process else None
+
+
+def make_arguments(settings, folder, is_quiet):
+    """`TrainingArguments` of a run."""
+    given = dict(settings.trainer)
+    if fixed := sorted(given.keys() & {*FIXED_ARGUMENTS, "output_dir"}):
+        raise ValueError(f"trainer.{fixed[0]} is not free: the command sets it (the folder with --output)")
+    if given.get("max_steps", 0) < 1:
+        raise ValueError("trainer.max_steps must be set: how many steps to train")
+    defaults = {**TRAINER_DEFAULTS, "eval_strategy": "steps" if settings.validation else "no"}
+    given = {**defaults, **given, **FIXED_ARGUMENTS, "output_dir": str(folder)}
+    if "tensorboard" in (given["report_to"] or "") and not is_tensorboard_available():
+        raise ImportError(
+            'logging needs TensorBoard: pip install "edgetam-hf[train]", or set trainer.report_to=none'
+        )
+    known = {f.name for f in dataclasses.fields(TrainingArguments)}
+    for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
+        newer = name.replace("gradient", "activation")
+        if name in given and newer in known:  # Transformers 5 warns of the older name
+            given[newer] = given.pop(name)
+    if settings.batch_size is not None and "gradient_accumulation_steps" in settings.trainer:
+        raise ValueError("batch_size decides how often gradients accumulate: leave out gradient_accumulation_steps")
+    if is_quiet:
+        given["disable_tqdm"] = True
+    arguments = TrainingArguments(**given)
+    if arguments.n_gpu > 1:
+        raise ValueError(
+            f"{arguments.n_gpu} GPUs are visible: share the work out with `accelerate launch -m "
+            "edgetam_hf.command_line train …`, or choose one with CUDA_VISIBLE_DEVICES=0"
+        )
+    if settings.batch_size is not None:
+        at_once = arguments.train_batch_size * arguments.world_size
+        if settings.batch_size % at_once:
+            raise ValueError(
+                f"batch_size {settings.batch_size} must be a multiple of what {arguments.world_size} process(es) take at "
+                f"once, {at_once}: change trainer.per_device_train_batch_size"
+            )
+        arguments.gradient_accumulation_steps = settings.batch_size // at_once
+    return arguments
+
+
+def prepare(settings, arguments):
+    """What learns, training data as long as the run, and what is held out or `None`."""
+    data, validation = open_sources(settings.data, "data"), open_sources(settings.validation, "validation")
+    set_seed(arguments.seed)  # of new weights
+    model = make_model(settings)
+    learner, processor = make_learner(model, settings), make_processor(model)
+    num_items = items_per_step(arguments) * arguments.max_steps
+    dataset, held_out = make_dataset(data, settings, processor, num_items, arguments.seed), None
+    if settings.validation:
+        plain = dataclasses.replace(settings, augmentation=False)
+        held_out = make_dataset(validation, plain, processor, settings.num_validation_items, VALIDATION_SEED)
+    return learner, dataset, held_out
+
+
+def train(settings, arguments, parts, is_quiet):
+    """Trains from the last checkpoint in the output folder, or from the beginning, and writes the model there."""
+    folder, (learner, dataset, held_out) = Path(arguments.output_dir), parts
+    trainer = EdgeTamTrainer(
+        learning_rates=settings.learning_rates,
+        cool_down_steps=settings.cool_down_steps,
+        model=learner,
+        args=arguments,
+        train_dataset=dataset,
+        eval_dataset=held_out,
+        data_collator=collate,
+    )
+    if is_quiet:
+        trainer.remove_callback(PrinterCallback)
+    if settings.picture_steps:
+        item = collate([(held_out or dataset)[0]])
+        callbacks = trainer.callback_handler.callbacks
+        trainer.add_callback(MaskPictures(item, settings.picture_steps, folder / "pictures", callbacks))
+    checkpoints = list_checkpoints(folder)
+    trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
+    with trainer.writing() as temporary:
+        if arguments.should_save:
+            trainer.state.save_to_json(str(temporary / TRAINER_STATE_NAME))
+            save_model(learner, temporary)
+
+
+def report(folder, num_steps):
+    """What is to be said of a finished run."""
+    log = TrainerState.load_from_json(str(folder / TRAINER_STATE_NAME)).log_history
+    last = {name: value for entry in log for name, value in entry.items() if name in ("loss", "eval_loss")}
+    return {"model": str(folder), "steps": num_steps, **last}

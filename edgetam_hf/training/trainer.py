@@ -1,0 +1,173 @@
+"""Transformers' `Trainer` for EdgeTAM: order of the data, learning rates, logs, and what happens when things go wrong.
+
+Item i of the training data belongs to step i // items per step, whatever the number of processes, and everything random
+about it follows from i: so a run that goes on, or that is shared out, sees what it would have seen.
+"""
+
+import itertools
+import shutil
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+
+import torch
+from safetensors import SafetensorError
+from torch.utils.data import SequentialSampler
+from transformers import Trainer
+
+from ..command_support import hidden_file_bars
+from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
+
+
+def plain_name(name):
+    """Name of a parameter in the model that learns, whatever that is wrapped in."""
+    for prefix in ("student.", "base_model.model."):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def parameter_groups(model, learning_rates, arguments):
+    """Parameters that learn, in groups of one learning rate and weight decay each, for an optimizer of PyTorch.
+
+    Vectors, which are biases and the weights of norms, do not decay.
+
+    Args:
+        model: what learns.
+        learning_rates: learning rates by patterns of names.
+        arguments: `TrainingArguments`, with the learning rate of all others and the weight decay.
+    """
+    groups = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            matching = (rate for pattern, rate in learning_rates.items() if fnmatchcase(plain_name(name), pattern))
+            decay = arguments.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((next(matching, arguments.learning_rate), decay), []).append(parameter)
+    return [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
+
+
+def items_per_step(arguments):
+    """Number of items that all processes learn from in a step."""
+    return arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+
+
+class EdgeTamTrainer(Trainer):
+    """The `Trainer` of `edgetam train`.
+
+    Args:
+        learning_rates: learning rates by patterns of names, see `Settings`.
+        cool_down_steps: steps over which the schedule falls to 0 at the end.
+        **kwargs: those of `Trainer`; the training data are as long as the run.
+    """
+
+    def __init__(self, learning_rates=None, cool_down_steps=0, **kwargs):
+        super().__init__(**kwargs)
+        self.learning_rates, self.cool_down_steps = learning_rates or {}, cool_down_steps
+        self.micro_losses = []  # of the step so far
+        self.part_sums = {True: {}, False: {}}  # sum and number of each part of the loss, in training and in evaluation
+        self.writing_folder = None
+
+    def _get_train_sampler(self, *args, **kwargs):
+        return SequentialSampler(self.train_dataset)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = optimizer_class(parameter_groups(model, self.learning_rates, self.args), **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        is_new = self.lr_scheduler is None
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if is_new and self.cool_down_steps:
+
+            def cool(factor):
+                return lambda step: factor(step) * min(1.0, (num_training_steps - step) / self.cool_down_steps)
+
+            scheduler.lr_lambdas = [cool(factor) for factor in scheduler.lr_lambdas]
+        return scheduler
+
+    # Logs.
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        sums = self.part_sums[model.training]
+        for name, value in outputs["loss_dict"].items():
+            total, count = sums.get(name, (0.0, 0))
+            sums[name] = (total + value.detach().float(), count + 1)
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs, *args, **kwargs):
+        for is_training, key, prefix in ((True, "loss", ""), (False, "eval_loss", "eval_")):
+            if key in logs:
+                for name, (total, count) in self.part_sums[is_training].items():
+                    logs[f"{prefix}{name}"] = self.accelerator.reduce(total / count, "mean").item()
+                self.part_sums[is_training] = {}
+        super().log(logs, *args, **kwargs)
+
+    # Losses and gradients that are no numbers.
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        loss = super().training_step(model, inputs, *args, **kwargs)
+        self.micro_losses.append(loss)
+        if self.accelerator.sync_gradients:  # all processes are here, and the weights still good
+            losses = self.accelerator.gather(torch.stack(self.micro_losses)[None])  # (processes, batches)
+            self.micro_losses = []
+            if not losses.isfinite().all():
+                bad = (~losses.isfinite()).nonzero().tolist()
+                self.stop(self.state.global_step, f"the loss is {losses[tuple(bad[0])].item()}", bad)
+        return loss
+
+    def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
+        is_skipped = self.accelerator.optimizer_step_was_skipped  # in search of the scale of half precision
+        if grad_norm is not None and not is_skipped and not torch.as_tensor(grad_norm).isfinite():
+            everyone = itertools.product(range(self.args.world_size), range(self.args.gradient_accumulation_steps))
+            self.stop(self.state.global_step - 1, f"the gradient is {float(grad_norm)}", everyone)
+        super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
+
+    def stop(self, steps_done, reason, batches):
+        """Ends the training; names the items of batches (process, batch of the step), as accelerate shares them out."""
+        size, items = self.args.train_batch_size, []
+        for process_idx, batch_idx in batches:
+            first = steps_done * items_per_step(self.args) + (batch_idx * self.args.world_size + process_idx) * size
+            items += range(first, first + size)
+        raise FloatingPointError(
+            f"step {steps_done + 1}: {reason} on items {', '.join(map(str, sorted(items)))} of the training data; "
+            f"{name_last_checkpoint(self.args.output_dir)}"
+        )
+
+    # Checkpoints.
+
+    def _get_output_dir(self, trial):
+        return str(self.writing_folder or super()._get_output_dir(trial))
+
+    @contextmanager
+    def writing(self):
+        """Path of a folder whose content goes to the output folder in the end, completely or not at all."""
+        folder, step = self.args.output_dir, self.state.global_step
+        if bad := [name for name, value in self.model.state_dict().items() if not value.isfinite().all()]:
+            raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
+        try:
+            with hidden_file_bars(), whole_folder(folder, self.accelerator) as self.writing_folder:
+                yield self.writing_folder
+        except (OSError, RuntimeError, SafetensorError) as error:
+            free = shutil.disk_usage(folder).free / 2**20
+            raise OSError(
+                f"step {step}: could not write to {folder} ({str(error).splitlines()[0]}; {free:.0f} MB are free); "
+                f"{name_last_checkpoint(folder)}; go on with --resume"
+            ) from error
+        finally:
+            self.writing_folder = None
+
+    def _save_checkpoint(self, model, trial):
+        folder, step = self.args.output_dir, self.state.global_step
+        with self.writing():
+            super()._save_checkpoint(model, trial)
+            self.name_best(f"{folder}/checkpoint-{step}")
+        if self.args.should_save and self.args.save_total_limit:
+            remove_old_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
+
+    def name_best(self, path):
+        """Notes where the checkpoint that is being written will lie, if it is the best one so far."""
+        if self.args.should_save and self.state.best_global_step == self.state.global_step:
+            self.state.best_model_checkpoint = path
+            self.state.save_to_json(str(self.writing_folder / f"checkpoint-{self.state.global_step}/trainer_state.json"))
