@@ -15,8 +15,8 @@ from .convert_command import as_convert_table, run_convert
 from .drawing import index_picture, overlay, save_whole
 from .evaluate_command import FIRST_MASK, PROTOCOLS, as_evaluate_text, run_evaluate
 from .evaluation.video_datasets import LAYOUTS
-from .train_command import add_train_parser
 from .track_command import VIDEO_CHECKPOINT, as_track_table, run_track
+from .train_command import add_train_parser
 
 SAMPLE_PICTURE = Path(__file__).with_name("samples") / "cat.jpg"
 SAMPLE_PROMPTS = [("point", (175, 115, 1)), ("box", (296, 105, 352, 165))]  # the eyes of a cat
@@ -302,11 +302,16 @@ def add_evaluate_parser(commands):
 def main(arguments=None):
     """Exit code of the command; errors of the user's making are one line on stderr."""
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)
+    if options.command == "train":  # its KEY=VALUE may stand behind options, too
+        options.overrides += [text for text in others if not text.startswith("-")]
+        others = [text for text in others if text.startswith("-")]
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     quieten_hub_client()
     try:
         report = options.run(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         print(f"edgetam: error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
         return 1
     if report is not None:  # of several processes only the first one reports

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from .command_support import as_columns
-from .training.settings import read_settings, ready_configurations
+from .training.settings import read_settings
 
 EXAMPLES = """\
 examples:
@@ -21,10 +21,47 @@ examples:
                                                          each step's pictures shared out
   tensorboard --logdir runs/mine/runs                    losses and pictures of masks, while it trains
 
-configurations: stage1, stage2, stage3-16, stage3-32 (the recipe of the paper, arXiv 2501.07256), finetune-images,
-finetune-video.
+configurations, with what they lack: stage1, stage2, stage3-16 and stage3-32 (the recipe of the paper, arXiv
+2501.07256, each from the result of the one before), finetune-images, finetune-video
 
-keys (default):
+keys:
+  data                 list of sources, each a mapping with `kind`, `weight` (how often it is drawn from; 1) and
+      coco             annotations (JSON of instances), images (folder)
+      sa-1b            root (folder of sa_*.jpg and sa_*.json)
+      index-pictures   root (folder with images/NAME.jpg and masks/NAME.png, whose values are numbers of objects)
+      davis, mose, youtube-vos, sa-v
+                       root, listing (file of names, such as ImageSets/2017/train.txt), max_stride (3),
+                       reverse_probability (0.5)
+      synthetic        root (what `python -m edgetam_hf.training.composites` rendered), split (training), size (256)
+  validation, num_validation_items
+                       sources of what is held out, and how much is drawn from them for the loss every
+                       trainer.eval_steps
+  model                name (folder, Hub id or nano), kind (image or video; a video model may start from an image
+                       model), from_scratch (new weights), config (fields of its configuration to change)
+  image_size           side of the model input or [height, width], if not as in the model
+  num_frames, max_objects, augmentation
+                       frames of a clip (8), most objects (3), and random changes: true, false, or any of
+                       flip_probability, degrees, shear, jitter, grey_probability
+  simulation, loss_weights
+                       fields of PromptSimulation (num_corrections, box_share, …) and of LossWeights (focal, dice, …)
+  teacher              folder or Hub id of any SAM 2 model to distil from
+  frozen               patterns of parameters that do not learn: ["vision_encoder.*"], ["*.bn.*"]
+  lora                 adapters by peft: r, alpha, dropout, target_modules
+  learning_rates       by pattern, {vision_encoder.*: 6e-5}; the others have trainer.learning_rate
+  batch_size           pictures or clips of a step in all, over processes and accumulated gradients
+  cool_down_steps      steps at the end over which the learning rate falls to 0, linearly
+  picture_steps        steps between pictures of true and predicted masks (500; 0: none)
+  trainer              any field of transformers.TrainingArguments: max_steps (needed), learning_rate,
+                       lr_scheduler_type, warmup_steps, per_device_train_batch_size, bf16, gradient_checkpointing,
+                       save_steps, seed, report_to, … Other defaults than there: weight_decay 0.1 (not of vectors,
+                       which are biases and norms), max_grad_norm 0.1, logging_steps 10, save_total_limit 2,
+                       report_to tensorboard
+
+written to runs/CONFIG/:
+  config.json, model.safetensors, …   the model in the end, for `from_pretrained`; with lora also adapter/
+  checkpoint-STEP/     to go on from; an error never leaves a broken one
+  pictures/, runs/     masks, true above predicted ones; what TensorBoard shows
+  run.json             the settings
 """
 
 
@@ -37,7 +74,9 @@ def add_train_parser(commands):
     command.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a configuration, see below")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other values, such as trainer.max_steps=10")
     command.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/ and the configuration's name")
-    command.add_argument("--resume", action="store_true", help="go on with the run in the output folder, if there is one")
+    command.add_argument(
+        "--resume", action="store_true", help="go on with the run in the output folder, if there is one"
+    )
     command.add_argument("--print", action="store_true", help="print the configuration with its overrides, and stop")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
     command.set_defaults(run=run_train, as_text=as_train_text)

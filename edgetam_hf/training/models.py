@@ -37,6 +37,8 @@ MEMORY_WIDTHS = (
 
 def make_model(settings):
     """The model that learns, in float32, with what is simulated and how it is judged; see `Settings`."""
+    simulation = read_dataclass(PromptSimulation, settings.simulation, "simulation")
+    loss_weights = read_dataclass(LossWeights, settings.loss_weights, "loss_weights")
     config_class, model_class = CLASSES[settings.model.kind]
     name = str(nano_checkpoint()) if settings.model.name == "nano" else settings.model.name
     stored, image_model = {}, None
@@ -55,8 +57,7 @@ def make_model(settings):
         model = load_quietly(model_class, name, config=config, dtype=torch.float32)
     if image_model is not None:
         model.load_state_dict(image_model.state_dict(), strict=False)  # all but the memory
-    model.prompt_simulation = read_dataclass(PromptSimulation, settings.simulation, "simulation")
-    model.loss_weights = read_dataclass(LossWeights, settings.loss_weights, "loss_weights")
+    model.prompt_simulation, model.loss_weights = simulation, loss_weights
     return model
 
 
@@ -126,7 +127,9 @@ def matching_names(names, patterns, key):
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             parts = sorted({name.split(".")[0] for name in names})
-            raise ValueError(f"{key}: {pattern!r} matches no parameter that learns; their names begin with {', '.join(parts)}")
+            raise ValueError(
+                f"{key}: {pattern!r} matches no parameter that learns; their names begin with {', '.join(parts)}"
+            )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 

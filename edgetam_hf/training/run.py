@@ -25,6 +25,7 @@ TRAINER_DEFAULTS = {
     "report_to": "tensorboard",
     "ddp_find_unused_parameters": True,  # a step without boxes leaves the embedding of boxes out
     "dataloader_pin_memory": torch.cuda.is_available(),
+    "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 asks for it
 }
 FIXED_ARGUMENTS = {
     "label_names": ["mask_labels"],  # else Trainer takes input_labels for one, which are prompts
@@ -73,9 +74,7 @@ def make_arguments(settings, folder, is_quiet):
     defaults = {**TRAINER_DEFAULTS, "eval_strategy": "steps" if settings.validation else "no"}
     given = {**defaults, **given, **FIXED_ARGUMENTS, "output_dir": str(folder)}
     if "tensorboard" in (given["report_to"] or "") and not is_tensorboard_available():
-        raise ImportError(
-            'logging needs TensorBoard: pip install "edgetam-hf[train]", or set trainer.report_to=none'
-        )
+        raise ImportError('logging needs TensorBoard: pip install "edgetam-hf[train]", or set trainer.report_to=none')
     known = {f.name for f in dataclasses.fields(TrainingArguments)}
     for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
         newer = name.replace("gradient", "activation")

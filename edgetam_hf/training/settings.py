@@ -133,7 +133,9 @@ def read_settings(config, overrides=()):
     if not path.is_file():
         path = CONFIGS / f"{config}.yaml"
     if not path.is_file():
-        raise ValueError(f"{config} is neither a file nor one of the configurations {', '.join(ready_configurations())}")
+        raise ValueError(
+            f"{config} is neither a file nor one of the configurations {', '.join(ready_configurations())}"
+        )
     values = parse_yaml(path.read_text(encoding="utf-8"), config)
     if not isinstance(values, dict):
         raise ValueError(f"{config} must be a mapping of keys to values, got {type(values).__name__}")
@@ -154,6 +156,8 @@ def _put(values, parts, value, key):
     if not parts:
         return value
     part, *others = parts
+    if values is None and part == "0":
+        values = []
     if isinstance(values, list):
         if not part.isdecimal() or int(part) > len(values):
             raise ValueError(f"{key}: {part!r} must be an index in 0..{len(values)} (the last one appends)")

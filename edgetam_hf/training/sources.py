@@ -1,19 +1,52 @@
 """Sources of training data by the names that settings give them, and the dataset that draws from them."""
 
-import importlib
 import inspect
-import typing
+from functools import partial
 
+from ..evaluation.video_datasets import LAYOUTS, read_sequences
 from .augmentation import Augmentation
+from .clips import VideoClips
 from .dataset import ItemSettings, TrainingDataset
+from .pictures import CocoPictures, IndexPictures, Sa1bPictures
 from .settings import check_known, read_dataclass, read_value
 
-# by kind, module and class; its parameters are the keys. Modules are imported when needed: each has its own extras.
+
+def open_coco(annotations: str, images: str):
+    """Pictures below a folder, whose objects are in a JSON of instances as that of COCO."""
+    return CocoPictures(annotations, images)
+
+
+def open_sa1b(root: str):
+    """A folder of SA-1B: sa_NUMBER.jpg and sa_NUMBER.json."""
+    return Sa1bPictures(root)
+
+
+def open_index_pictures(root: str):
+    """A folder with images/NAME.jpg and masks/NAME.png, whose values are the numbers of objects."""
+    return IndexPictures(root)
+
+
+def open_videos(
+    layout: str, root: str, listing: str | None = None, max_stride: int = 3, reverse_probability: float = 0.5
+):
+    """Videos in a layout that `edgetam evaluate` knows, too; see `VideoClips`. `listing` is a file of their names."""
+    return VideoClips(read_sequences(layout, root, listing=listing), max_stride, reverse_probability)
+
+
+def open_synthetic(root: str, split: str = "training", size: int = 256, num_cut: int = 4000):
+    """Objects that are cut out of rendered composites and move; see `MovingComposites`."""
+    from .moving import MovingComposites  # needs more of the extra `train` than other sources
+
+    return MovingComposites(root, split, size, num_cut)
+
+
+# What opens a source of each kind. Parameters are keys of the settings.
 KINDS = {
-    "coco": ("pictures", "CocoPictures"),
-    "sa-1b": ("pictures", "Sa1bPictures"),
-    "index-pictures": ("pictures", "IndexPictures"),
-    "synthetic": ("moving", "MovingComposites"),
+    "coco": open_coco,
+    "sa-1b": open_sa1b,
+    "index-pictures": open_index_pictures,
+    **{layout: partial(open_videos, layout) for layout in LAYOUTS},
+    "synthetic": open_synthetic,
 }
 
 
@@ -35,23 +68,21 @@ def open_sources(listed, path):
         if kind not in KINDS:
             raise ValueError(f"{where}.kind must be one of {', '.join(KINDS)}, got {kind!r}")
         weights.append(read_value(float, values.pop("weight", 1.0), f"{where}.weight"))
-        module, name = KINDS[kind]
-        source_class = getattr(importlib.import_module(f".{module}", __package__), name)
-        sources.append(source_class(**check_parameters(source_class, values, where)))
+        check_parameters(KINDS[kind], values, where)
+        sources.append(KINDS[kind](**values))
     return sources, weights
 
 
-def check_parameters(source_class, values, where):
-    """The values, if they fit the parameters of a class."""
-    parameters, hints = inspect.signature(source_class).parameters, typing.get_type_hints(source_class.__init__)
-    for key, value in values.items():
+def check_parameters(function, values, where):
+    """Raises a ValueError or TypeError for values that do not fit the parameters of a function."""
+    parameters = inspect.signature(function).parameters
+    for key in values:
         check_known(f"{where}.{key}", key, ["kind", "weight", *parameters])
-        if value is not None and key in hints:
-            read_value(hints[key], value, f"{where}.{key}")
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and values.get(key) is None:
             raise ValueError(f"{where}.{key} is not set: say where the data are, {where}.{key}=PATH")
-    return values
+        if key in values:
+            read_value(parameter.annotation, values[key], f"{where}.{key}")
 
 
 def make_dataset(sources, settings, processor, num_items, seed):

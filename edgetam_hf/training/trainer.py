@@ -170,4 +170,6 @@ class EdgeTamTrainer(Trainer):
         """Notes where the checkpoint that is being written will lie, if it is the best one so far."""
         if self.args.should_save and self.state.best_global_step == self.state.global_step:
             self.state.best_model_checkpoint = path
-            self.state.save_to_json(str(self.writing_folder / f"checkpoint-{self.state.global_step}/trainer_state.json"))
+            self.state.save_to_json(
+                str(self.writing_folder / f"checkpoint-{self.state.global_step}/trainer_state.json")
+            )
