@@ -13,21 +13,35 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_models
 import torch
 import transformers
 import yaml
-from edgetam_hf.training.dataset import TrainingDataset
 from PIL import Image
 from transformers import AutoModel, TrainingArguments
 
 from edgetam_hf import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel
 from edgetam_hf.command_line import main
+from edgetam_hf.training.dataset import TrainingDataset
 from edgetam_hf.training.run import make_arguments, prepare, run
 from edgetam_hf.training.settings import Settings, read_settings, ready_configurations
 from edgetam_hf.training.trainer import EdgeTamTrainer, parameter_groups
 
 TEACHER = "facebook/sam2-hiera-base-plus"
 NUM_PICTURES = 3
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Where the model that is trained further is saved: as small as it can be, since it is loaded often."""
+    config = small_models.small_config(64)
+    backbone = {"architecture": "repvit_m1", "model_args": {"embed_dim": [8, 8, 16, 16], "depth": [1, 1, 1, 1]}}
+    config = small_models.EdgeTamConfig.from_dict(
+        {**config.to_dict(), "vision_config": {"backbone_config": backbone, "fpn_hidden_size": 64}}
+    )
+    folder = tmp_path_factory.mktemp("start")
+    small_models.make_model(config=config).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -48,11 +62,11 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def config(folder, pictures, tmp_path_factory):
+def config(start, pictures, tmp_path_factory):
     """A file with the settings of a short training: 4 steps of 2 pictures each, checkpoints after 2 and 4."""
     path = tmp_path_factory.mktemp("config") / "short.yaml"
     path.write_text(f"""\
-        model: {{name: {folder}}}
+        model: {{name: {start}}}
         data: [{{kind: index-pictures, root: {pictures}}}]
         simulation: {{num_corrections: 1}}
         frozen: ["*.bn.*"]
@@ -238,14 +252,14 @@ def test_parameter_groups_follow_patterns_and_spare_vectors_from_decay(config):
 # What a run writes.
 
 
-def test_model_loads_here_and_in_transformers(straight, folder):
-    trained, before = weights(straight), weights(folder)
+def test_model_loads_here_and_in_transformers(straight, start):
+    trained, before = weights(straight), weights(start)
     moved = [name for name, value in trained.items() if not torch.equal(value, before[name])]
     assert any("mask_decoder" in name for name in moved) and not any(".bn." in name for name in moved)
     assert isinstance(AutoModel.from_pretrained(straight), EdgeTamModel)
     native = transformers.EdgeTamModel.from_pretrained(straight)
     assert_equal_weights(native.state_dict(), trained)
-    assert EdgeTamProcessor.from_pretrained(straight).image_processor.size == {"height": 128, "width": 128}
+    assert EdgeTamProcessor.from_pretrained(straight).image_processor.size == {"height": 64, "width": 64}
 
 
 def test_log_has_the_parts_of_the_loss(straight):
@@ -262,9 +276,9 @@ def test_pictures_show_true_masks_above_predicted_ones(straight):
     files = sorted((straight / "pictures").iterdir())
     assert [path.name for path in files] == ["000002.png", "000004.png"]
     first, last = (np.asarray(Image.open(path)) for path in files)
-    assert first.shape == (256, 128, 3)
-    np.testing.assert_array_equal(first[:128], last[:128])  # the same picture
-    assert (first[128:] != last[128:]).any()
+    assert first.shape == (128, 64, 3)
+    np.testing.assert_array_equal(first[:64], last[:64])  # the same picture
+    assert (first[64:] != last[64:]).any()
 
 
 def test_tensorboard_has_losses_and_pictures(straight):
@@ -334,16 +348,24 @@ def test_resumed_training_ends_at_the_same_weights(config, straight, monkeypatch
     assert "has a finished run: choose another" in fail(capsys, config, "--output", output)
 
 
+TWO_STEPS = ("trainer.max_steps=2", "trainer.save_steps=1")
+
+
+def assert_resumed_equals_whole(settings, monkeypatch, folder):
+    """Trains two steps at once, and after a kill in between."""
+    run(settings, folder / "whole", is_quiet=True)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        stop_before(patch, step=2)
+        run(settings, folder / "parts", is_quiet=True)
+    run(settings, folder / "parts", is_resumed=True, is_quiet=True)
+    assert_equal_weights(weights(folder / "parts"), weights(folder / "whole"))
+
+
 def test_dropout_of_a_resumed_training_is_that_of_a_whole_one(config, monkeypatch, tmp_path):
     """Whatever is drawn from the global generators, too."""
     pytest.importorskip("peft", reason="adapters with dropout need peft: pip install peft")
-    settings = read_settings(config, ["lora.dropout=0.5", "lora.r=2", "frozen=[]"])
-    run(settings, tmp_path / "whole", is_quiet=True)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        stop_before(patch, step=3)
-        run(settings, tmp_path / "parts", is_quiet=True)
-    run(settings, tmp_path / "parts", is_resumed=True, is_quiet=True)
-    assert_equal_weights(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+    settings = read_settings(config, ["lora.dropout=0.5", "lora.r=2", "frozen=[]", *TWO_STEPS])
+    assert_resumed_equals_whole(settings, monkeypatch, tmp_path)
 
 
 def test_training_rejects_a_folder_of_something_else(capsys, config, tmp_path):
@@ -494,18 +516,27 @@ def test_two_processes_end_at_the_weights_of_one_with_twice_the_batch(config, tm
         assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_adapters_are_saved_alone_and_merged(config, folder, tmp_path):
+def test_adapters_are_saved_alone_and_merged(config, start, tmp_path):
     peft = pytest.importorskip("peft", reason="LoRA needs peft: pip install peft")
     settings = read_settings(config, ["lora.r=2", "frozen=[]", "trainer.max_steps=2"])
     run(settings, tmp_path / "run", is_quiet=True)
-    before, merged = weights(folder), weights(tmp_path / "run")
+    before, merged = weights(start), weights(tmp_path / "run")
     changed = {name for name, value in merged.items() if not torch.equal(value, before[name])}
     assert changed and all("_proj.weight" in name for name in changed)
-    adapted = peft.PeftModel.from_pretrained(EdgeTamModel.from_pretrained(folder), tmp_path / "run" / "adapter")
+    adapted = peft.PeftModel.from_pretrained(EdgeTamModel.from_pretrained(start), tmp_path / "run" / "adapter")
     assert_equal_weights(adapted.merge_and_unload().state_dict(), merged, atol=1e-6)
 
 
-def test_video_model_starts_from_an_image_model_and_learns(config, folder, pictures, tmp_path):
+def test_teacher_is_asked_and_left_behind(config, monkeypatch, tmp_path):
+    small_models.make_model(config=small_models.small_config(96, hidden_size=128)).save_pretrained(tmp_path / "teacher")
+    settings = read_settings(config, [f"teacher={tmp_path / 'teacher'}", "picture_steps=2", *TWO_STEPS])
+    assert_resumed_equals_whole(settings, monkeypatch, tmp_path)
+    state = json.loads((tmp_path / "parts" / "trainer_state.json").read_text())
+    assert all(entry["features"] > 0 for entry in state["log_history"] if "loss" in entry)
+    assert (tmp_path / "parts" / "pictures" / "000002.png").exists()
+
+
+def test_video_model_starts_from_an_image_model_and_learns(config, start, pictures, tmp_path):
     """On clips that are made of the pictures, in the layout of MOSE."""
     for part, name in (("images", "JPEGImages"), ("masks", "Annotations")):
         (tmp_path / "clips" / name / "clip").mkdir(parents=True)
@@ -514,26 +545,32 @@ def test_video_model_starts_from_an_image_model_and_learns(config, folder, pictu
     memory = {"memory_attention_num_layers": 1, "perceiver_resampler_num_layers": 1, "memory_fuser_num_layers": 1}
     memory |= {"memory_attention_mlp_hidden_size": 64, "memory_attention_rope_k_sizes": [4, 4]}
     memory |= {"perceiver_resampler_num_latents": 8, "perceiver_resampler_num_latents_2d": 16}
-    overrides = ["model.kind=video", f"model.config={json.dumps(memory)}", "num_frames=2", "picture_steps=1"]
+    overrides = [
+        "model.kind=video",
+        f"model.config={json.dumps(memory)}",
+        "num_frames=2",
+        "picture_steps=1",
+        "image_size=128",
+    ]
     overrides += [f"data.0={{kind: mose, root: {tmp_path / 'clips'}}}", "trainer.max_steps=1"]
     settings = read_settings(config, overrides)
-    start, *_ = prepare(settings, make_arguments(settings, "nowhere", True))
-    for name, value in weights(folder).items():
-        torch.testing.assert_close(start.state_dict()[name], value, rtol=0, atol=0, msg=name)
+    before, *_ = prepare(settings, make_arguments(settings, "nowhere", True))
+    for name, value in weights(start).items():
+        torch.testing.assert_close(before.state_dict()[name], value, rtol=0, atol=0, msg=name)
     run(settings, tmp_path / "run", is_quiet=True)
     model = EdgeTamVideoModel.from_pretrained(tmp_path / "run")
     assert model.config.memory_attention_hidden_size == 64
-    assert not torch.equal(model.memory_encoder.projection.weight, start.memory_encoder.projection.weight)
+    assert not torch.equal(model.memory_encoder.projection.weight, before.memory_encoder.projection.weight)
     assert Image.open(tmp_path / "run" / "pictures" / "000001.png").size == (2 * 128, 2 * 128)
 
 
 def test_model_from_scratch_has_the_configuration_that_is_asked_for(config):
     parts = {"vision_config": {"fpn_hidden_size": 64}, "mask_decoder_config": {"hidden_size": 64, "mlp_dim": 32}}
     parts["prompt_encoder_config"] = {"hidden_size": 64}
-    overrides = ["model.from_scratch=true", f"model.config={json.dumps(parts)}", "image_size=64"]
+    overrides = ["model.from_scratch=true", f"model.config={json.dumps(parts)}", "image_size=96"]
     settings = read_settings(config, overrides)
     one, two = (prepare(settings, make_arguments(settings, "nowhere", True))[0] for _ in range(2))
-    assert one.config.image_size == 64 and one.config.mask_decoder_config.mlp_dim == 32
+    assert one.config.image_size == 96 and one.config.mask_decoder_config.mlp_dim == 32
     assert_equal_weights(one.state_dict(), two.state_dict())  # the seed decides
 
 

@@ -59,6 +59,10 @@ class Distillation(nn.Module):
         """That of the student."""
         self.student.gradient_checkpointing_enable(*args, **kwargs)
 
+    def activation_checkpointing_enable(self, *args, **kwargs):
+        """The same under the name that Transformers 5 gives it."""
+        self.student.activation_checkpointing_enable(*args, **kwargs)
+
     def forward(self, pixel_values=None, pixel_values_videos=None, mask_labels=None, prompt_seeds=None):
         """The student's output for labelled pictures or clips, with the differences in `loss` and `loss_dict`.
 

@@ -50,7 +50,7 @@ def run(settings, folder, is_resumed=False, is_quiet=False):
         FloatingPointError: for a loss or weights that are not finite.
         OSError: for a disk that is full; the checkpoint before stays whole.
     """
-    arguments = make_arguments(settings, folder, is_quiet)
+    folder, arguments = Path(folder), make_arguments(settings, folder, is_quiet)
     record = {**dataclasses.asdict(settings), "items_per_step": items_per_step(arguments)}
     check_folder(folder, record, is_resumed)
     state = PartialState()
@@ -94,8 +94,8 @@ def make_arguments(settings, folder, is_quiet):
         at_once = arguments.train_batch_size * arguments.world_size
         if settings.batch_size % at_once:
             raise ValueError(
-                f"batch_size {settings.batch_size} must be a multiple of what {arguments.world_size} process(es) take at "
-                f"once, {at_once}: change trainer.per_device_train_batch_size"
+                f"batch_size {settings.batch_size} must be a multiple of what {arguments.world_size} process(es) take "
+                f"at once, {at_once}: change trainer.per_device_train_batch_size"
             )
         arguments.gradient_accumulation_steps = settings.batch_size // at_once
     return arguments
