@@ -204,7 +204,9 @@ def test_settings_reject_what_is_wrong(capsys, config, override, message):
         ("frozen=['*']", "frozen matches every parameter"),
         ("learning_rates={head.*: 1.0}", "learning_rates: 'head.*' matches no parameter"),
         ("trainer.max_steps=-1", "trainer.max_steps must be set"),
-        ("trainer.label_names=[a]", "trainer.label_names is not free"),
+        ("trainer.label_names=[a]", "trainer.label_names cannot be set: the command does"),
+        ("trainer.num_train_epochs=3", "trainer.num_train_epochs cannot be set: items are drawn at random"),
+        ("data.0.weight=0", "weights must be a positive number"),
         ("batch_size=3", "batch_size 3 must be a multiple of what 1 process(es) take at once, 2"),
     ],
 )
@@ -301,10 +303,18 @@ def test_training_without_tensorboard_says_what_to_install(capsys, config, monke
     assert 'pip install "edgetam-hf[train]"' in line
 
 
-def test_only_the_last_checkpoints_are_kept(config, tmp_path):
-    run(read_settings(config, ["trainer.save_steps=1", "trainer.max_steps=3"]), tmp_path / "run", is_quiet=True)
+def test_last_and_best_checkpoints_are_kept(config, pictures, tmp_path):
+    overrides = [f"validation.0={{kind: index-pictures, root: {pictures}}}", "num_validation_items=2"]
+    overrides += ["trainer.load_best_model_at_end=true", "trainer.greater_is_better=true"]  # an early one is "best"
+    overrides += ["trainer.eval_steps=1", "trainer.save_steps=1"]
+    run(read_settings(config, overrides), tmp_path / "run", is_quiet=True)
+    state = json.loads((tmp_path / "run" / "checkpoint-4" / "trainer_state.json").read_text())
+    losses = {entry["eval_loss"]: entry["step"] for entry in state["log_history"] if "eval_loss" in entry}
+    best = tmp_path / "run" / f"checkpoint-{losses[max(losses)]}"
+    assert state["best_model_checkpoint"] == str(best)
     kept = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
-    assert kept == ["checkpoint-2", "checkpoint-3"]
+    assert kept == sorted({best.name, "checkpoint-3", "checkpoint-4"})
+    assert_equal_weights(weights(tmp_path / "run"), weights(best))
 
 
 # Stopped and resumed.
@@ -395,7 +405,7 @@ def test_loss_that_is_no_number_stops_and_names_step_and_items(capsys, config, b
     output = tmp_path / "run"
     line = fail(capsys, config, "--output", output, "--json")
     assert line == (
-        f"edgetam: error: step 3: the loss is nan on items 4, 5 of the training data; the last good checkpoint is "
+        f"edgetam: error: step 3: the loss is nan on items 4..5 of the training data; the last good checkpoint is "
         f"{output}/checkpoint-2"
     )
     assert [path.name for path in output.glob("checkpoint-*")] == ["checkpoint-2"]
@@ -406,7 +416,7 @@ def test_loss_that_is_no_number_stops_and_names_step_and_items(capsys, config, b
 def test_loss_that_is_no_number_is_found_in_its_micro_batch(capsys, config, bad_item, tmp_path):
     arguments = ("batch_size=4", "trainer.per_device_train_batch_size=1", "--output", tmp_path / "run", "--json")
     line = fail(capsys, config, *arguments)
-    assert "step 2: the loss is nan on items 5 of" in line and "there is no checkpoint yet" in line
+    assert "step 2: the loss is nan on items 5..5 of" in line and "there is no checkpoint yet" in line
 
 
 def test_gradient_that_is_no_number_stops_before_it_is_saved(capsys, config, monkeypatch, tmp_path):
@@ -420,7 +430,7 @@ def test_gradient_that_is_no_number_stops_before_it_is_saved(capsys, config, mon
 
     monkeypatch.setattr(EdgeTamTrainer, "training_step", with_bad_gradient)
     line = fail(capsys, config, "--output", tmp_path / "run", "--json")
-    assert "step 2: the gradient is" in line and "on items 2, 3 of" in line
+    assert "step 2: the gradient is" in line and "on items 2..3 of" in line
     assert not list((tmp_path / "run").glob("checkpoint-*"))
 
 
@@ -477,10 +487,15 @@ def test_full_disk_leaves_the_checkpoint_before_whole(capsys, config, straight, 
 
 
 @pytest.mark.parametrize(
-    "override", ["trainer.gradient_accumulation_steps=2", "batch_size=2", "trainer.gradient_checkpointing=true"]
+    "override",
+    [
+        "trainer.gradient_accumulation_steps=2",
+        "trainer.gradient_checkpointing=true",
+        "trainer.dataloader_num_workers=1",
+    ],
 )
-def test_saving_memory_changes_nothing(config, straight, tmp_path, override):
-    batch = 2 if "checkpointing" in override else 1
+def test_what_saves_memory_or_time_changes_nothing(config, straight, tmp_path, override):
+    batch = 1 if "accumulation" in override else 2
     overrides = [override, f"trainer.per_device_train_batch_size={batch}"]
     run(read_settings(config, overrides), tmp_path / "run", is_quiet=True)
     assert_equal_weights(weights(tmp_path / "run"), weights(straight), atol=1e-5)

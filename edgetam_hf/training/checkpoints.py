@@ -20,21 +20,24 @@ FREE_ARGUMENTS = re.compile(
 
 
 @contextmanager
-def whole_folder(folder, accelerator):
+def whole_folder(folder, wait_for_everyone, is_mover):
     """Path of a temporary folder whose entries move to `folder` when the block ends; if it raises, they vanish.
 
-    All processes enter and leave together; the first one of each machine moves.
+    Args:
+        folder: where they go.
+        wait_for_everyone: keeps the processes that write into it together.
+        is_mover: whether this process moves what all have written.
     """
     temporary = Path(folder) / WRITING
     temporary.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
-        accelerator.wait_for_everyone()
-        if accelerator.is_local_main_process:
+        wait_for_everyone()
+        if is_mover:
             for entry in temporary.iterdir():
                 os.replace(entry, Path(folder) / entry.name)
             temporary.rmdir()
-        accelerator.wait_for_everyone()
+        wait_for_everyone()
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

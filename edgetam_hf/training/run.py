@@ -16,14 +16,14 @@ from .models import make_learner, make_model, make_processor, save_model
 from .sources import make_dataset, open_sources
 from .trainer import EdgeTamTrainer, items_per_step
 
-# What Transformers' own defaults would make of the fields that a configuration leaves out.
+# Where a configuration says nothing; weight decay and largest norm of gradients are those of the paper.
 TRAINER_DEFAULTS = {
     "weight_decay": 0.1,
     "max_grad_norm": 0.1,
     "logging_steps": 10,
     "save_total_limit": 2,
     "report_to": "tensorboard",
-    "ddp_find_unused_parameters": True,  # a step without boxes leaves the embedding of boxes out
+    "ddp_find_unused_parameters": True,  # without corrections, masks are never embedded
     "dataloader_pin_memory": torch.cuda.is_available(),
     "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 asks for it
 }
@@ -31,6 +31,11 @@ FIXED_ARGUMENTS = {
     "label_names": ["mask_labels"],  # else Trainer takes input_labels for one, which are prompts
     "remove_unused_columns": False,
     "logging_nan_inf_filter": False,  # such a loss ends the training
+}
+RESERVED_ARGUMENTS = {
+    **dict.fromkeys(FIXED_ARGUMENTS, "the command does"),
+    "output_dir": "--output does",
+    "num_train_epochs": "items are drawn at random, trainer.max_steps says how many",
 }
 VALIDATION_SEED = 2**32  # far from any seed of training data
 
@@ -67,8 +72,8 @@ def run(settings, folder, is_resumed=False, is_quiet=False):
 def make_arguments(settings, folder, is_quiet):
     """`TrainingArguments` of a run."""
     given = dict(settings.trainer)
-    if fixed := sorted(given.keys() & {*FIXED_ARGUMENTS, "output_dir"}):
-        raise ValueError(f"trainer.{fixed[0]} is not free: the command sets it (the folder with --output)")
+    for name in given.keys() & RESERVED_ARGUMENTS.keys():
+        raise ValueError(f"trainer.{name} cannot be set: {RESERVED_ARGUMENTS[name]}")
     if given.get("max_steps", 0) < 1:
         raise ValueError("trainer.max_steps must be set: how many steps to train")
     defaults = {**TRAINER_DEFAULTS, "eval_strategy": "steps" if settings.validation else "no"}
@@ -102,7 +107,7 @@ def make_arguments(settings, folder, is_quiet):
 
 
 def prepare(settings, arguments):
-    """What learns, training data as long as the run, and what is held out or `None`."""
+    """What learns, training data as long as the run, what is held out or `None`, and the item that is drawn."""
     data, validation = open_sources(settings.data, "data"), open_sources(settings.validation, "validation")
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
@@ -112,12 +117,12 @@ def prepare(settings, arguments):
     if settings.validation:
         plain = dataclasses.replace(settings, augmentation=False)
         held_out = make_dataset(validation, plain, processor, settings.num_validation_items, VALIDATION_SEED)
-    return learner, dataset, held_out
+    return learner, dataset, held_out, collate([(held_out or dataset)[0]])
 
 
 def train(settings, arguments, parts, is_quiet):
     """Trains from the last checkpoint in the output folder, or from the beginning, and writes the model there."""
-    folder, (learner, dataset, held_out) = Path(arguments.output_dir), parts
+    folder, (learner, dataset, held_out, item) = Path(arguments.output_dir), parts
     trainer = EdgeTamTrainer(
         learning_rates=settings.learning_rates,
         cool_down_steps=settings.cool_down_steps,
@@ -130,7 +135,6 @@ def train(settings, arguments, parts, is_quiet):
     if is_quiet:
         trainer.remove_callback(PrinterCallback)
     if settings.picture_steps:
-        item = collate([(held_out or dataset)[0]])
         callbacks = trainer.callback_handler.callbacks
         trainer.add_callback(MaskPictures(item, settings.picture_steps, folder / "pictures", callbacks))
     checkpoints = list_checkpoints(folder)

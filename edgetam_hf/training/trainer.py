@@ -4,7 +4,6 @@ Item i of the training data belongs to step i // items per step, whatever the nu
 about it follows from i: so a run that goes on, or that is shared out, sees what it would have seen.
 """
 
-import itertools
 import shutil
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -112,28 +111,30 @@ class EdgeTamTrainer(Trainer):
         if self.accelerator.sync_gradients:  # all processes are here, and the weights still good
             losses = self.accelerator.gather(torch.stack(self.micro_losses)[None])  # (processes, batches)
             self.micro_losses = []
-            if not losses.isfinite().all():
-                bad = (~losses.isfinite()).nonzero().tolist()
-                self.stop(self.state.global_step, f"the loss is {losses[tuple(bad[0])].item()}", bad)
+            if bad := (~losses.isfinite()).nonzero().tolist():
+                batches = ", ".join(self.name_items(*indices) for indices in bad)
+                self.stop(self.state.global_step + 1, f"the loss is {losses[tuple(bad[0])].item()} on items {batches}")
         return loss
 
     def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
         is_skipped = self.accelerator.optimizer_step_was_skipped  # in search of the scale of half precision
         if grad_norm is not None and not is_skipped and not torch.as_tensor(grad_norm).isfinite():
-            everyone = itertools.product(range(self.args.world_size), range(self.args.gradient_accumulation_steps))
-            self.stop(self.state.global_step - 1, f"the gradient is {float(grad_norm)}", everyone)
+            last = self.state.global_step * items_per_step(self.args) - 1
+            items = f"items {last + 1 - items_per_step(self.args)}..{last}"
+            self.stop(self.state.global_step, f"the gradient is {float(grad_norm)} on {items}")
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
-    def stop(self, steps_done, reason, batches):
-        """Ends the training; names the items of batches (process, batch of the step), as accelerate shares them out."""
-        size, items = self.args.train_batch_size, []
-        for process_idx, batch_idx in batches:
-            first = steps_done * items_per_step(self.args) + (batch_idx * self.args.world_size + process_idx) * size
-            items += range(first, first + size)
-        raise FloatingPointError(
-            f"step {steps_done + 1}: {reason} on items {', '.join(map(str, sorted(items)))} of the training data; "
-            f"{name_last_checkpoint(self.args.output_dir)}"
-        )
+    def name_items(self, process_idx, batch_idx):
+        """First and last index of the training data that a process gets for a batch of the step, from accelerate."""
+        size = self.args.train_batch_size
+        before = self.state.global_step * items_per_step(self.args)
+        first = before + (batch_idx * self.args.world_size + process_idx) * size
+        return f"{first}..{first + size - 1}"
+
+    def stop(self, step, reason):
+        """Ends the training."""
+        last_checkpoint = name_last_checkpoint(self.args.output_dir)
+        raise FloatingPointError(f"step {step}: {reason} of the training data; {last_checkpoint}")
 
     # Checkpoints.
 
@@ -147,7 +148,8 @@ class EdgeTamTrainer(Trainer):
         if bad := [name for name, value in self.model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
-            with hidden_file_bars(), whole_folder(folder, self.accelerator) as self.writing_folder:
+            whole = whole_folder(folder, self.accelerator.wait_for_everyone, self.args.should_save)
+            with hidden_file_bars(), whole as self.writing_folder:
                 yield self.writing_folder
         except (OSError, RuntimeError, SafetensorError) as error:
             free = shutil.disk_usage(folder).free / 2**20
