@@ -12,13 +12,14 @@ from .training.settings import read_settings
 EXAMPLES = """\
 examples:
   edgetam train finetune-images data.0.images=photos data.0.annotations=instances.json
-                                                         the embedded checkpoint on masks of yours, in COCO's format
+                                                         the published checkpoint on masks of yours, in COCO's format
   edgetam train finetune-images --print > mine.yaml      a configuration to edit, then: edgetam train mine.yaml
   edgetam train mine.yaml trainer.max_steps=100 trainer.learning_rate=1e-5
                                                          other values for a try
   edgetam train mine.yaml --resume                       goes on after it was stopped or killed, to the same weights
   accelerate launch --num_processes 2 -m edgetam_hf.command_line train mine.yaml
-                                                         each step's pictures shared out
+                                                         each step's pictures shared out over GPUs; on a CPU, with
+                                                         torchrun --nproc-per-node 2
   tensorboard --logdir runs/mine/runs                    losses and pictures of masks, while it trains
 
 configurations, with what they lack: stage1, stage2, stage3-16 and stage3-32 (the recipe of the paper, arXiv

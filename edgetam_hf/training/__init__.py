@@ -1,1 +1,1 @@
-"""Synthetic pictures, losses and loops with which the embedded nano checkpoint was trained."""
+"""Training: data, distillation, what `edgetam train` runs, and where the embedded nano checkpoint came from."""
