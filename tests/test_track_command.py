@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_models import make_video_model, make_video_processor
+from small_models import make_model, make_video_model, make_video_processor
 
 from edgetam_hf import (
     EdgeTamVideoModel,
@@ -341,16 +341,16 @@ def test_read_prompts_follows_frames_and_objects():
         (["none.mp4", "--point", "1,1"], r"none\.mp4 does not exist"),
         (["full.png", "--point", "1,1"], "no video file"),
         (["https://video.org/v.mp4", "--point", "1,1"], "download the video first"),
-        (["{clip}", "--point", "1,1", "--model", "{nano}"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
+        (["{clip}", "--point", "1,1", "--model", "images"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
         (["{clip}", "--point", "1,1", "--model", "yonigozlan/EdgeTAM-hf"], "yonigozlan/EdgeTAM-hf cannot be loaded"),
     ],
 )
 def test_track_rejects_bad_calls_in_one_line(run, pictures, tmp_path, arguments, message):
     Image.new("L", (9, 9)).save("small.png")
     Image.new("L", (WIDTH, HEIGHT), 255).save("full.png")
+    make_model().save_pretrained("images")
     before = sorted(tmp_path.iterdir())
-    places = {"{clip}": pictures, "{nano}": nano_checkpoint()}
-    code, out, err = run(*(places.get(argument, argument) for argument in arguments))
+    code, out, err = run(*(pictures if argument == "{clip}" else argument for argument in arguments))
     assert code == 1 and out == "" and re.search(message, err) and len(err.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
 

@@ -1,6 +1,7 @@
-"""Writes the averaged weights of a training run as a checkpoint folder in half precision.
+"""Writes the averaged weights of a training run, or a model with memory, as a checkpoint folder in half precision.
 
-python -m edgetam_hf.training.export_nano --run runs/nano --data data/composites --output edgetam_hf/nano
+python -m edgetam_hf.training.export_nano --run runs/nano --data data/composites --output runs/nano-images
+python -m edgetam_hf.training.export_nano --tracker runs/nano-video-long --output edgetam_hf/nano
 """
 
 import argparse
@@ -10,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.modeling_edgetam import EdgeTamModel
-from edgetam_hf.processing_edgetam import EdgeTamProcessor
+from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 
 from .crops import Composites
 from .evaluate_nano import load_model
+from .models import make_processor
 
 
 @torch.no_grad()
@@ -37,9 +38,7 @@ def recalibrate(model: EdgeTamModel, composites: Composites, num_batches: int = 
 
 def export_checkpoint(model: EdgeTamModel, output: Path) -> None:
     """Writes config.json, model.safetensors and the processor's files."""
-    side = model.config.image_size
-    processor = EdgeTamProcessor(EdgeTamImageProcessor(size={"height": side, "width": side}))
-    for part in (model.half(), processor):
+    for part in (model.half(), make_processor(model)):
         part.save_pretrained(output)
     # half precision is for the size of the file: the model is to run in single precision unless told otherwise
     _edit_json(output / "config.json", {"dtype": "float32"})
@@ -67,8 +66,12 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("runs/nano"))
     parser.add_argument("--output", type=Path, default=Path("edgetam_hf/nano"))
     parser.add_argument("--data", type=Path, default=Path("data/composites"))
+    parser.add_argument("--tracker", type=Path, metavar="FOLDER", help="what `edgetam train` made of it, in its place")
     arguments = parser.parse_args()
-    model = recalibrate(load_model(arguments.run / "last.pt"), Composites(arguments.data, "training"))
+    if arguments.tracker is not None:
+        model = EdgeTamVideoModel.from_pretrained(arguments.tracker)
+    else:
+        model = recalibrate(load_model(arguments.run / "last.pt"), Composites(arguments.data, "training"))
     export_checkpoint(model, arguments.output)
 
 
