@@ -320,6 +320,13 @@ def test_read_prompts_follows_frames_and_objects():
     assert read(click, ("frame", 5)) == [(5, 1, None, [click[1]])]
 
 
+@pytest.fixture(scope="module")
+def image_checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    make_model().save_pretrained(folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -341,16 +348,16 @@ def test_read_prompts_follows_frames_and_objects():
         (["none.mp4", "--point", "1,1"], r"none\.mp4 does not exist"),
         (["full.png", "--point", "1,1"], "no video file"),
         (["https://video.org/v.mp4", "--point", "1,1"], "download the video first"),
-        (["{clip}", "--point", "1,1", "--model", "images"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
+        (["{clip}", "--point", "1,1", "--model", "{images}"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
         (["{clip}", "--point", "1,1", "--model", "yonigozlan/EdgeTAM-hf"], "yonigozlan/EdgeTAM-hf cannot be loaded"),
     ],
 )
-def test_track_rejects_bad_calls_in_one_line(run, pictures, tmp_path, arguments, message):
+def test_track_rejects_bad_calls_in_one_line(run, pictures, image_checkpoint, tmp_path, arguments, message):
     Image.new("L", (9, 9)).save("small.png")
     Image.new("L", (WIDTH, HEIGHT), 255).save("full.png")
-    make_model().save_pretrained("images")
     before = sorted(tmp_path.iterdir())
-    code, out, err = run(*(pictures if argument == "{clip}" else argument for argument in arguments))
+    places = {"{clip}": pictures, "{images}": image_checkpoint}
+    code, out, err = run(*(places.get(argument, argument) for argument in arguments))
     assert code == 1 and out == "" and re.search(message, err) and len(err.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
 
