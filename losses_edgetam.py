@@ -51,10 +51,9 @@ def dice_loss(logits, targets):
     return 1 - (2 * overlap + 1) / (probabilities.sum(-1) + targets.sum(-1) + 1)
 
 
-@torch.no_grad()
 def mask_iou(logits, targets):
     """IoU (…) of thresholded logits (…, L) with targets (…, L); 1 where both are empty."""
-    predicted, actual = logits > 0, targets > 0.5
+    predicted, actual = logits.detach() > 0, targets > 0.5
     union = (predicted | actual).sum(-1)
     return torch.where(union > 0, (predicted & actual).sum(-1) / union.clamp(min=1), 1.0)
 

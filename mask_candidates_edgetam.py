@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import nms
 
+from .device_edgetam import fetch
 from .image_processing_edgetam import connected_component_areas, repair_masks
 from .mask_generation_edgetam import Crop, is_cut_by_crop, masks_to_boxes
 
@@ -40,9 +41,9 @@ class BoxedLogits:
         """Each of the masks (N, h, w), for what exceeds `level` once they are upsampled."""
         height, width = low_res_masks.shape[1:]
         floor = level - ROUNDING * abs(level)
-        boxes = masks_to_boxes(low_res_masks > floor).tolist()  # waits for the device
+        (boxes,) = fetch([masks_to_boxes(low_res_masks > floor)])
         cut = []
-        for mask, (left, top, right, bottom) in zip(low_res_masks, boxes, strict=True):
+        for mask, (left, top, right, bottom) in zip(low_res_masks, boxes.tolist(), strict=True):
             left, top = max(left - 1, 0), max(top - 1, 0)  # interpolation reaches one pixel further
             logits = mask[top : bottom + 2, left : right + 2].clone()
             cut.append(cls(logits, left, top, height, width, floor))
@@ -113,19 +114,11 @@ class MaskCandidates:
             parts.append(part > mask_threshold)
             corners.append((crop.left + left, crop.top + top))
         masks = []
-        for part, (left, top) in zip(_on_host(parts), corners, strict=True):
+        for part, (left, top) in zip(fetch(parts), corners, strict=True):
             mask = torch.zeros(height, width, dtype=torch.bool)
             mask[top : top + part.shape[0], left : left + part.shape[1]] = part
             masks.append(mask)
         return masks
-
-
-def _on_host(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
-    """Copies on the CPU of tensors of one dtype, for which the device is waited for once."""
-    if not tensors or tensors[0].device.type == "cpu":
-        return tensors
-    flat = torch.cat([tensor.flatten() for tensor in tensors]).cpu()
-    return [part.view(tensor.shape) for part, tensor in zip(flat.split([t.numel() for t in tensors]), tensors)]
 
 
 def candidates_of_crop(low_res_masks, scores, points, crop: Crop, picture: Crop, options) -> MaskCandidates:
@@ -147,7 +140,7 @@ def candidates_of_crop(low_res_masks, scores, points, crop: Crop, picture: Crop,
         upsampled, left, top = mask.upsampled(crop.height, crop.width)
         measured.append(_measure(upsampled, options.mask_threshold, options.stability_score_offset))
         corners.append((left, top))
-    measured = torch.stack(_on_host(measured)) if measured else torch.zeros(0, 6, dtype=torch.int64)
+    measured = torch.stack(fetch(measured)) if measured else torch.zeros(0, 6, dtype=torch.int64)
     corners = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
 
     intersection, union, boxes = measured[:, 0], measured[:, 1], measured[:, 2:]

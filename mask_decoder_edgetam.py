@@ -200,12 +200,14 @@ class EdgeTamMaskDecoder(nn.Module):
         )
         self.pred_obj_score_head = EdgeTamFeedForward(size, size, 1, num_layers=3)
 
-    def forward(self, image_embeddings, image_encoding, prompts, **options):
+    def forward(self, image_embeddings, image_encoding=None, prompts=None, reading=None, **options):
         """A `MaskPrediction`, from which `several_masks` or `single_mask` choose; see `read_prompts`.
 
-        The maps of stride 4 and 8 may have batch size 1 where all others share their picture.
+        The maps of stride 4 and 8 may have batch size 1 where all others share their picture. Prompts that are read
+        already are given as `reading`, of which `pixels` and `mask_tokens` are drawn.
         """
-        reading = self.read_prompts(image_embeddings[2], image_encoding, prompts, **options)
+        if reading is None:
+            reading = self.read_prompts(image_embeddings[2], image_encoding, prompts, **options)
         masks = self.draw_masks(reading.pixels.flatten(0, 1), reading.mask_tokens.flatten(0, 1), image_embeddings)
         return MaskPrediction(masks.unflatten(0, reading.pixels.shape[:2]), *reading[:4])
 

@@ -11,12 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-
-def send(tensor, device):
-    """The tensor on the device of the model; a GPU gets it when it is ready for it, and the program goes on."""
-    if torch.device(device).type != "cuda":
-        return tensor.to(device)
-    return (tensor.pin_memory() if tensor.device.type == "cpu" else tensor).to(device, non_blocking=True)
+from .device_edgetam import send
 
 
 @dataclass

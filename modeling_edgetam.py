@@ -17,9 +17,10 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamConfig, EdgeTamVisionConfig
+from .device_edgetam import fetch, send
 from .folding_edgetam import convolve_twice
 from .losses_edgetam import LossWeights, cell_shares, segmentation_losses
-from .mask_decoder_edgetam import EdgeTamMaskDecoder
+from .mask_decoder_edgetam import EdgeTamMaskDecoder, PromptReading
 from .position_edgetam import sine_position_encoding
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, check_prompts
 from .prompting_edgetam import PromptSimulation
@@ -250,9 +251,9 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     """
 
     _auto_class = "AutoModel"
-    prompt_simulation, loss_weights = PromptSimulation(), LossWeights()  # what training follows
     _large_parts = ("vision_encoder", "mask_decoder")
     _small_parts = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
+    _parts_of_objects = ("mask_decoder.transformer", "mask_decoder")  # whose batch dimension is objects
     _keys_to_ignore_on_load_missing = [r"prompt_encoder\.shared_embedding\.positional_embedding"]  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [  # noqa: RUF012
         r"^memory_",
@@ -268,6 +269,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     def __init__(self, config):
         super().__init__(config)
         self._build(config)
+        self.prompt_simulation, self.loss_weights = PromptSimulation(), LossWeights()  # what training follows
         self.post_init()
 
     def _build(self, config):
@@ -327,11 +329,12 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
     def compile(self, **options):
         """Compiles the parts that do the work, in place, each when it runs for the first time.
 
-        One object and several objects are compiled separately; from then on no number of clicks or objects compiles
-        anything anew. The options are those of `torch.compile`.
+        One object and several objects are compiled separately; from then on no number of clicks or objects, of points
+        in mask generation, and no frame of a video whose memory is full compiles anything anew. The options are those
+        of `torch.compile`. Copies and pickles of the model are not compiled.
         """
         self.vision_encoder.backbone.compile(**options)
-        for part in (self.mask_decoder.transformer, self.mask_decoder):
+        for part in map(self.get_submodule, self._parts_of_objects):
             part.compile(**{"dynamic": True, **options})
 
     def get_image_wide_positional_embeddings(self):
@@ -416,18 +419,23 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             Low-res logits (N, H / 4, W / 4) in order of the points, and on the CPU their predicted IoU (N,) in float32
             and the index (N,) of the point of each.
         """
-        encoding, readings = self.get_image_wide_positional_embeddings(), []
+        encoding, scores, readings = self.get_image_wide_positional_embeddings(), [], []
         for part in points.split(MAX_PROMPTS_AT_ONCE):
             prompts = self._encode_prompts(part[None, :, None], None, None, None, 1, points.device)
-            readings.append(self.mask_decoder.read_prompts(image_embeddings[2], encoding, prompts))
-        scores = torch.cat([reading.iou_scores[0, :, 1:] for reading in readings]).float().cpu()  # the one wait
+            reading = self.mask_decoder.read_prompts(image_embeddings[2], encoding, prompts)
+            scores.append(reading.iou_scores[0, :, 1:])
+            readings.extend(zip(reading.mask_tokens[0], reading.pixels[0]))
+        (scores,) = fetch([torch.cat(scores).float()])  # the one wait
         is_confident = scores > (pred_iou_thresh if pred_iou_thresh > 0 else -1.0)
-        masks = []
-        for reading, is_chosen in zip(readings, is_confident.split(MAX_PROMPTS_AT_ONCE)):
-            prompt_idx, mask_idx = is_chosen.nonzero(as_tuple=True)  # on the CPU, as all indices here
-            drawn_idx, position = prompt_idx.unique(return_inverse=True)
-            pixels, mask_tokens = reading.pixels[0, drawn_idx], reading.mask_tokens[0, drawn_idx]
-            masks.append(self.mask_decoder.draw_masks(pixels, mask_tokens, image_embeddings)[position, mask_idx + 1])
+        masks = [image_embeddings[0][0, :0]]
+        drawn_idx = is_confident.any(dim=1).nonzero()[:, 0]  # on the CPU, as is all that says what to draw
+        for start in range(0, len(drawn_idx), MAX_PROMPTS_AT_ONCE):
+            part = drawn_idx[start : start + MAX_PROMPTS_AT_ONCE]
+            mask_tokens, pixels = (torch.stack(states)[None] for states in zip(*(readings[idx] for idx in part)))
+            reading = PromptReading(None, mask_tokens, None, (), pixels)
+            drawn = self.mask_decoder(image_embeddings, reading=reading).masks[0]
+            prompt_idx, mask_idx = (send(idx, drawn.device) for idx in is_confident[part].nonzero(as_tuple=True))
+            masks.append(drawn[prompt_idx, mask_idx + 1])
         return torch.cat(masks), scores[is_confident], is_confident.nonzero()[:, 0]
 
     def forward(

@@ -28,6 +28,7 @@ from .video_training_edgetam import learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
+    from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .losses_edgetam import LossWeights  # noqa: F401
@@ -39,7 +40,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .training_edgetam import Lesson  # noqa: F401
 
-STAGES = ("get_frame_embeddings", "attend_to_memory", "decode_objects", "adopt_masks", "encode_memory")
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
 
 
@@ -97,6 +97,12 @@ class EdgeTamVideoModel(EdgeTamModel):
         "EdgeTamPerceiverLayer",
     ]
     _large_parts = (*EdgeTamModel._large_parts, "memory_attention", "memory_encoder")
+    _parts_of_objects = (
+        *EdgeTamModel._parts_of_objects,
+        "memory_attention",
+        "memory_encoder",
+        "spatial_perceiver",
+    )
     _small_parts = (
         *EdgeTamModel._small_parts,
         "spatial_perceiver",
@@ -146,18 +152,6 @@ class EdgeTamVideoModel(EdgeTamModel):
             nn.init.normal_(module.no_object_pointer, std=self.config.initializer_range)
             if self.config.enable_occlusion_spatial_embedding:
                 nn.init.normal_(module.occlusion_spatial_embedding_parameter, std=self.config.initializer_range)
-
-    def compile(self, *args, **kwargs):
-        """Compiles the stages, of which frames are made up, with `torch.compile`, which gets all arguments.
-
-        The first frames of a video, whose memory grows, compile again; later ones do not. Copies and pickles of the
-        model are not compiled.
-        """
-        for stage in STAGES:
-            setattr(self, stage, torch.compile(getattr(type(self), stage).__get__(self), *args, **kwargs))
-
-    def __getstate__(self):
-        return {name: value for name, value in super().__getstate__().items() if name not in STAGES}
 
     def get_frame_embeddings(self, pixel_values):
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""

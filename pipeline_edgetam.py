@@ -19,6 +19,7 @@ from transformers import Pipeline
 from transformers.image_utils import load_image
 from transformers.utils import logging
 
+from .device_edgetam import send
 from .image_processing_edgetam import decode_picture
 from .mask_candidates_edgetam import MaskCandidates, candidates_of_crop, without_small_regions
 from .mask_generation_edgetam import Crop, crops_of_picture, masks_to_rle, point_grid
@@ -254,7 +255,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         group, num_pixels = [], 0
         for batch in points.split(options.points_per_batch or len(points)):
             masks, scores, point_idx = self.model.confident_masks(
-                image_embeddings, batch.to(self.device), options.pred_iou_thresh
+                image_embeddings, send(batch, self.device), options.pred_iou_thresh
             )
             group.append((masks.float(), scores, batch[point_idx] * scale + torch.tensor([crop.left, crop.top])))
             num_pixels += masks.numel()
@@ -291,4 +292,4 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
     def pixel_values_of_crop(self, image, crop: Crop) -> torch.Tensor:
         """Model input (1, 3, height, width) of a crop of the picture, in the model's dtype and on its device."""
         pixel_values = self.image_processor(images=image.crop(crop.box), return_tensors="pt")["pixel_values"]
-        return pixel_values.to(self.device, self.model.dtype)
+        return send(pixel_values, self.device).to(self.model.dtype)

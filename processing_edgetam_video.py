@@ -17,6 +17,7 @@ from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+    from .device_edgetam import send  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
 
 

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from .device_edgetam import send
 from .memory_attention_edgetam import Memories
-from .memory_edgetam import FrameResult, Prompt, Reach, Recollection, send
+from .memory_edgetam import FrameResult, Prompt, Reach, Recollection
 from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT, PADDING_LABEL
 
 ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture

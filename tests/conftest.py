@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 
@@ -36,8 +37,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest  # noqa: E402
+import simulated_gpu  # noqa: E402
 import small_datasets  # noqa: E402
 import small_models  # noqa: E402
+import torch  # noqa: E402
 import tracking  # noqa: E402
 
 
@@ -127,3 +130,15 @@ def sa_v(tmp_path):
 def masked_pictures(tmp_path):
     """Pictures and their masks."""
     return small_datasets.make_masked_pictures(tmp_path / "pictures")
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A `SimulatedGpu`, still to be entered."""
+    gpu = simulated_gpu.SimulatedGpu()
+    if not torch.cuda.is_available():
+        torch._C._ensureCUDADeviceGuardSet()
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(synchronize=gpu.synchronize))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    return gpu

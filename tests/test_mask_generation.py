@@ -19,8 +19,9 @@ from edgetam_hf.mask_generation_edgetam import (
 )
 from edgetam_hf.pipeline_edgetam import MaskGenerationOptions
 from PIL import Image
+from simulated_gpu import on_gpu
 from small_models import make_model
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.ops import nms
 
 import edgetam_hf
@@ -28,7 +29,6 @@ from edgetam_hf import (
     EdgeTamImageProcessor,
     EdgeTamMaskGenerationPipeline,
     EdgeTamModel,
-    mask_candidates_edgetam,
     nano_checkpoint,
     pipeline_edgetam,
 )
@@ -173,44 +173,42 @@ def test_confident_masks_are_those_of_forward(model, pictures, monkeypatch):
     assert masks.shape == (0, 32, 32)
 
 
-class Waits(TorchDispatchMode):
-    """Finds operations on large tensors that make a CPU wait for a GPU: numbers decide the shape of their result."""
-
-    names = ("nonzero", "masked_select", "_local_scalar_dense", "_unique2", "unique_dim", "repeat_interleave", "equal")
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        name = function.overloadpacket.__name__
-        has_mask = name in ("index", "index_put_") and any(i is not None and i.dtype == torch.bool for i in args[1])
-        tensors = [arg for arg in args if torch.is_tensor(arg)]
-        if (name in self.names or has_mask) and any(tensor.numel() > 1_000 for tensor in tensors):
-            self.found.append(name)
-        return function(*args, **(kwargs or {}))
+@pytest.mark.parametrize("num_groups", [1, 6])
+@torch.no_grad()
+def test_pipeline_waits_once_for_a_batch_of_points_and_twice_for_a_group_of_masks(small, gpu, monkeypatch, num_groups):
+    options = MaskGenerationOptions(points_per_crop=6, points_per_batch=6, **LOOSE)
+    picture = small.preprocess(make_picture(150, 100))
+    with sdpa_kernel(SDPBackend.MATH):
+        expected = small.postprocess(small._forward(picture, options), options)["masks"]
+    monkeypatch.setattr(small, "model", on_gpu(small.model))
+    monkeypatch.setattr(small, "device", torch.device("cuda"))
+    monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 0 if num_groups == 6 else 2**25)
+    with gpu:
+        masks = small.postprocess(small._forward(picture, options), options)["masks"]
+    assert len(gpu.waits) == 6 + 2 * num_groups + 1  # and once for the masks of the picture
+    assert len(masks) == len(expected) > 20
+    for mask, other in zip(masks, expected, strict=True):
+        assert mask.device.type == "cpu" and torch.equal(mask, other)
 
 
 @torch.no_grad()
-def test_confident_masks_wait_for_nothing_but_the_scores(model, pictures):
-    """Scores are small here; whatever waits after them would have to look at pixels."""
-    image_embeddings = model.get_image_embeddings(pictures[:1])
-    with Waits() as waits:
-        model.confident_masks(image_embeddings, torch.rand(40, 2) * 128, 0.3)
-    assert waits.found == []
-    with Waits() as waits:
-        image_embeddings[0][image_embeddings[0] > 0]
-    assert waits.found
-
-
-def test_pipeline_waits_for_groups_and_not_for_masks(small, monkeypatch):
-    """Boxes and measures of masks come to the CPU together, once for a group of batches."""
-    groups, on_host = [], mask_candidates_edgetam._on_host
-    monkeypatch.setattr(
-        mask_candidates_edgetam, "_on_host", lambda tensors: groups.append(len(tensors)) or on_host(tensors)
-    )
-    result = small(make_picture(150, 100), points_per_crop=6, points_per_batch=6, **LOOSE)
-    assert len(groups) == 2 and groups[0] >= groups[1] == len(result["masks"])
+def test_simulated_gpu_counts_waits(gpu):
+    with gpu:
+        numbers = torch.arange(4, device="cuda")
+        on_host = torch.arange(2)
+        for wait in (
+            lambda: numbers.cpu(),
+            lambda: on_host.to("cuda"),
+            lambda: numbers.sum().item(),
+            lambda: numbers[numbers > 1],
+            lambda: numbers[on_host],
+            lambda: numbers.unique(),
+        ):
+            wait()
+            assert len(gpu.waits) == 1
+            gpu.waits.clear()
+        (numbers[on_host.to("cuda", non_blocking=True)] + numbers[1:3]).float()
+        assert not gpu.waits
 
 
 def test_pipeline_returns_what_is_known_of_the_masks(small):

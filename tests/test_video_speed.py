@@ -1,7 +1,6 @@
 """Savings of the video model equal what they replace; frames read no value back and are compiled once."""
 
 import copy
-import pickle
 
 import pytest
 import torch
@@ -9,8 +8,8 @@ import torch.nn.functional as F
 from edgetam_hf.attention_edgetam import EdgeTamAttention
 from edgetam_hf.memory_attention_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryLookup
 from edgetam_hf.position_edgetam import grid_rotation, rotate, sine_place_encoding, sine_position_encoding
+from simulated_gpu import on_gpu
 from small_models import make_video_model, random, small_video_config
-from torch.utils._python_dispatch import TorchDispatchMode
 
 CLICKS = {"input_points": [[[[25, 45]], [[70, 20], [90, 70]]]], "input_labels": [[[1], [1, 0]]]}
 
@@ -96,64 +95,13 @@ def test_position_tables_are_kept_and_fit_autograd_wherever_they_were_made():
     close(weight.grad, encoding.sum(0))
 
 
-class Reads(TorchDispatchMode):
-    """Counts operations for whose result a program has to wait, because a shape or its path depends on it."""
-
-    count = 0
-    names = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
-        is_read = name in self.names or any(index is not None and index.dtype == torch.bool for index in indices)
-        self.count += is_read
-        return func(*args, **(kwargs or {}))
-
-
-def test_reads_are_counted():
-    with Reads() as reads:
-        numbers = torch.arange(4)
-        numbers[numbers > 1].sum().item()
-    assert reads.count == 2
-
-
-def test_tracked_frame_reads_no_value_back(make_tracker, clip):
-    tracker = make_tracker(video=None)
-    tracker.add(0, [1, 2], **CLICKS)
-    tracker.stream(clip[:2])
-    frame = tracker.processor(images=[clip[2]], return_tensors="pt")["pixel_values"][0]
-    with Reads() as reads:
-        tracker.model(tracker.session, frame=frame)
-    assert reads.count == 0
-
-
-def test_compiled_video_is_not_compiled_again_once_the_bank_is_full(video_processor, clip):
-    config = small_video_config(num_maskmem=3, max_object_pointers_in_encoder=4)
-    model, counts, outputs = make_video_model(config=config), [], []
-
-    def count(graph, example_inputs):
-        counts.append(graph)
-        return graph
-
-    torch._dynamo.reset()
-    for is_compiled in (False, True):
-        if is_compiled:
-            model.compile(backend=count, fullgraph=True)
-        session = video_processor.init_video_session(video=clip)
-        video_processor.add_inputs_to_inference_session(session, 0, [1, 2], **CLICKS)
-        outputs.append([])
-        for output in model.propagate_in_video_iterator(session):
-            outputs[-1].append(output.pred_masks)
-            if output.frame_idx == 4:
-                num_graphs = len(counts)
-    assert 0 < len(counts) == num_graphs <= 6
-    close(torch.stack(outputs[1]), torch.stack(outputs[0]), atol=1e-4)
-
-
-def test_copy_of_a_compiled_model_has_weights_and_stages_of_its_own(video_model):
-    model = copy.deepcopy(video_model)
-    model.compile(backend="eager")
-    copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
-    for twin in (copied, pickled):
-        assert twin.encode_memory.__func__ is type(twin).encode_memory and twin.encode_memory.__self__ is twin
-        assert twin.state_dict().keys() == video_model.state_dict().keys()
+@pytest.mark.parametrize("state_device, waits", [("cuda", []), ("cpu", ["synchronize"])])
+def test_tracked_frame_waits_once_if_results_go_to_the_host(make_tracker, video_model, clip, gpu, state_device, waits):
+    tracker = make_tracker(video=None, model=on_gpu(video_model), inference_state_device=state_device)
+    with gpu:
+        tracker.add(0, [1, 2], **CLICKS)
+        tracker.stream(clip[:2])
+        frame = tracker.processor(images=[clip[2]], return_tensors="pt")["pixel_values"][0]
+        gpu.waits.clear()
+        output = tracker.model(tracker.session, frame=frame)
+    assert gpu.waits == waits and output.pred_masks.device.type == "cuda"
