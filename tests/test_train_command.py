@@ -6,6 +6,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -361,21 +362,28 @@ def test_resumed_training_ends_at_the_same_weights(config, straight, monkeypatch
 TWO_STEPS = ("trainer.max_steps=2", "trainer.save_steps=1")
 
 
-def assert_resumed_equals_whole(settings, monkeypatch, folder):
-    """Trains two steps at once, and after a kill in between."""
-    run(settings, folder / "whole", is_quiet=True)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        stop_before(patch, step=2)
-        run(settings, folder / "parts", is_quiet=True)
-    run(settings, folder / "parts", is_resumed=True, is_quiet=True)
-    assert_equal_weights(weights(folder / "parts"), weights(folder / "whole"))
+def assert_resumed_equals_whole(settings, whole, parts):
+    """Of two steps, the second one again, in another folder, as after a kill in between."""
+    shutil.copytree(whole / "checkpoint-1", parts / "checkpoint-1")
+    shutil.copy(whole / "run.json", parts)
+    run(settings, parts, is_resumed=True, is_quiet=True)
+    assert_equal_weights(weights(parts), weights(whole))
 
 
-def test_dropout_of_a_resumed_training_is_that_of_a_whole_one(config, monkeypatch, tmp_path):
-    """Whatever is drawn from the global generators, too."""
-    pytest.importorskip("peft", reason="adapters with dropout need peft: pip install peft")
+@pytest.fixture(scope="module")
+def adapted(config, tmp_path_factory):
+    """Output folder of a short training of adapters with dropout, and its settings."""
+    pytest.importorskip("peft", reason="LoRA needs peft: pip install peft")
     settings = read_settings(config, ["lora.dropout=0.5", "lora.r=2", "frozen=[]", *TWO_STEPS])
-    assert_resumed_equals_whole(settings, monkeypatch, tmp_path)
+    output = tmp_path_factory.mktemp("adapted") / "run"
+    run(settings, output, is_quiet=True)
+    return output, settings
+
+
+def test_dropout_of_a_resumed_training_is_that_of_a_whole_one(adapted, tmp_path):
+    """Whatever is drawn from the global generators, too."""
+    whole, settings = adapted
+    assert_resumed_equals_whole(settings, whole, tmp_path / "parts")
 
 
 def test_training_rejects_a_folder_of_something_else(capsys, config, tmp_path):
@@ -414,7 +422,14 @@ def test_loss_that_is_no_number_stops_and_names_step_and_items(capsys, config, b
 
 
 def test_loss_that_is_no_number_is_found_in_its_micro_batch(capsys, config, bad_item, tmp_path):
-    arguments = ("batch_size=4", "trainer.per_device_train_batch_size=1", "--output", tmp_path / "run", "--json")
+    arguments = (
+        "batch_size=4",
+        "trainer.per_device_train_batch_size=1",
+        "trainer.max_steps=2",
+        "--output",
+        tmp_path / "run",
+        "--json",
+    )
     line = fail(capsys, config, *arguments)
     assert "step 2: the loss is nan on items 5..5 of" in line and "there is no checkpoint yet" in line
 
@@ -479,29 +494,27 @@ def test_full_disk_leaves_the_checkpoint_before_whole(capsys, config, straight, 
     assert f"step 4: could not write to {output}" in line
     assert f"MB are free); the last good checkpoint is {output}/checkpoint-2; go on with --resume" in line
     assert sorted(path.name for path in output.iterdir()) == ["checkpoint-2", "run.json"]
-    assert main(["train", str(config), "--output", str(output), "--resume", "--json"]) == 0
-    assert_equal_weights(weights(output), weights(straight))
+    assert_equal_weights(weights(output / "checkpoint-2"), weights(straight / "checkpoint-2"))
+    states = [torch.load(folder / "checkpoint-2" / "optimizer.pt") for folder in (output, straight)]
+    torch.testing.assert_close(*(state["state"] for state in states), rtol=0, atol=0)
 
 
 # Ways to train.
 
 
 @pytest.mark.parametrize(
-    "override",
+    "overrides",
     [
-        "trainer.gradient_accumulation_steps=2",
-        "trainer.gradient_checkpointing=true",
-        "trainer.dataloader_num_workers=1",
+        ["trainer.gradient_accumulation_steps=2", "trainer.per_device_train_batch_size=1"],
+        ["trainer.gradient_checkpointing=true", "trainer.dataloader_num_workers=1"],
     ],
 )
-def test_what_saves_memory_or_time_changes_nothing(config, straight, tmp_path, override):
-    batch = 1 if "accumulation" in override else 2
-    overrides = [override, f"trainer.per_device_train_batch_size={batch}"]
+def test_what_saves_memory_or_time_changes_nothing(config, straight, tmp_path, overrides):
     run(read_settings(config, overrides), tmp_path / "run", is_quiet=True)
     assert_equal_weights(weights(tmp_path / "run"), weights(straight), atol=1e-5)
 
 
-def test_bfloat16_trains_weights_of_float32(config, straight, tmp_path):
+def test_bfloat16_trains_weights_of_float32(config, tmp_path):
     run(read_settings(config, ["trainer.bf16=true", "trainer.max_steps=1"]), tmp_path / "run", is_quiet=True)
     trained = weights(tmp_path / "run")
     assert all(value.dtype == torch.float32 for value in trained.values() if value.is_floating_point())
@@ -531,21 +544,21 @@ def test_two_processes_end_at_the_weights_of_one_with_twice_the_batch(config, tm
         assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_adapters_are_saved_alone_and_merged(config, start, tmp_path):
-    peft = pytest.importorskip("peft", reason="LoRA needs peft: pip install peft")
-    settings = read_settings(config, ["lora.r=2", "frozen=[]", "trainer.max_steps=2"])
-    run(settings, tmp_path / "run", is_quiet=True)
-    before, merged = weights(start), weights(tmp_path / "run")
+def test_adapters_are_saved_alone_and_merged(adapted, start):
+    from peft import PeftModel
+
+    before, merged = weights(start), weights(adapted[0])
     changed = {name for name, value in merged.items() if not torch.equal(value, before[name])}
     assert changed and all("_proj.weight" in name for name in changed)
-    adapted = peft.PeftModel.from_pretrained(EdgeTamModel.from_pretrained(start), tmp_path / "run" / "adapter")
-    assert_equal_weights(adapted.merge_and_unload().state_dict(), merged, atol=1e-6)
+    with_adapter = PeftModel.from_pretrained(EdgeTamModel.from_pretrained(start), adapted[0] / "adapter")
+    assert_equal_weights(with_adapter.merge_and_unload().state_dict(), merged, atol=1e-6)
 
 
-def test_teacher_is_asked_and_left_behind(config, monkeypatch, tmp_path):
+def test_teacher_is_asked_and_left_behind(config, tmp_path):
     small_models.make_model(config=small_models.small_config(96, hidden_size=128)).save_pretrained(tmp_path / "teacher")
     settings = read_settings(config, [f"teacher={tmp_path / 'teacher'}", "picture_steps=2", *TWO_STEPS])
-    assert_resumed_equals_whole(settings, monkeypatch, tmp_path)
+    run(settings, tmp_path / "whole", is_quiet=True)
+    assert_resumed_equals_whole(settings, tmp_path / "whole", tmp_path / "parts")
     state = json.loads((tmp_path / "parts" / "trainer_state.json").read_text())
     assert all(entry["features"] > 0 for entry in state["log_history"] if "loss" in entry)
     assert (tmp_path / "parts" / "pictures" / "000002.png").exists()
