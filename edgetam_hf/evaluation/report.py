@@ -124,7 +124,7 @@ def _write_curves(positions, curves, label, path, marker=None):
     mean = 100 * np.mean(curves, axis=0)
     axes.plot(positions, mean, color="tab:blue", linewidth=2, marker=marker, label="mean over objects")
     axes.set(xlabel=label, ylabel="J&F, %", ylim=(0, 102))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.legend()
     with whole_file(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
