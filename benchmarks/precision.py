@@ -1,7 +1,7 @@
 """Agreement of bfloat16 and float16 with float32: IoU between the masks that a model finds in both.
 
     python benchmarks/precision.py
-    python benchmarks/precision.py --device cuda --pictures 1000 --video-image-size 1024
+    python benchmarks/precision.py --device cuda --pictures 1000
 
 Prints a table, and after it one line of JSON with everything that is needed to compare runs.
 """
@@ -11,19 +11,17 @@ import statistics
 
 import numpy as np
 import torch
-from measure import check_image_size, make_parser, parse_arguments, print_record
+from measure import make_parser, parse_arguments, print_record
 from PIL import Image
 from transformers.utils import logging
-from video import IMAGE_SIZE_MULTIPLE, make_models
 
 HALVES = ("bfloat16", "float16")
 OBJECTS_PER_PICTURE = 3
 EPILOG = """\
 images  The embedded nano checkpoint on held-out pictures of its own kind, as `edgetam_hf.training.composites` draws
         them: for up to three objects each, the single mask of a click in the middle and that of a box.
-video   The full video model with random weights, which follows two boxes through a picture that moves to the left. The
-        weights see textures instead of objects, so that every rounding decides pixels: real ones agree better. Every
-        model tracks from its own masks; IoU is taken frame by frame.
+video   The same checkpoint follows two boxes through a picture that moves to the left and back. Every model tracks from
+        its own masks; IoU is taken frame by frame.
 Half precision pays on GPUs, and on CPUs with AMX or AVX-512 BF16; elsewhere a CPU takes several times longer with it.
 Needs `pip install -e .[test,train]`.
 """
@@ -34,11 +32,7 @@ def read_settings():
     parser = make_parser(__doc__.splitlines()[0], EPILOG)
     parser.add_argument("--pictures", type=int, default=60, metavar="N", help="pictures for the nano (%(default)s)")
     parser.add_argument("--frames", type=int, default=100, metavar="N", help="frames of the video (%(default)s)")
-    parser.add_argument(
-        "--video-image-size", type=int, default=256, metavar="N", help="side of the frames (%(default)s)"
-    )
     arguments = parse_arguments(parser)
-    check_image_size(parser, "--video-image-size", arguments.video_image_size, IMAGE_SIZE_MULTIPLE)
     if arguments.dtype != "float32" or arguments.clock != "wall":
         parser.error("leave out --dtype and --clock: all dtypes are compared, and nothing is timed")
     if min(arguments.pictures, arguments.frames) < 1:
@@ -93,11 +87,10 @@ def compare_on_images(arguments):
 @torch.no_grad()
 def compare_on_video(arguments):
     """IoUs with float32 by dtype, of every object on every frame."""
-    from edgetam_hf import EdgeTamImageProcessor, EdgeTamVideoProcessor, EdgeTamVideoVideoProcessor
+    from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
     from edgetam_hf.command_line import SAMPLE_PICTURE
 
-    size = {"height": arguments.video_image_size, "width": arguments.video_image_size}
-    processor = EdgeTamVideoProcessor(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size))
+    processor = EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
     picture = Image.open(SAMPLE_PICTURE).convert("RGB")
     side = min(picture.size) * 2 // 3
     room = picture.width - side
@@ -105,7 +98,8 @@ def compare_on_video(arguments):
     frames = [picture.crop((left, 20, left + side, 20 + side)) for left in lefts]
     boxes = [[[side * 0.2, side * 0.2, side * 0.5, side * 0.6], [side * 0.55, side * 0.3, side * 0.9, side * 0.8]]]
     masks = {}
-    for name, model in in_dtypes(make_models(arguments.video_image_size, arguments)["ours"], arguments.device).items():
+    nano = EdgeTamVideoModel.from_pretrained(nano_checkpoint(), dtype=torch.float32)
+    for name, model in in_dtypes(nano, arguments.device).items():
         session = processor.init_video_session(video=frames, inference_device=model.device, dtype=model.dtype)
         processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=[1, 2], input_boxes=boxes)
         outputs = model.propagate_in_video_iterator(session)
