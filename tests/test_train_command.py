@@ -522,7 +522,7 @@ def test_bfloat16_trains_weights_of_float32(config, tmp_path):
 
 @pytest.mark.skipif(
     int(transformers.__version__.split(".")[0]) < 5,
-    reason="not equal on Transformers 4.57.6: after two steps no_memory_embedding differs by 1.6e-3, why is not known yet",
+    reason="not equal on Transformers 4.57.6: no_memory_embedding differs by 1.6e-3 after two steps, cause unknown",
 )
 def test_two_processes_end_at_the_weights_of_one_with_twice_the_batch(config, tmp_path):
     overrides = ["trainer.max_steps=2", "trainer.save_steps=2"]
