@@ -514,16 +514,13 @@ def test_what_saves_memory_or_time_changes_nothing(config, straight, tmp_path, o
     assert_equal_weights(weights(tmp_path / "run"), weights(straight), atol=1e-5)
 
 
-def test_bfloat16_trains_weights_of_float32(config, tmp_path):
+def test_bfloat16_trains_weights_of_float32(config, monkeypatch, tmp_path):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")  # where Transformers 4 leaves it for whatever trains next
     run(read_settings(config, ["trainer.bf16=true", "trainer.max_steps=1"]), tmp_path / "run", is_quiet=True)
     trained = weights(tmp_path / "run")
     assert all(value.dtype == torch.float32 for value in trained.values() if value.is_floating_point())
 
 
-@pytest.mark.skipif(
-    int(transformers.__version__.split(".")[0]) < 5,
-    reason="not equal on Transformers 4.57.6: no_memory_embedding differs by 1.6e-3 after two steps, cause unknown",
-)
 def test_two_processes_end_at_the_weights_of_one_with_twice_the_batch(config, tmp_path):
     overrides = ["trainer.max_steps=2", "trainer.save_steps=2"]
     run(read_settings(config, overrides), tmp_path / "one", is_quiet=True)
