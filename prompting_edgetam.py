@@ -75,12 +75,15 @@ class PromptSimulator:
         return [np.random.default_rng((seed, self.num_draws)) for seed in self.seeds]
 
     def plan_clip(self, num_frames):
-        """The `ClipPlan` of a clip, of which one frame at least is left to be tracked if there are several."""
+        """The `ClipPlan` of a clip, of which one frame at least is left to be tracked if there are several.
+
+        A single frame is a picture: it is prompted and corrected, as SAM 2 has it.
+        """
         (generator,) = self._generators()
         draw, most_prompted = generator.random(3), min(self.settings.max_prompted_frames, max(num_frames - 1, 1))
         order = [0, *(generator.permutation(num_frames - 1) + 1).tolist()]
         num_prompted = 1 + int(draw[0] * most_prompted)
-        most_corrected = min(self.settings.max_corrected_frames, num_frames)
+        most_corrected = min(self.settings.max_corrected_frames, num_frames) if num_frames > 1 else 1
         num_corrected = min(num_prompted, most_corrected)
         num_corrected += int(draw[1] * (most_corrected - num_corrected + 1))
         has_masks = num_frames > 1 and draw[2] < self.settings.mask_share

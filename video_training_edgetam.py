@@ -95,22 +95,24 @@ class ClipLesson(Lesson):
     def learn(self):
         """Losses (1, O), added up over frames; a frame whose mask is given teaches nothing by itself."""
         frames = sorted(range(len(self.masks)), key=lambda t: (t not in self.plan.prompted, t))
-        return add_up([losses for t in frames if (losses := self._learn_frame(t))])
+        return add_up([losses for t in frames if (losses := self._learn_frame(t, is_remembered=t != frames[-1]))])
 
     def gather(self, name):
         """One part of the results on all frames, (T, O, …)."""
         results = {**self.bank.tracked, **self.bank.conditioning}
         return torch.stack([getattr(results[t], name).detach() for t in sorted(results)])
 
-    def _learn_frame(self, t):
+    def _learn_frame(self, t, is_remembered):
         frame_embeddings, masks, losses = [fm[t : t + 1] for fm in self.frame_maps], self.masks[t], None
         is_prompted = t in self.plan.prompted
         if is_prompted and self.plan.has_masks:
             found = self.model.adopt_masks(frame_embeddings, masks)
         else:
             found, losses = self._find(frame_embeddings, masks, t)
-        is_exact = torch.full((len(masks),), is_prompted, device=masks.device)
-        memory = self.model.encode_memory(frame_embeddings[-1], found.masks, found.object_score_logits, is_exact)
+        memory = None
+        if is_remembered:
+            is_exact = torch.full((len(masks),), is_prompted, device=masks.device)
+            memory = self.model.encode_memory(frame_embeddings[-1], found.masks, found.object_score_logits, is_exact)
         is_conditioning = is_prompted or t in self.plan.corrected
         results = self.bank.conditioning if is_conditioning else self.bank.tracked
         results[t] = FrameResult(*found, memory, is_prompted, is_conditioning)

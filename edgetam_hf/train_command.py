@@ -33,7 +33,11 @@ keys:
       davis, mose, youtube-vos, sa-v
                        root, listing (file of names, such as ImageSets/2017/train.txt), max_stride (3),
                        reverse_probability (0.5)
+      sa-v-train       root (folder with NAME.mp4 and NAME_manual.json, at any depth), masklets (manual or auto),
+                       max_stride, reverse_probability
       synthetic        root (what `python -m edgetam_hf.training.composites` rendered), split (training), size (256)
+      composites       the same, without motion; where clips are asked for, steps on pictures take turns with steps on
+                       clips
   validation, num_validation_items
                        sources of what is held out, and how much is drawn from them for the loss every
                        trainer.eval_steps

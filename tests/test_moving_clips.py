@@ -11,7 +11,7 @@ pytest.importorskip("scipy")
 from edgetam_hf import EdgeTamImageProcessor
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset
-from edgetam_hf.training import cutouts, motions, moving
+from edgetam_hf.training import crops, cutouts, motions, moving
 from edgetam_hf.training.clips import Clip
 from edgetam_hf.training.dataset import ItemSettings, TrainingDataset
 from edgetam_hf.training.davis_folder import repeat_first_masks, write_clips
@@ -240,6 +240,28 @@ def test_dataset_is_written_whole_or_not_at_all(tmp_path):
     write_clips([square_clip([4] * 3)], tmp_path / "data")
     assert len(read_dataset("davis", tmp_path / "data")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+# Pictures of the same composites.
+
+
+def test_pictures_show_the_objects_of_their_masks(tmp_path):
+    instances = np.zeros((3, SIDE, SIDE), np.uint8)
+    instances[:, 10:60, 20:70], instances[:, 80:, :], instances[:, 0, :3] = 1, 2, 3
+    np.save(tmp_path / "training_instances.npy", instances)
+    np.save(tmp_path / "training_pictures.npy", np.repeat(100 * instances[..., None].clip(0, 2), 3, axis=-1))
+    source, counts = crops.CompositePictures(tmp_path, size=SIDE), set()
+    for seed in range(20):
+        clip = draw(source, seed, num_frames=1)
+        (frame,), (masks,) = clip.frames, clip.masks
+        assert frame.shape == (SIDE, SIDE, 3) and masks.shape[1:] == (SIDE, SIDE)
+        assert np.mean(masks.any(0) == (frame[..., 0] > 50)) > 0.95  # borders blur where the picture is a crop
+        assert (masks.sum((1, 2)) >= 0.002 * SIDE**2).all() and masks.sum(0).max(initial=0) <= 1
+        counts.add(len(masks))
+    assert counts <= {1, 2} and 2 in counts
+    assert len(draw(source, 0, num_frames=1, max_objects=1).masks[0]) == 1
+    with pytest.raises(ValueError, match="a picture is a clip of one frame, got num_frames=2"):
+        draw(source, 0, num_frames=2)
 
 
 # Bad input.

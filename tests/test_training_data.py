@@ -12,10 +12,11 @@ from torch.utils.data import DataLoader
 
 from edgetam_hf.drawing import index_picture
 from edgetam_hf.evaluation.video_datasets import read_sequences
-from edgetam_hf.training import pictures as pictures_module
+from edgetam_hf.training import coco_masks
 from edgetam_hf.training.augmentation import Augmentation
 from edgetam_hf.training.clips import Clip, VideoClips
 from edgetam_hf.training.dataset import ItemSettings, TrainingDataset, collate
+from edgetam_hf.training.masklet_videos import open_masklet_clips
 from edgetam_hf.training.pictures import CocoPictures, IndexPictures, Sa1bPictures
 
 HEIGHT, WIDTH, NUM_FRAMES = 48, 80, 9
@@ -164,7 +165,7 @@ def test_video_clips_pass_over_sequences_that_are_too_short(videos, tmp_path):
         clip, expected = (s.draw(index, 3, 2, np.random.default_rng(7)) for s in (source, videos))
         assert_same_clip(clip, expected)
     with pytest.raises(
-        ValueError, match="clip of 10 frames needs as many annotated ones, the longest sequence, cat, has 9"
+        ValueError, match="clip of 10 frames needs as many annotated ones, which none of 2 sequences has"
     ):
         source.draw(0, 10, 2, np.random.default_rng(0))
 
@@ -220,6 +221,63 @@ def test_video_clips_reject_settings_out_of_range(videos):
     for settings in ({"max_stride": 0}, {"reverse_probability": 2}):
         with pytest.raises(ValueError, match=r"max_stride must be at least 1 and reverse_probability in 0\.\.1, got"):
             VideoClips(videos.sequences, **settings)
+
+
+# Videos with masklets.
+
+
+def write_masklets(folder, encode=None, kind="manual", **changes):
+    """The folder, with a video four times as slow, of which every fourth frame is annotated, as in SA-V."""
+    av = pytest.importorskip("av", reason="reading a video file needs PyAV")
+    folder.mkdir(parents=True, exist_ok=True)
+    with av.open(str(folder / "sav_000001.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"crf": "0", "g": "5"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv444p"
+        for t in range(4 * NUM_FRAMES):
+            pixels = frame_at(t // 4) if t % 4 == 0 else 255 - frame_at(t // 4)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    masklet = [[(encode or compressed)(mask_at(t, number)) for number in (1, 2)] for t in range(NUM_FRAMES)]
+    (folder / f"sav_000001_{kind}.json").write_text(json.dumps({"masklet_num": 2, "masklet": masklet, **changes}))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["manual", "auto"])
+def test_clips_of_masklets_are_those_of_pictures(kind, videos, tmp_path):
+    write_masklets(tmp_path / "sav_000", kind=kind)
+    source = open_masklet_clips(tmp_path, kind)
+    assert len(source) == 1
+    for seed in range(5):
+        clip, expected = (s.draw(0, 3, 2, np.random.default_rng(seed)) for s in (source, videos))
+        np.testing.assert_array_equal(clip.masks, expected.masks)
+        np.testing.assert_allclose(clip.frames, expected.frames, atol=4)  # YUV rounds colours
+
+
+def test_masklets_are_not_kept_in_memory(tmp_path):
+    source = open_masklet_clips(write_masklets(tmp_path))
+    source.draw(0, 3, 2, np.random.default_rng(0))
+    assert [vars(video).keys() for video in source.sequences.videos] == [{"json", "file"}]
+
+
+def test_masklets_reject_what_does_not_fit(tmp_path):
+    with pytest.raises(ValueError, match="masklets must be one of manual, auto, got 'both'"):
+        open_masklet_clips(tmp_path, "both")
+    with pytest.raises(ValueError, match=r"looked for \*_manual\.json, found none"):
+        open_masklet_clips(tmp_path)
+    for number, (changes, message) in enumerate(
+        [
+            ({"masklet": None}, 'must have "masklet", a list of lists of run lengths'),
+            ({"encode": lambda mask: run_lengths(mask[:9])}, r"object 0 on frame 0 must have .*\[48, 80\]"),
+            ({"encode": lambda mask: {"size": [HEIGHT, WIDTH], "counts": "0a"}}, "run lengths that are damaged"),
+            ({"masklet": [[compressed(mask_at(0, 1))]] * 99}, "has masks for frame 392, but .* has only 36 frames"),
+        ]
+    ):
+        source = open_masklet_clips(write_masklets(tmp_path / str(number), **changes), reverse_probability=0)
+        with pytest.raises(ValueError, match=message):
+            source.draw(0, 9, 2, np.random.default_rng(0))
+    (tmp_path / "0" / "sav_000001.mp4").unlink()
+    with pytest.raises(ValueError, match=r"masklets without their video: looked for .*sav_000001\.mp4"):
+        open_masklet_clips(tmp_path / "0")
 
 
 # Pictures.
@@ -405,10 +463,11 @@ def test_index_pictures_reject_clips_and_pictures_without_masks(tmp_path):
 
 
 def test_pictures_with_run_lengths_need_pycocotools(tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures_module, "coco_mask", None)
-    for make in (lambda: CocoPictures(tmp_path / "a.json", tmp_path), lambda: Sa1bPictures(tmp_path)):
+    monkeypatch.setattr(coco_masks, "coco_mask", None)
+    makers = (CocoPictures, "a.json", tmp_path), (Sa1bPictures, tmp_path), (open_masklet_clips, tmp_path)
+    for make, *arguments in makers:
         with pytest.raises(ImportError, match="pip install pycocotools"):
-            make()
+            make(*arguments)
 
 
 # Augmentation.
@@ -502,7 +561,7 @@ class OneClip:
     """Source that always gives the same clip."""
 
     def __init__(self, clip):
-        self.clip = clip
+        self.clip, self.has_videos = clip, len(clip.frames) > 1
 
     def __len__(self):
         return 1
@@ -511,9 +570,9 @@ class OneClip:
         return self.clip
 
 
-def make_dataset(sources, num_items=5, seed=0, weights=None, size=(64, 64), **settings):
+def make_dataset(sources, num_items=5, seed=0, weights=None, size=(64, 64), items_per_step=1, **settings):
     settings = ItemSettings(make_processor(*size).image_processor, **settings)
-    return TrainingDataset(sources, num_items, settings, seed, weights)
+    return TrainingDataset(sources, num_items, settings, seed, weights, items_per_step)
 
 
 def assert_same_items(actual, expected):
@@ -587,6 +646,15 @@ def test_sources_are_mixed_by_their_weights():
     for weights, expected in ((None, 0.5), ((3, 1), 0.25)):
         dataset = make_dataset(sources, num_items=60, weights=weights, size=(32, 32))
         assert np.mean([item["pixel_values"].mean() > 0 for item in dataset]) == pytest.approx(expected, abs=0.15)
+
+
+def test_a_step_learns_from_clips_or_from_pictures(videos):
+    picture = OneClip(Clip([np.zeros((8, 8, 3), np.uint8)], np.ones((1, 1, 8, 8), bool)))
+    arguments = {"num_items": 120, "weights": (1, 3), "size": (32, 32), "items_per_step": 3}
+    dataset = make_dataset([picture, videos], num_frames=2, **arguments)
+    lengths = np.array([len(item["pixel_values_videos"]) for item in dataset]).reshape(40, 3)
+    assert (lengths == lengths[:, :1]).all() and np.mean(lengths == 1) == pytest.approx(0.25, abs=0.15)
+    assert all("pixel_values" in item for item in make_dataset([picture, videos], **arguments))
 
 
 def test_items_drop_objects_that_left_the_first_frame():

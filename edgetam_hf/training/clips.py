@@ -1,7 +1,8 @@
 """Training data: clips, which are frames with masks of objects, drawn from sources at random.
 
 A source is an object with `len(source)` and `draw(index, num_frames, max_objects, rng)`, which gives a `Clip`; all
-randomness is that of the `np.random.Generator` it gets. A picture is a clip of one frame.
+randomness is that of the `np.random.Generator` it gets. A picture is a clip of one frame; `has_videos` says whether a
+source has longer ones.
 """
 
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class VideoClips:
     the same backwards. Its objects are those that can be seen on its first frame.
 
     Args:
-        sequences: `VideoSequence`s, as `read_sequences` and `read_dataset` give them.
+        sequences: `VideoSequence`s, as `read_sequences` and `read_dataset` give them, or what has their attributes.
         max_stride: the largest distance of two frames of a clip, counted in annotated frames.
         reverse_probability: of time running backwards; 0.5 in SAM 2 (arXiv 2408.00714).
 
@@ -37,9 +38,11 @@ class VideoClips:
         ValueError: without sequences, and for settings out of range.
     """
 
+    has_videos = True
+
     def __init__(self, sequences, max_stride=3, reverse_probability=0.5):
-        self.sequences = list(sequences)
-        if not self.sequences:
+        self.sequences = sequences
+        if not len(sequences):
             raise ValueError("sequences must be one VideoSequence at least, got none")
         if max_stride < 1 or not 0 <= reverse_probability <= 1:
             raise ValueError(
@@ -55,7 +58,7 @@ class VideoClips:
         """A `Clip` of one sequence; without objects where its first frame has none.
 
         Args:
-            index: counts the sequences that have enough annotated frames, and starts again after the last one.
+            index: of the sequence; where that has too few annotated frames, the next one that has enough is taken.
             num_frames: how many frames it has.
             max_objects: the most objects it has; which ones is drawn.
             rng: of all randomness.
@@ -64,15 +67,9 @@ class VideoClips:
             ValueError: where no sequence has enough annotated frames, and for frames and masks that cannot be read or
                 have different sizes.
         """
-        usable = [sequence for sequence in self.sequences if len(sequence.annotations) >= num_frames]
-        if not usable:
-            longest = max(self.sequences, key=lambda sequence: len(sequence.annotations))
-            raise ValueError(
-                f"a clip of {num_frames} frames needs as many annotated ones, the longest sequence, {longest.name}, "
-                f"has {len(longest.annotations)}: take fewer frames"
-            )
-        sequence = usable[index % len(usable)]
+        sequence = self._find(index, num_frames)
         frames = self._draw_frames(list(sequence.annotations), num_frames, rng)
+        pixels = {frame_idx: sequence.frames[frame_idx] for frame_idx in sorted(frames)}  # as a file has them
         objects_by_frame = [sequence.read_masks(frame_idx) for frame_idx in frames]
         visible = sorted(objects_by_frame[0])
         chosen = [visible[i] for i in sorted(rng.permutation(len(visible))[:max_objects])]
@@ -80,7 +77,17 @@ class VideoClips:
         for of_frame, found in zip(masks, objects_by_frame):
             for mask, number in zip(of_frame, chosen):
                 mask |= found.get(number, False)
-        return Clip([sequence.frames[frame_idx].permute(1, 2, 0).numpy() for frame_idx in frames], masks)
+        return Clip([pixels[frame_idx].permute(1, 2, 0).numpy() for frame_idx in frames], masks)
+
+    def _find(self, index, num_frames):
+        for offset in range(len(self)):
+            sequence = self.sequences[(index + offset) % len(self)]
+            if len(sequence.annotations) >= num_frames:
+                return sequence
+        raise ValueError(
+            f"a clip of {num_frames} frames needs as many annotated ones, which none of {len(self)} sequences has: "
+            "take fewer frames"
+        )
 
     def _draw_frames(self, annotated, num_frames, rng):
         """Indices of a clip's frames, in its order, out of those of the annotated frames, ascending."""

@@ -1,4 +1,4 @@
-"""Batches of crops from rendered composites, ready for the model."""
+"""Crops of rendered composites: one by one, as a source of pictures, and in batches ready for the model."""
 
 from pathlib import Path
 
@@ -6,7 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .clips import Clip
+
+SPLITS = ("training", "held-out")
 IMAGE_MEAN = torch.tensor((0.485, 0.456, 0.406))
+WHOLE_SHARE = 0.5  # of pictures that are not cropped
 IMAGE_STD = torch.tensor((0.229, 0.224, 0.225))
 
 
@@ -16,11 +20,25 @@ def normalize(pictures: torch.Tensor) -> torch.Tensor:
 
 
 class Composites:
-    """Rendered composites of one split, read from disk as they are needed."""
+    """Rendered composites of one split, read from disk as they are needed.
 
-    def __init__(self, folder: Path, name: str):
-        self.pictures = np.load(folder / f"{name}_pictures.npy", mmap_mode="r")
-        self.instances = np.load(folder / f"{name}_instances.npy", mmap_mode="r")
+    Raises:
+        ValueError: for another split, and a folder without composites.
+    """
+
+    def __init__(self, folder: str | Path, split: str):
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        try:
+            self.pictures, self.instances = (
+                np.load(Path(folder) / f"{split.replace('-', '_')}_{part}.npy", mmap_mode="r")
+                for part in ("pictures", "instances")
+            )
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"{folder} has no {split} composites: render them with "
+                f"python -m edgetam_hf.training.composites --output {folder}"
+            ) from error
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -32,7 +50,7 @@ class Composites:
         """
         pictures, instances = [], []
         while len(pictures) < count:
-            picture, numbers = self._crop(rng, int(rng.integers(len(self))), size, whole)
+            picture, numbers = self.crop(rng, int(rng.integers(len(self))), size, whole)
             if numbers.any():
                 pictures.append(picture)
                 instances.append(numbers)
@@ -41,7 +59,8 @@ class Composites:
         shift = torch.from_numpy(rng.uniform(-0.08, 0.08, (count, 1, 1, 3)).astype(np.float32))
         return normalize((batch * gain + shift).clamp(0, 1)), torch.from_numpy(np.stack(instances))
 
-    def _crop(self, rng: np.random.Generator, index: int, size: int, whole: float) -> tuple[np.ndarray, np.ndarray]:
+    def crop(self, rng: np.random.Generator, index: int, size: int, whole: float) -> tuple[np.ndarray, np.ndarray]:
+        """A picture uint8 (size, size, 3), often only a part of it, turned or recoloured, and its instance map."""
         picture, numbers = self.pictures[index], self.instances[index]
         full = picture.shape[0]
         box = None
@@ -61,6 +80,36 @@ class Composites:
         if rng.random() < 0.3:
             picture = picture[..., rng.permutation(3)]
         return picture, numbers
+
+
+class CompositePictures:
+    """Source of clips of one frame, see `clips`: crops of rendered composites.
+
+    Args:
+        folder: of the rendered composites.
+        split: "training" or "held-out".
+        size: height and width of the pictures in pixels.
+        smallest_share: of the picture that an object covers.
+    """
+
+    has_videos = False
+
+    def __init__(self, folder: str | Path, split: str = "training", size: int = 256, smallest_share: float = 0.002):
+        self.composites, self.size, self.smallest_share = Composites(folder, split), size, smallest_share
+
+    def __len__(self) -> int:
+        return len(self.composites)
+
+    def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
+        """A `Clip` of one frame, with the masks of up to `max_objects` of its objects."""
+        if num_frames != 1:
+            raise ValueError(f"a picture is a clip of one frame, got num_frames={num_frames}")
+        picture, numbers = self.composites.crop(rng, index, self.size, WHOLE_SHARE)
+        areas = np.bincount(numbers.ravel())
+        areas[0] = 0
+        objects = np.flatnonzero(areas >= max(1, self.smallest_share * numbers.size))
+        chosen = np.sort(rng.permutation(objects)[:max_objects])
+        return Clip([np.ascontiguousarray(picture)], (numbers == chosen[:, None, None])[None])
 
 
 def _point_on_object(rng: np.random.Generator, numbers: np.ndarray) -> np.ndarray:

@@ -52,19 +52,24 @@ class TrainingDataset(Dataset):
     1 on the object and 0 elsewhere, and `prompt_seeds`, an int. Of a clip: `pixel_values_videos` (T, 3, H, W) and
     `mask_labels` (T, O, H, W). Each object can be seen on the first frame.
 
+    Where clips are asked for and some sources have pictures only, some steps learn from clips and the others from
+    pictures, as clips of one frame, since both do not fit into one batch. So SAM 2 learns (arXiv 2408.00714).
+
     Args:
         sources: objects with `len()` and `draw`, see `clips`.
         num_items: length of the dataset.
         settings: `ItemSettings`.
         seed: item i is drawn by `np.random.default_rng((seed, i))`.
         weights: how often each source is drawn from, relative to the others; equally often unless given.
+        items_per_step: how many items, one after the other, are all clips or all pictures.
 
     Raises:
         ValueError: for no or empty sources, and settings out of range.
     """
 
-    def __init__(self, sources, num_items, settings, seed=0, weights=None):
+    def __init__(self, sources, num_items, settings, seed=0, weights=None, items_per_step=1):
         self.sources, self.num_items, self.settings, self.seed = list(sources), num_items, settings, seed
+        self.items_per_step = items_per_step
         if not self.sources or not all(len(source) for source in self.sources):
             raise ValueError(f"sources must be at least one and none empty, got {[len(s) for s in self.sources]}")
         if num_items < 1 or seed < 0:
@@ -74,7 +79,8 @@ class TrainingDataset(Dataset):
             raise ValueError(
                 f"weights must be a positive number for each of {len(self.sources)} sources, got {weights.tolist()}"
             )
-        self.probabilities = weights / weights.sum()
+        self.weights = weights / weights.sum()
+        self.has_videos = np.array([settings.num_frames is not None and source.has_videos for source in self.sources])
 
     def __len__(self):
         return self.num_items
@@ -82,11 +88,12 @@ class TrainingDataset(Dataset):
     def __getitem__(self, index):
         if not 0 <= index < self.num_items:
             raise IndexError(f"index must be in 0..{self.num_items - 1}, got {index}")
-        rng = np.random.default_rng((self.seed, index))
+        rng, are_clips = np.random.default_rng((self.seed, index)), self._learns_from_clips(index)
+        num_frames = self.settings.num_frames if are_clips else 1
+        weights = self.weights * (self.has_videos == are_clips)
         for _ in range(NUM_TRIES):
-            source = self.sources[rng.choice(len(self.sources), p=self.probabilities)]
-            num_frames, max_objects = self.settings.num_frames or 1, self.settings.max_objects
-            clip = source.draw(int(rng.integers(len(source))), num_frames, max_objects, rng)
+            source = self.sources[rng.choice(len(self.sources), p=weights / weights.sum())]
+            clip = source.draw(int(rng.integers(len(source))), num_frames, self.settings.max_objects, rng)
             if clip.masks[0].any():
                 frames, masks = make_tensors(clip, self.settings, rng)
                 if len(masks[0]):
@@ -95,6 +102,11 @@ class TrainingDataset(Dataset):
             f"none of {NUM_TRIES} clips had an object on its first frame, the last one was of {type(source).__name__}: "
             "give sources whose first masks are mostly not empty"
         )
+
+    def _learns_from_clips(self, index):
+        """Whether the step of an item learns from clips, and not from pictures."""
+        rng = np.random.default_rng((self.seed, index // self.items_per_step, 1))
+        return rng.choice(self.has_videos, p=self.weights)
 
     def _as_item(self, frames, masks, seed):
         if self.settings.num_frames is None:

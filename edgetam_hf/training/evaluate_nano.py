@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=300)
     arguments = parser.parse_args()
     judge = Judge(load_model(arguments.checkpoint))
-    judge_composites(judge, Composites(arguments.data, "held_out"), arguments.pictures)
+    judge_composites(judge, Composites(arguments.data, "held-out"), arguments.pictures)
     judge_coins(judge)
     print("| prompt | mean IoU | objects |\n|---|---|---|")
     print(judge.table())

@@ -17,12 +17,11 @@ from transformers.utils import logging
 from ..evaluation.scoring import report_scores, score_results
 from ..evaluation.video_datasets import read_dataset
 from .clips import Clip
-from .crops import Composites
+from .crops import SPLITS, Composites
 from .cutouts import cut_out_sprites, read_rows
 from .davis_folder import repeat_first_masks, write_clips
 from .motions import draw_paths, draw_poses, pose_matrices, swing
 
-SPLITS = ("training", "held-out")
 SMALLEST_SHARE = 0.01  # of the picture, of an object on its first frame
 COUNTS = range(2, 7)  # of sprites
 LARGEST_SCALE = 2.0  # of what is cut out of a composite
@@ -47,17 +46,11 @@ class MovingComposites:
         ValueError: for another split, and a folder without composites, or without objects that lie off their border.
     """
 
+    has_videos = True
+
     def __init__(self, folder: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000):
-        if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
         self.folder, self.split, self.size, self.num_cut = Path(folder), split, size, num_cut
-        try:
-            self.composites = Composites(self.folder, split.replace("-", "_"))
-        except FileNotFoundError as error:
-            raise ValueError(
-                f"{folder} has no {split} composites: render them with "
-                f"python -m edgetam_hf.training.composites --output {folder}"
-            ) from error
+        self.composites = Composites(self.folder, split)
         self.sprites = cut_out_sprites(self.composites, min(num_cut, len(self.composites)))
 
     def __len__(self) -> int:

@@ -12,11 +12,7 @@ from ..command_support import load_picture
 from ..evaluation.clicks import read_masked_pictures
 from ..evaluation.video_datasets import read_mask_files
 from .clips import Clip
-
-try:
-    from pycocotools import mask as coco_mask
-except ImportError:
-    coco_mask = None
+from .coco_masks import area, check_pycocotools, check_segmentation, decode, get_value, read_json, to_run_lengths
 
 IMAGE_FIELDS = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
 LARGEST_SHARE = 0.9  # of a picture: larger masks of SA-1B are left out, as SAM 2 does (arXiv 2408.00714)
@@ -24,6 +20,8 @@ LARGEST_SHARE = 0.9  # of a picture: larger masks of SA-1B are left out, as SAM 
 
 class PictureSource:
     """Source of clips of one frame; its kinds differ in what `open` reads."""
+
+    has_videos = False
 
     def __len__(self):
         raise NotImplementedError
@@ -44,14 +42,9 @@ class PictureSource:
         chosen = sorted(rng.permutation(len(objects))[:max_objects])
         masks = np.zeros((1, len(chosen), *picture.shape[:2]), bool)
         for mask, object_idx in zip(masks[0], chosen):
-            mask[:] = self._to_mask(objects[object_idx], index)
+            found = objects[object_idx]
+            mask[:] = decode(found, f"{type(self).__name__} {index}") if isinstance(found, dict) else found
         return Clip([picture], masks[:, masks.any((0, 2, 3))])
-
-    def _to_mask(self, found, index):
-        try:
-            return coco_mask.decode(found) if isinstance(found, dict) else found
-        except ValueError as error:
-            raise ValueError(f"{type(self).__name__} {index} has run lengths that are damaged: {error}") from error
 
 
 class IndexPictures(PictureSource):
@@ -82,17 +75,17 @@ class CocoPictures(PictureSource):
     """
 
     def __init__(self, annotations, images):
-        _check_pycocotools()
+        check_pycocotools()
         self.path, self.images = Path(annotations), Path(images)
         data = read_json(self.path)
-        if missing := [key for key in ("images", "annotations") if not isinstance(_get(data, key), list)]:
+        if missing := [key for key in ("images", "annotations") if not isinstance(get_value(data, key), list)]:
             raise ValueError(
                 f'{self.path} must have lists "images" and "annotations", as instances of COCO, found no "{missing[0]}"'
             )
         sizes = self._read_sizes(data["images"])
         objects = {image_id: [] for image_id in sizes}
         for annotation in data["annotations"]:
-            image_id, name = _get(annotation, "image_id"), f"{self.path}: annotation {_get(annotation, 'id')}"
+            image_id, name = get_value(annotation, "image_id"), f"{self.path}: annotation {get_value(annotation, 'id')}"
             if image_id not in sizes:
                 raise ValueError(f'{name} is of image {image_id}, which "images" lacks')
             if not annotation.get("iscrowd"):
@@ -110,7 +103,7 @@ class CocoPictures(PictureSource):
     def _read_sizes(self, images):
         """(height, width) of the pictures by id."""
         for image in images:
-            if missing := [key for key, kind in IMAGE_FIELDS.items() if not isinstance(_get(image, key), kind)]:
+            if missing := [key for key, kind in IMAGE_FIELDS.items() if not isinstance(get_value(image, key), kind)]:
                 raise ValueError(f'{self.path}: an image has no usable "{missing[0]}": {str(image)[:100]}')
             if not (path := self.images / image["file_name"]).is_file():
                 raise ValueError(f"{self.path} names a picture that is missing: looked for {path}")
@@ -134,7 +127,7 @@ class Sa1bPictures(PictureSource):
     """
 
     def __init__(self, root):
-        _check_pycocotools()
+        check_pycocotools()
         self.root = Path(root)
         stems = {suffix: {path.stem for path in self.root.glob(f"sa_*{suffix}")} for suffix in (".jpg", ".json")}
         if not any(stems.values()):
@@ -151,30 +144,17 @@ class Sa1bPictures(PictureSource):
     def open(self, index):
         path = self.root / f"{self.stems[index]}.json"
         data = read_json(path)
-        image, annotations = _get(data, "image"), _get(data, "annotations")
-        size = _get(image, "height"), _get(image, "width")
+        image, annotations = get_value(data, "image"), get_value(data, "annotations")
+        size = get_value(image, "height"), get_value(image, "width")
         if None in size or not isinstance(annotations, list):
             raise ValueError(f'{path} must have "image" with "height" and "width", and a list "annotations"')
         picture = load_picture_of_size(path.with_suffix(".jpg"), size, path)
         objects = []
         for number, annotation in enumerate(annotations):
-            check_segmentation(_get(annotation, "segmentation"), size, f"{path}: annotation {number}")
+            check_segmentation(get_value(annotation, "segmentation"), size, f"{path}: annotation {number}")
             objects.append(to_run_lengths(annotation["segmentation"], size))
         largest_area = LARGEST_SHARE * size[0] * size[1]
-        return picture, [run_lengths for run_lengths in objects if coco_mask.area(run_lengths) <= largest_area]
-
-
-# What the files hold.
-
-
-def read_json(path):
-    """What a JSON file says."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # of JSON and of UTF-8
-        raise ValueError(f"{path} is no JSON, or it is cut off: {error}") from error
+        return picture, [run_lengths for run_lengths in objects if area(run_lengths) <= largest_area]
 
 
 def load_picture_of_size(path, size, origin):
@@ -185,57 +165,3 @@ def load_picture_of_size(path, size, origin):
             f"{path} has {picture.shape[1]}x{picture.shape[0]} pixels, its masks in {origin} have {size[1]}x{size[0]}"
         )
     return picture
-
-
-def check_segmentation(segmentation, size, name):
-    """Raises a ValueError, which calls it by `name`, unless a segmentation is one of COCO for a picture of a size."""
-    if isinstance(segmentation, list):
-        is_known = bool(segmentation) and all(_is_polygon(xy, size) for xy in segmentation)
-    else:
-        counts = _get(segmentation, "counts")
-        is_known = _get(segmentation, "size") == list(size) and (isinstance(counts, str) or _are_counts(counts, size))
-    if not is_known:
-        raise ValueError(
-            f"{name} must have as segmentation polygons [[x, y, x, y, x, y, …], …] or run lengths "
-            f'{{"size": {list(size)}, "counts": …}}, got {str(segmentation)[:100]}'
-        )
-
-
-def _is_polygon(xy, size):
-    try:
-        xy = np.asarray(xy)
-    except ValueError:  # of lists in it that differ in length
-        return False
-    if xy.dtype.kind not in "if" or xy.ndim != 1 or xy.size < 6 or xy.size % 2:
-        return False
-    return bool((np.abs(xy) <= 2 * max(size)).all())  # pycocotools follows outlines pixel by pixel, however far
-
-
-def _are_counts(counts, size):
-    is_list = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
-    return is_list and sum(counts) == size[0] * size[1]
-
-
-def to_run_lengths(segmentation, size):
-    """Compressed run lengths of a segmentation of COCO for a picture of a size (H, W).
-
-    Args:
-        segmentation: polygons [[x, y, …], …] in pixels of the picture, or run lengths
-            `{"size": [H, W], "counts": …}`, a list or compressed.
-        size: (H, W) of the picture.
-    """
-    if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, *size)
-    return segmentation
-
-
-def _get(data, key):
-    """A value of what should be a dictionary, None if it is none or lacks the key."""
-    return data.get(key) if isinstance(data, dict) else None
-
-
-def _check_pycocotools():
-    if coco_mask is None:
-        raise ImportError("masks of COCO and SA-1B need pycocotools: pip install pycocotools")

@@ -112,11 +112,13 @@ def prepare(settings, arguments):
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
     learner, processor = make_learner(model, settings), make_processor(model)
-    num_items = items_per_step(arguments) * arguments.max_steps
-    dataset, held_out = make_dataset(data, settings, processor, num_items, arguments.seed), None
+    per_step = items_per_step(arguments)
+    dataset = make_dataset(data, settings, processor, per_step * arguments.max_steps, arguments.seed, per_step)
+    held_out = None
     if settings.validation:
         plain = dataclasses.replace(settings, augmentation=False)
-        held_out = make_dataset(validation, plain, processor, settings.num_validation_items, VALIDATION_SEED)
+        num_items, per_step = settings.num_validation_items, arguments.eval_batch_size * arguments.world_size
+        held_out = make_dataset(validation, plain, processor, num_items, VALIDATION_SEED, per_step)
     return learner, dataset, held_out, collate([(held_out or dataset)[0]])
 
 

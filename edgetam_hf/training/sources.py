@@ -7,6 +7,7 @@ from ..evaluation.video_datasets import LAYOUTS, read_sequences
 from .augmentation import Augmentation
 from .clips import VideoClips
 from .dataset import ItemSettings, TrainingDataset
+from .masklet_videos import open_masklet_clips
 from .pictures import CocoPictures, IndexPictures, Sa1bPictures
 from .settings import check_known, read_dataclass, read_value
 
@@ -24,6 +25,18 @@ def open_sa1b(root: str):
 def open_index_pictures(root: str):
     """A folder with images/NAME.jpg and masks/NAME.png, whose values are the numbers of objects."""
     return IndexPictures(root)
+
+
+def open_masklets(root: str, masklets: str = "manual", max_stride: int = 3, reverse_probability: float = 0.5):
+    """SA-V's training videos, NAME.mp4 with NAME_manual.json or NAME_auto.json; see `open_masklet_clips`."""
+    return open_masklet_clips(root, masklets, max_stride, reverse_probability)
+
+
+def open_composites(root: str, split: str = "training", size: int = 256, smallest_share: float = 0.002):
+    """Pictures with drawn objects that `composites` rendered; see `CompositePictures`."""
+    from .crops import CompositePictures  # needs more of the extra `train` than other sources
+
+    return CompositePictures(root, split, size, smallest_share)
 
 
 def open_videos(
@@ -45,7 +58,9 @@ KINDS = {
     "coco": open_coco,
     "sa-1b": open_sa1b,
     "index-pictures": open_index_pictures,
+    "composites": open_composites,
     **{layout: partial(open_videos, layout) for layout in LAYOUTS},
+    "sa-v-train": open_masklets,
     "synthetic": open_synthetic,
 }
 
@@ -85,14 +100,14 @@ def check_parameters(function, values, where):
             read_value(parameter.annotation, values[key], f"{where}.{key}")
 
 
-def make_dataset(sources, settings, processor, num_items, seed):
+def make_dataset(sources, settings, processor, num_items, seed, items_per_step):
     """The `TrainingDataset` of sources and weights, see `open_sources`; items are what the model of the settings takes.
 
     Args:
         sources: what `open_sources` returned.
         settings: `Settings`.
         processor: that of the model.
-        num_items, seed: of the dataset.
+        num_items, seed, items_per_step: of the dataset.
     """
     augmentation = settings.augmentation
     if augmentation is not False:
@@ -104,4 +119,4 @@ def make_dataset(sources, settings, processor, num_items, seed):
         augmentation=augmentation or None,
     )
     opened, weights = sources
-    return TrainingDataset(opened, num_items, item_settings, seed, weights)
+    return TrainingDataset(opened, num_items, item_settings, seed, weights, items_per_step)
