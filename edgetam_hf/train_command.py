@@ -35,7 +35,8 @@ keys:
                        reverse_probability (0.5)
       sa-v-train       root (folder with NAME.mp4 and NAME_manual.json, at any depth), masklets (manual or auto),
                        max_stride, reverse_probability
-      synthetic        root (what `python -m edgetam_hf.training.composites` rendered), split (training), size (256)
+      synthetic        root (what `python -m edgetam_hf.training.composites` rendered), split (training), size (256),
+                       tempo (1, a factor on all speeds)
       composites       the same, without motion; where clips are asked for, steps on pictures take turns with steps on
                        clips
   validation, num_validation_items

@@ -242,6 +242,21 @@ def test_dataset_is_written_whole_or_not_at_all(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_tempo_scales_all_speeds(data):
+    clips = [draw(moving.MovingComposites(data, "training", 64, tempo=tempo), 3, num_frames=9) for tempo in (0, 0.5, 1)]
+    assert all((frame == clips[0].frames[0]).all() for frame in clips[0].frames)
+    assert (clips[0].masks == clips[0].masks[:1]).all()
+    assert_equal(clips[2], draw(moving.MovingComposites(data, "training", 64), 3, num_frames=9))
+    assert not (clips[1].masks == clips[1].masks[:1]).all()
+    for seed in range(20):  # half as fast, frame 8 is where frame 4 was
+        slow, fast = (
+            motions.draw_paths(np.random.default_rng(seed), [0.1], 9, 0.02 * tempo, tempo)[0] for tempo in (0.5, 1)
+        )
+        np.testing.assert_allclose(slow[::2], fast[:5])
+    with pytest.raises(ValueError, match="tempo must not be negative, got -1"):
+        moving.MovingComposites(data, "training", 64, tempo=-1)
+
+
 # Pictures of the same composites.
 
 

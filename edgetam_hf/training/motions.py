@@ -13,7 +13,9 @@ def swing(rng: np.random.Generator, num_frames: int, reach: float, frequency: fl
     return reach * np.sin(phase + frequency * np.arange(num_frames))
 
 
-def draw_paths(rng: np.random.Generator, radii: list[float], num_frames: int, pace: float) -> list[np.ndarray]:
+def draw_paths(
+    rng: np.random.Generator, radii: list[float], num_frames: int, pace: float, tempo: float = 1.0
+) -> list[np.ndarray]:
     """Paths (num_frames, 2) of centres (x, y) that swing across the picture, in pictures: 0 and 1 are its borders.
 
     Some lead out of the picture and soon back; some meet an earlier one, to hide it for a while.
@@ -21,11 +23,14 @@ def draw_paths(rng: np.random.Generator, radii: list[float], num_frames: int, pa
     Args:
         radii: of the things on the paths, in pictures.
         pace: their highest speed along x or y at most, but for what leaves; in pictures per frame.
+        tempo: factor on the speeds of what leaves.
     """
     paths = []
     for radius in radii:
         leaving = rng.choice(["x", "y"]) if rng.random() < 0.3 else None
-        path = np.stack([_draw_axis(rng, radius, num_frames, pace, axis == leaving) for axis in "xy"], 1)
+        path = np.stack(
+            [_draw_axis(rng, radius, num_frames, pace, tempo if axis == leaving else None) for axis in "xy"], 1
+        )
         if paths and leaving is None and rng.random() < 0.7:
             met, frame_idx = paths[rng.integers(len(paths))], rng.integers(num_frames)
             path = path - path[frame_idx] + met[frame_idx] + rng.normal(0, 0.4 * radius, 2)
@@ -33,11 +38,13 @@ def draw_paths(rng: np.random.Generator, radii: list[float], num_frames: int, pa
     return paths
 
 
-def _draw_axis(rng: np.random.Generator, radius: float, num_frames: int, pace: float, is_leaving: bool) -> np.ndarray:
+def _draw_axis(rng, radius, num_frames, pace, leaving_tempo) -> np.ndarray:
     reach, start, speed = rng.uniform(0.4, 0.55 + radius), rng.uniform(-0.4, 0.4), rng.uniform(0.1, 1) * pace
-    if is_leaving:  # from near the border to just beyond it and back, unless it happens to go the other way
+    if (
+        leaving_tempo is not None
+    ):  # from near the border to just beyond it and back, unless it happens to go the other way
         reach, start = 0.5 + rng.uniform(1.05, 1.4) * radius, rng.choice([-1, 1]) * rng.uniform(0.3, 0.5)
-        speed = max(speed, rng.uniform(*LEAVING_PACES))
+        speed = max(speed, leaving_tempo * rng.uniform(*LEAVING_PACES))
     return 0.5 + swing(rng, num_frames, reach, speed / reach, start)
 
 

@@ -41,15 +41,21 @@ class MovingComposites:
         size: height and width of the frames in pixels.
         num_cut: how many composites sprites are cut out of, at once and into memory; backgrounds are read as they
             are needed.
+        tempo: factor on all speeds; at 0 everything stands still.
 
     Raises:
-        ValueError: for another split, and a folder without composites, or without objects that lie off their border.
+        ValueError: for another split, a negative tempo, and a folder without composites, or without objects that lie
+            off their border.
     """
 
     has_videos = True
 
-    def __init__(self, folder: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000):
-        self.folder, self.split, self.size, self.num_cut = Path(folder), split, size, num_cut
+    def __init__(
+        self, folder: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000, tempo: float = 1.0
+    ):
+        if not tempo >= 0:
+            raise ValueError(f"tempo must not be negative, got {tempo}")
+        self.folder, self.split, self.size, self.num_cut, self.tempo = Path(folder), split, size, num_cut, tempo
         self.composites = Composites(self.folder, split)
         self.sprites = cut_out_sprites(self.composites, min(num_cut, len(self.composites)))
 
@@ -58,14 +64,15 @@ class MovingComposites:
 
     def __reduce__(self):
         # a worker process reads the files again: a pickled memory map carries all its data
-        return MovingComposites, (self.folder, self.split, self.size, self.num_cut)
+        return MovingComposites, (self.folder, self.split, self.size, self.num_cut, self.tempo)
 
     def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
         """A `Clip` over composite `index`: masks are the parts that nothing hides, at least 1 % of the first frame."""
         while True:
             sprites = self._draw_sprites(rng)
-            pace = np.exp(rng.uniform(*np.log(PACES)))
-            paths = draw_paths(rng, [max(sprite.size) / self.size / 2 for sprite in sprites], num_frames, pace)
+            pace = self.tempo * np.exp(rng.uniform(*np.log(PACES)))
+            radii = [max(sprite.size) / self.size / 2 for sprite in sprites]
+            paths = draw_paths(rng, radii, num_frames, pace, self.tempo)
             motions = [
                 draw_poses(rng, self.size * path, sprite.size, pace)
                 for path, sprite in zip(paths, sprites, strict=True)
@@ -162,7 +169,7 @@ def write_moving_clips(options: argparse.Namespace) -> None:
     """Writes clips as a dataset that `edgetam evaluate davis` reads."""
 
     def clips() -> Iterator[Clip]:
-        source = MovingComposites(options.data, options.split, options.size)
+        source = MovingComposites(options.data, options.split, options.size, tempo=options.tempo)
         for number in logging.tqdm(range(options.clips), desc="clips"):
             rng = np.random.default_rng((options.seed, number))
             yield source.draw(int(rng.integers(len(source))), options.frames, options.objects, rng)
@@ -178,13 +185,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=SPLITS, default="held-out")
     for name, default in (("clips", 40), ("frames", 24), ("size", 256), ("objects", 4)):
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
+    parser.add_argument("--tempo", type=float, default=1.0, help="factor on all speeds; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--baseline", type=Path, metavar="ROOT", help="repeat the first masks of this dataset instead, and print J&F"
     )
     options = parser.parse_args(arguments)
-    if min(options.clips, options.frames, options.size, options.objects) < 1 or options.seed < 0:
-        parser.error("--clips, --frames, --size and --objects must be at least 1, --seed at least 0")
+    if min(options.clips, options.frames, options.size, options.objects) < 1 or min(options.seed, options.tempo) < 0:
+        parser.error("--clips, --frames, --size and --objects must be at least 1, --seed and --tempo at least 0")
     try:
         if options.baseline is None:
             write_moving_clips(options)

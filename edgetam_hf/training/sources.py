@@ -46,11 +46,11 @@ def open_videos(
     return VideoClips(read_sequences(layout, root, listing=listing), max_stride, reverse_probability)
 
 
-def open_synthetic(root: str, split: str = "training", size: int = 256, num_cut: int = 4000):
+def open_synthetic(root: str, split: str = "training", size: int = 256, num_cut: int = 4000, tempo: float = 1.0):
     """Objects that are cut out of rendered composites and move; see `MovingComposites`."""
     from .moving import MovingComposites  # needs more of the extra `train` than other sources
 
-    return MovingComposites(root, split, size, num_cut)
+    return MovingComposites(root, split, size, num_cut, tempo)
 
 
 # What opens a source of each kind. Parameters are keys of the settings.
