@@ -152,6 +152,19 @@ def test_video_student_learns_from_a_teacher(is_of_sam2):
     assert_learns(Distillation(model, teacher), make_clips(), ["features", "memory"])
 
 
+@pytest.mark.parametrize("is_of_sam2", [False, True])
+def test_pictures_among_clips_teach_no_memory(is_of_sam2):
+    model = make_video_model()
+    distillation = Distillation(model, small_sam2() if is_of_sam2 else make_video_model(seed=1))
+    clips = make_clips()
+    pictures = {name: value[:, :1] if value.dim() > 1 else value for name, value in clips.items()}
+    output = distillation(**pictures)
+    output.loss.backward()
+    assert output.loss_dict["memory"] == 0 < output.loss_dict["features"]
+    assert all(parameter.grad is None for parameter in model.memory_attention.parameters())
+    assert all(parameter.grad.isfinite().all() for parameter in model.vision_encoder.parameters())
+
+
 def test_teacher_of_another_size_sees_pictures_in_its_own():
     model, teacher = make_video_model(), small_sam2(size=256)
     model.prompt_simulation = PromptSimulation(mask_share=1.0)

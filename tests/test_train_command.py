@@ -25,7 +25,7 @@ from edgetam_hf import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel
 from edgetam_hf.command_line import main
 from edgetam_hf.training.dataset import TrainingDataset
 from edgetam_hf.training.run import make_arguments, prepare, run
-from edgetam_hf.training.settings import Settings, read_settings, ready_configurations
+from edgetam_hf.training.settings import CONFIGS, Settings, read_settings, ready_configurations
 from edgetam_hf.training.trainer import EdgeTamTrainer, parameter_groups
 
 TEACHER = "facebook/sam2-hiera-base-plus"
@@ -220,6 +220,14 @@ def test_training_rejects_settings_that_do_not_fit_and_leaves_nothing(capsys, co
 def test_ready_configuration_says_which_data_to_set(capsys, tmp_path, name):
     arguments = ("trainer.report_to=none", "trainer.per_device_train_batch_size=1", "--output", tmp_path / "run")
     assert "data.0." in (line := fail(capsys, name, *arguments)) and "is not set: say where the data are" in line
+
+
+def test_configurations_of_the_embedded_checkpoint_follow_each_other():
+    folder = CONFIGS.with_name("nano_memory")
+    order = ("128", "256", "joint", "long")
+    assert {path.stem for path in folder.iterdir()} == {f"nano-video-{name}" for name in order}
+    for name, start in zip(order, ("runs/nano-images", *(f"runs/nano-video-{name}" for name in order))):
+        assert read_settings(folder / f"nano-video-{name}.yaml").model.name == start
 
 
 def test_printed_configuration_is_the_same_again(capsys, tmp_path):
@@ -566,7 +574,7 @@ def test_teacher_is_asked_and_left_behind(config, tmp_path):
 
 
 def test_video_model_starts_from_an_image_model_and_learns(config, start, pictures, tmp_path):
-    """On clips that are made of the pictures, in the layout of MOSE."""
+    """On clips that are made of the pictures, in the layout of MOSE, and in other steps on the pictures."""
     for part, name in (("images", "JPEGImages"), ("masks", "Annotations")):
         (tmp_path / "clips" / name / "clip").mkdir(parents=True)
         for path in (pictures / part).iterdir():
@@ -581,16 +589,19 @@ def test_video_model_starts_from_an_image_model_and_learns(config, start, pictur
         "picture_steps=1",
         "image_size=128",
     ]
-    overrides += [f"data.0={{kind: mose, root: {tmp_path / 'clips'}}}", "trainer.max_steps=1"]
+    overrides += [f"data.0={{kind: mose, root: {tmp_path / 'clips'}}}", "trainer.max_steps=4"]
+    overrides += [f"data.1={{kind: index-pictures, root: {pictures}}}"]
     settings = read_settings(config, overrides)
-    before, *_ = prepare(settings, make_arguments(settings, "nowhere", True))
+    before, dataset, *_ = prepare(settings, make_arguments(settings, "nowhere", True))
+    lengths = [len(item["pixel_values_videos"]) for item in dataset]
+    assert lengths[::2] == lengths[1::2] and set(lengths) == {1, 2}
     for name, value in weights(start).items():
         torch.testing.assert_close(before.state_dict()[name], value, rtol=0, atol=0, msg=name)
     run(settings, tmp_path / "run", is_quiet=True)
     model = EdgeTamVideoModel.from_pretrained(tmp_path / "run")
     assert model.config.memory_attention_hidden_size == 64
     assert not torch.equal(model.memory_encoder.projection.weight, before.memory_encoder.projection.weight)
-    assert Image.open(tmp_path / "run" / "pictures" / "000001.png").size == (2 * 128, 2 * 128)
+    assert Image.open(tmp_path / "run" / "pictures" / "000004.png").size == (lengths[0] * 128, 2 * 128)
 
 
 def test_model_from_scratch_has_the_configuration_that_is_asked_for(config):
