@@ -58,22 +58,22 @@ def mask_iou(logits, targets):
     return torch.where(union > 0, (predicted & actual).sum(-1) / union.clamp(min=1), 1.0)
 
 
-def segmentation_losses(prediction, targets, is_ambiguous, weights):
+def segmentation_losses(prediction, targets, is_several, weights):
     """Losses of every object, weighted, as a dictionary of tensors (B, O).
 
-    Of an ambiguous prompt's several masks the best one learns the target, and all learn to predict their IoU; any other
-    prompt teaches the single mask. An object that is not in the picture teaches its object score alone.
+    Where several masks are taught, the best one learns the target, and all learn to predict their IoU; elsewhere the
+    single mask does. An object that is not in the picture teaches its object score alone.
 
     Args:
         prediction: `MaskPrediction` of M = 1 + several masks.
         targets: (B, O, h, w).
-        is_ambiguous: bool (B, O).
+        is_several: bool (B, O), whether several masks are taught, as for an ambiguous prompt.
         weights: `LossWeights`.
     """
     num_masks = prediction.masks.shape[2]
     logits, expected = prediction.masks.flatten(3).float(), targets.flatten(2)[:, :, None]
     expected = expected.expand(-1, -1, num_masks, -1)
-    is_taught = (torch.arange(num_masks, device=targets.device) > 0) == is_ambiguous[..., None]
+    is_taught = (torch.arange(num_masks, device=targets.device) > 0) == is_several[..., None]
     of_masks = {"focal": focal_loss, "dice": dice_loss, "cross_entropy": balanced_cross_entropy}
     of_masks = {
         name: weight * function(logits, expected)

@@ -26,6 +26,8 @@ class PromptSimulation:
         max_prompted_frames: most frames of a clip that are prompted before it is tracked, the first one among them.
         max_corrected_frames: most frames of a clip on which clicks correct masks.
         truth_click_share: how often a correction is a click anywhere on the object.
+        single_mask_share: how often an ambiguous click teaches the single mask in place of the best of several. SAM 2
+            never does; then `multimask_output=False` is not good for clicks.
     """
 
     num_corrections: int = 7
@@ -34,9 +36,10 @@ class PromptSimulation:
     max_prompted_frames: int = 2
     max_corrected_frames: int = 2
     truth_click_share: float = 0.1
+    single_mask_share: float = 0.0
 
     def __post_init__(self):
-        for name in ("box_share", "mask_share", "truth_click_share"):
+        for name in ("box_share", "mask_share", "truth_click_share", "single_mask_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
         for name, least in (("num_corrections", 0), ("max_prompted_frames", 1), ("max_corrected_frames", 0)):
@@ -101,6 +104,11 @@ class PromptSimulator:
         corner_labels = torch.tensor(BOX_CORNER_LABELS, device=masks.device)
         points = torch.where(is_box[..., None, None], self._boxes(masks), torch.stack((click, click), dim=2))
         return points, torch.where(is_box[..., None], corner_labels, torch.stack((label, padding), dim=2))
+
+    def teaches_several_masks(self, is_ambiguous):
+        """Whether prompts, ambiguous or not (B, O), teach several masks, and not the single one; bool (B, O)."""
+        draws = self._uniform(is_ambiguous.shape[1], is_ambiguous.device)
+        return is_ambiguous & (draws >= self.settings.single_mask_share)
 
     def correct(self, logits, shares):
         """Points (B, O, 1, 2) and labels (B, O, 1) of clicks where logits (B, O, h, w) are wrong, see `cell_shares`.

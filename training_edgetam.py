@@ -62,7 +62,8 @@ class Lesson:
             prediction = predict(points, labels, previous)
             num_points = torch.zeros(masks.shape[:2], device=masks.device) if labels is None else (labels >= 0).sum(-1)
             is_ambiguous, logits = choose(prediction, num_points)
-            losses.append(segmentation_losses(prediction, shares, is_ambiguous, self.weights))
+            is_several = self.simulator.teaches_several_masks(is_ambiguous)
+            losses.append(segmentation_losses(prediction, shares, is_several, self.weights))
             if len(losses) > num_corrections:
                 return prediction, add_up(losses)
             click, label = self.simulator.correct(logits.detach(), shares)

@@ -179,13 +179,28 @@ def test_plan_of_a_clip_leaves_frames_to_track(num_frames):
     assert {len(plan.corrected) for plan in plans if not plan.has_masks} == ({1, 2} if num_frames > 1 else {1})
 
 
-@pytest.mark.parametrize("settings", [{"box_share": 1.5}, {"num_corrections": -1}, {"max_prompted_frames": 0}])
+@pytest.mark.parametrize(
+    "settings", [{"box_share": 1.5}, {"single_mask_share": 2}, {"num_corrections": -1}, {"max_prompted_frames": 0}]
+)
 def test_simulation_rejects_impossible_settings(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         PromptSimulation(**settings)
 
 
 # pictures
+
+
+@pytest.mark.parametrize("share, taught", [(0.0, {1, 2, 3}), (1.0, {0})])
+def test_a_click_teaches_several_masks_or_the_single_one(share, taught):
+    model = make_model()
+    model.prompt_simulation = PromptSimulation(num_corrections=0, box_share=0, single_mask_share=share)
+    inputs = {"pixel_values": random((1, 3, SIZE, SIZE)), "mask_labels": make_labels(1, 2)}
+    model(**inputs, prompt_seeds=torch.arange(1)).loss.backward()
+    changed = set()
+    for mask_idx, head in enumerate(model.mask_decoder.output_hypernetworks_mlps):
+        if any(p.grad is not None and p.grad.any() for p in head.parameters()):
+            changed.add(mask_idx)
+    assert changed and changed <= taught
 
 
 def test_image_model_learns_a_batch():
