@@ -1,7 +1,7 @@
 """Writes the averaged weights of a training run, or a model with memory, as a checkpoint folder in half precision.
 
 python -m edgetam_hf.training.export_nano --run runs/nano --data data/composites --output runs/nano-images
-python -m edgetam_hf.training.export_nano --tracker runs/nano-video-long --output edgetam_hf/nano
+python -m edgetam_hf.training.export_nano --tracker runs/nano-video-last --output edgetam_hf/nano
 """
 
 import argparse
