@@ -21,7 +21,7 @@ def open_masklet_clips(root, masklets="manual", max_stride=3, reverse_probabilit
         max_stride, reverse_probability: see `VideoClips`; annotated frames count.
 
     Raises:
-        ImportError: without pycocotools or PyAV.
+        ImportError: without pycocotools; without PyAV as soon as a clip is drawn.
         ValueError: for other masklets, a folder without such files, and JSON without its video.
     """
     check_pycocotools()

@@ -28,9 +28,8 @@ def draw_paths(
     paths = []
     for radius in radii:
         leaving = rng.choice(["x", "y"]) if rng.random() < 0.3 else None
-        path = np.stack(
-            [_draw_axis(rng, radius, num_frames, pace, tempo if axis == leaving else None) for axis in "xy"], 1
-        )
+        tempos = (tempo if axis == leaving else None for axis in "xy")
+        path = np.stack([_draw_axis(rng, radius, num_frames, pace, each) for each in tempos], 1)
         if paths and leaving is None and rng.random() < 0.7:
             met, frame_idx = paths[rng.integers(len(paths))], rng.integers(num_frames)
             path = path - path[frame_idx] + met[frame_idx] + rng.normal(0, 0.4 * radius, 2)
@@ -38,11 +37,12 @@ def draw_paths(
     return paths
 
 
-def _draw_axis(rng, radius, num_frames, pace, leaving_tempo) -> np.ndarray:
+def _draw_axis(
+    rng: np.random.Generator, radius: float, num_frames: int, pace: float, leaving_tempo: float | None
+) -> np.ndarray:
     reach, start, speed = rng.uniform(0.4, 0.55 + radius), rng.uniform(-0.4, 0.4), rng.uniform(0.1, 1) * pace
-    if (
-        leaving_tempo is not None
-    ):  # from near the border to just beyond it and back, unless it happens to go the other way
+    # from near the border to just beyond it and back, unless it happens to go the other way
+    if leaving_tempo is not None:
         reach, start = 0.5 + rng.uniform(1.05, 1.4) * radius, rng.choice([-1, 1]) * rng.uniform(0.3, 0.5)
         speed = max(speed, leaving_tempo * rng.uniform(*LEAVING_PACES))
     return 0.5 + swing(rng, num_frames, reach, speed / reach, start)
