@@ -55,7 +55,7 @@ class Settings:
         num_validation_items: pictures or clips that are drawn from them, always the same ones.
         model: see `ModelSettings`.
         image_size: side of the model input in pixels, or (height, width); that of the model unless given.
-        num_frames: frames of a clip, for video.
+        num_frames: frames of a clip, for video; from sources of pictures a video model learns in steps of their own.
         max_objects: most objects of a picture or clip.
         augmentation: whether pictures and clips are altered at random; or fields of `Augmentation` that differ from its
             defaults.
