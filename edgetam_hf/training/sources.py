@@ -58,10 +58,10 @@ KINDS = {
     "coco": open_coco,
     "sa-1b": open_sa1b,
     "index-pictures": open_index_pictures,
-    "composites": open_composites,
     **{layout: partial(open_videos, layout) for layout in LAYOUTS},
     "sa-v-train": open_masklets,
     "synthetic": open_synthetic,
+    "composites": open_composites,
 }
 
 
