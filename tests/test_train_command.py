@@ -230,6 +230,19 @@ def test_configurations_of_the_embedded_checkpoint_follow_each_other():
         assert read_settings(folder / f"{name}.yaml").model.name.split("/")[:2] == ["runs", before]
 
 
+def test_blended_decoder_is_the_weighted_mean_but_for_the_object_score():
+    pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
+    from edgetam_hf.training.export_nano import blend_decoders
+
+    image_model, tracker = small_models.make_model(seed=1), small_models.make_video_model()
+    own, before = ({n: v.clone() for n, v in model.state_dict().items()} for model in (tracker, image_model))
+    blended = blend_decoders(tracker, image_model, share=0.25).state_dict()
+    for name, value in own.items():
+        if name.startswith("mask_decoder.") and "pred_obj" not in name:
+            value = 0.25 * value + 0.75 * before[name]
+        torch.testing.assert_close(blended[name], value, msg=name)
+
+
 def test_printed_configuration_is_the_same_again(capsys, tmp_path):
     assert main(["train", "stage2", "--print", "num_frames=4"]) == 0
     (tmp_path / "mine.yaml").write_text(capsys.readouterr().out)

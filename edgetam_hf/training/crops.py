@@ -9,8 +9,8 @@ from PIL import Image
 from .clips import Clip
 
 SPLITS = ("training", "held-out")
-IMAGE_MEAN = torch.tensor((0.485, 0.456, 0.406))
 WHOLE_SHARE = 0.5  # of pictures that are not cropped
+IMAGE_MEAN = torch.tensor((0.485, 0.456, 0.406))
 IMAGE_STD = torch.tensor((0.229, 0.224, 0.225))
 
 

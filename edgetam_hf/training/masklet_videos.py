@@ -12,7 +12,7 @@ ANNOTATED_EVERY = 4  # frames: SA-V has 24 a second, with masks for 6 of them
 MASKLETS = ("manual", "auto")
 
 
-def open_masklet_clips(root, masklets="manual", max_stride=3, reverse_probability=0.5):
+def open_masklet_clips(root: str, masklets: str = "manual", max_stride: int = 3, reverse_probability: float = 0.5):
     """`VideoClips` of all NAME.mp4 with NAME_manual.json, or NAME_auto.json, in a folder and those below it.
 
     Args:

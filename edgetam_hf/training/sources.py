@@ -27,11 +27,6 @@ def open_index_pictures(root: str):
     return IndexPictures(root)
 
 
-def open_masklets(root: str, masklets: str = "manual", max_stride: int = 3, reverse_probability: float = 0.5):
-    """SA-V's training videos, NAME.mp4 with NAME_manual.json or NAME_auto.json; see `open_masklet_clips`."""
-    return open_masklet_clips(root, masklets, max_stride, reverse_probability)
-
-
 def open_composites(root: str, split: str = "training", size: int = 256, smallest_share: float = 0.002):
     """Pictures with drawn objects that `composites` rendered; see `CompositePictures`."""
     from .crops import CompositePictures  # needs more of the extra `train` than other sources
@@ -59,7 +54,7 @@ KINDS = {
     "sa-1b": open_sa1b,
     "index-pictures": open_index_pictures,
     **{layout: partial(open_videos, layout) for layout in LAYOUTS},
-    "sa-v-train": open_masklets,
+    "sa-v-train": open_masklet_clips,
     "synthetic": open_synthetic,
     "composites": open_composites,
 }
