@@ -42,6 +42,7 @@ import small_datasets  # noqa: E402
 import small_models  # noqa: E402
 import torch  # noqa: E402
 import tracking  # noqa: E402
+import training_sources  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +131,12 @@ def sa_v(tmp_path):
 def masked_pictures(tmp_path):
     """Pictures and their masks."""
     return small_datasets.make_masked_pictures(tmp_path / "pictures")
+
+
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory):
+    """`VideoClips` of one video in the layout of MOSE."""
+    return training_sources.open_video("mose", tmp_path_factory.mktemp("mose"))
 
 
 @pytest.fixture
