@@ -19,7 +19,7 @@ from huggingface_hub.utils import _http
 from safetensors.torch import load_file, save_file
 
 import hub_upload
-from edgetam_hf import conversion
+from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, conversion
 from edgetam_hf.hub import check, folder, push
 from edgetam_hf.hub.card import examples, local_blocks, make_card, with_results
 from edgetam_hf.hub.check import CheckError, run_clean
@@ -182,13 +182,20 @@ def test_requirements_are_those_of_the_package():
     assert [line[2:] for line in lines[len(project["dependencies"]) + 1 :]] == project["optional-dependencies"]["video"]
 
 
-@pytest.mark.parametrize("kind, num_examples", [("video", 6), ("image", 4), ("nano", 4)])
+@pytest.mark.parametrize("kind, num_examples", [("video", 6), ("image", 4), ("nano", 6)])
 def test_card_template_fits_each_kind(kind, num_examples):
     card = make_card(kind, dict.fromkeys(FACTS, "x/y"))
     assert len(examples(card)) == num_examples == card.count("```python") and "<!--" not in card
     assert all('"x/y"' not in code for code in local_blocks(card, "x/y", "folder"))
     filled = with_results(card, [f"{number}\n" for number in range(num_examples)])
     assert [printed for _, printed in examples(filled)] == [f"{number}\n" for number in range(num_examples)]
+
+
+def test_nano_goes_to_the_hub_with_its_memory(tmp_path):
+    kind = folder.read_source(None, True, tmp_path / "converted")
+    source = folder.Source(tmp_path / "converted", kind, "float16")
+    assert isinstance(source.model, EdgeTamVideoModel) and isinstance(source.processor, EdgeTamVideoProcessor)
+    assert folder.listed_files("nano") == folder.listed_files("video") > folder.listed_files("image")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])

@@ -57,15 +57,15 @@ def run_auto(folder, request):
     from safetensors.torch import save_file
     from transformers import pipeline
 
-    is_video = request["kind"] == "video"
+    has_memory = request["kind"] != "image"
     float32 = {"dtype": torch.float32}
-    objects = load_auto_classes(folder, VIDEO_CLASSES if is_video else IMAGE_CLASSES, trust_remote_code=True)
+    objects = load_auto_classes(folder, VIDEO_CLASSES if has_memory else IMAGE_CLASSES, trust_remote_code=True)
     generator = pipeline("mask-generation", model=folder, trust_remote_code=True, **float32)
     objects.update(pipeline=generator, model_of_the_pipeline=generator.model)
     image = Image.open(Path(folder) / "examples" / "cat.jpg")
     processor = objects["AutoProcessor"]
     outputs = image_outputs(objects["AutoModelForMaskGeneration"].float().eval(), processor, image)
-    if is_video:
+    if has_memory:
         outputs.update(video_outputs(objects["AutoModel"].float().eval(), processor, image))
     save_file(outputs, request["outputs"])
     return {name: f"{type(value).__module__}.{type(value).__name__}" for name, value in objects.items()}
@@ -84,7 +84,7 @@ def run_card(folder, request):
 
 def run_native(folder, request):
     """Modules of the classes that the Auto classes give when remote code is not allowed."""
-    names = VIDEO_CLASSES if request["kind"] == "video" else IMAGE_CLASSES
+    names = IMAGE_CLASSES if request["kind"] == "image" else VIDEO_CLASSES
     objects = load_auto_classes(folder, names)
     return {name: f"{type(value).__module__}.{type(value).__name__}" for name, value in objects.items()}
 

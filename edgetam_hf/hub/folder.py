@@ -47,7 +47,7 @@ VIDEO_ONLY = re.compile(r"video|memory|tracking")  # in names of files that an i
 def listed_files(kind):
     """Names that a folder of a "video", "image" or "nano" checkpoint must hold, besides its weights."""
     names = {path.name for path in ROOT.glob("*_edgetam*.py")} | OTHER_FILES | {"video_preprocessor_config.json"}
-    return names if kind == "video" else {name for name in names if not VIDEO_ONLY.search(name)}
+    return {name for name in names if not VIDEO_ONLY.search(name)} if kind == "image" else names
 
 
 def check_listed(folder, kind):
@@ -113,9 +113,9 @@ class Source:
     def __init__(self, folder, kind, dtype):
         self.kind, self.dtype = kind, dtype
         self.provenance = json.loads((Path(folder) / f"{PROVENANCE}.json").read_text())
-        is_video = kind == "video"
-        model_class = EdgeTamVideoModel if is_video else EdgeTamModel
-        processor_class = EdgeTamVideoProcessor if is_video else EdgeTamProcessor
+        self.has_memory = kind != "image"
+        model_class = EdgeTamVideoModel if self.has_memory else EdgeTamModel
+        processor_class = EdgeTamVideoProcessor if self.has_memory else EdgeTamProcessor
         self.model = load_quietly(model_class, folder, dtype=torch.float32).to(getattr(torch, dtype)).float().eval()
         self.processor = processor_class.from_pretrained(folder)
 
@@ -123,11 +123,11 @@ class Source:
         """Outputs on the sample picture, as the clean process computes them from the folder."""
         with Image.open(SAMPLE_PICTURE) as image:
             outputs = image_outputs(self.image_model(), self.processor, image)
-            return {**outputs, **video_outputs(self.model, self.processor, image)} if self.kind == "video" else outputs
+            return {**outputs, **video_outputs(self.model, self.processor, image)} if self.has_memory else outputs
 
     def image_model(self):
         """The model, or the image part of a video model."""
-        if self.kind != "video":
+        if not self.has_memory:
             return self.model
         model = EdgeTamModel(EdgeTamModel.config_class.image_part(self.model.config)).eval()
         wanted = model.state_dict().keys()
@@ -210,7 +210,7 @@ def measure_speed(source):
             "image_encoder_ms": _median_ms(lambda: model.get_image_embeddings(inputs["pixel_values"])),
             "mask_decoder_ms": _median_ms(lambda: model(image_embeddings=embeddings, input_boxes=boxes)),
         }
-        if source.kind == "video":
+        if source.has_memory:
             parts["video_frame_ms"] = _measure_tracking(source, image)
     side = model.config.image_size
     return {
