@@ -337,6 +337,9 @@ def test_last_and_best_checkpoints_are_kept(config, pictures, tmp_path):
     kept = sorted(path.name for path in (tmp_path / "run").glob("checkpoint-*"))
     assert kept == sorted({best.name, "checkpoint-3", "checkpoint-4"})
     assert_equal_weights(weights(tmp_path / "run"), weights(best))
+    # as a checkpoint is a whole model, it can be evaluated while the run goes on
+    processors = [EdgeTamProcessor.from_pretrained(folder).to_dict() for folder in (tmp_path / "run", best)]
+    assert processors[0] == processors[1]
 
 
 # Stopped and resumed.

@@ -107,7 +107,7 @@ def make_arguments(settings, folder, is_quiet):
 
 
 def prepare(settings, arguments):
-    """What learns, training data as long as the run, what is held out or `None`, and the item that is drawn."""
+    """What learns, training data as long as the run, what is held out or `None`, a batch to draw, and the processor."""
     data, validation = open_sources(settings.data, "data"), open_sources(settings.validation, "validation")
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
@@ -119,15 +119,16 @@ def prepare(settings, arguments):
         plain = dataclasses.replace(settings, augmentation=False)
         num_items, per_step = settings.num_validation_items, arguments.eval_batch_size * arguments.world_size
         held_out = make_dataset(validation, plain, processor, num_items, VALIDATION_SEED, per_step)
-    return learner, dataset, held_out, collate([(held_out or dataset)[0]])
+    return learner, dataset, held_out, collate([(held_out or dataset)[0]]), processor
 
 
 def train(settings, arguments, parts, is_quiet):
     """Trains from the last checkpoint in the output folder, or from the beginning, and writes the model there."""
-    folder, (learner, dataset, held_out, item) = Path(arguments.output_dir), parts
+    folder, (learner, dataset, held_out, item, processor) = Path(arguments.output_dir), parts
     trainer = EdgeTamTrainer(
         learning_rates=settings.learning_rates,
         cool_down_steps=settings.cool_down_steps,
+        processor=processor,
         model=learner,
         args=arguments,
         train_dataset=dataset,

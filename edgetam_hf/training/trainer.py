@@ -54,12 +54,15 @@ class EdgeTamTrainer(Trainer):
     Args:
         learning_rates: learning rates by patterns of names, see `Settings`.
         cool_down_steps: steps over which the schedule falls to 0 at the end.
+        processor: goes into every checkpoint, which then can be evaluated. (Transformers 4 would look for a tokenizer in
+            a `processing_class` of this kind.)
         **kwargs: those of `Trainer`; the training data are as long as the run.
     """
 
-    def __init__(self, learning_rates=None, cool_down_steps=0, **kwargs):
+    def __init__(self, learning_rates=None, cool_down_steps=0, processor=None, **kwargs):
         super().__init__(**kwargs)
         self.learning_rates, self.cool_down_steps = learning_rates or {}, cool_down_steps
+        self.processor = processor
         self.micro_losses = []  # of the step so far
         self.part_sums = {True: {}, False: {}}  # sum and number of each part of the loss, in training and in evaluation
         self.writing_folder = None
@@ -164,6 +167,8 @@ class EdgeTamTrainer(Trainer):
         folder, step = self.args.output_dir, self.state.global_step
         with self.writing():
             super()._save_checkpoint(model, trial)
+            if self.args.should_save and self.processor is not None:
+                self.processor.save_pretrained(self.writing_folder / f"checkpoint-{step}")
             self.name_best(f"{folder}/checkpoint-{step}")
         if self.args.should_save and self.args.save_total_limit:
             remove_old_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
