@@ -224,23 +224,24 @@ def test_ready_configuration_says_which_data_to_set(capsys, tmp_path, name):
 
 def test_configurations_of_the_embedded_checkpoint_follow_each_other():
     folder = CONFIGS.with_name("nano_memory")
-    names = [f"nano-video-{part}" for part in ("128", "256", "joint", "long", "last")]
+    names = [f"nano-video-{part}" for part in range(1, 8)]
     assert {path.stem for path in folder.iterdir()} == set(names)
     for name, before in zip(names, ("nano-images", *names)):
         assert read_settings(folder / f"{name}.yaml").model.name.split("/")[:2] == ["runs", before]
 
 
-def test_blended_decoder_is_the_weighted_mean_but_for_the_object_score():
+def test_blended_image_model_is_the_weighted_mean_but_for_the_object_score():
     pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
-    from edgetam_hf.training.export_nano import blend_decoders
+    from edgetam_hf.training.export_nano import blend_image_parts
 
     image_model, tracker = small_models.make_model(seed=1), small_models.make_video_model()
     own, before = ({n: v.clone() for n, v in model.state_dict().items()} for model in (tracker, image_model))
-    blended = blend_decoders(tracker, image_model, share=0.25).state_dict()
-    for name, value in own.items():
-        if name.startswith("mask_decoder.") and "pred_obj" not in name:
-            value = 0.25 * value + 0.75 * before[name]
-        torch.testing.assert_close(blended[name], value, msg=name)
+    blended = blend_image_parts(tracker, image_model, share=0.25)
+    learnt = {name for name, _ in blended.named_parameters() if name in before and "pred_obj" not in name}
+    assert {name.split(".")[0] for name in learnt} >= {"vision_encoder", "prompt_encoder", "mask_decoder"}
+    for name, value in blended.state_dict().items():
+        expected = 0.25 * own[name] + 0.75 * before[name] if name in learnt else own[name]
+        torch.testing.assert_close(value, expected, msg=name)
 
 
 def test_printed_configuration_is_the_same_again(capsys, tmp_path):

@@ -37,15 +37,15 @@ def recalibrate(model: EdgeTamModel, composites: Composites, num_batches: int = 
 
 
 @torch.no_grad()
-def blend_decoders(tracker: EdgeTamVideoModel, image_model: EdgeTamModel, share: float = 0.6) -> EdgeTamVideoModel:
-    """The tracker, whose mask decoder becomes the weighted mean of its own and the one that it learnt from.
+def blend_image_parts(tracker: EdgeTamVideoModel, image_model: EdgeTamModel, share: float = 0.6) -> EdgeTamVideoModel:
+    """The tracker, whose image model becomes the weighted mean of its own and the one that it learnt from.
 
     The mean is better at clicks and at tracking than either (arXiv 2109.01903). The object score, which the image model
     has never learnt, stays.
     """
     before = image_model.state_dict()
     for name, weights in tracker.named_parameters():
-        if name.startswith("mask_decoder.") and not name.startswith("mask_decoder.pred_obj"):
+        if name in before and not name.startswith("mask_decoder.pred_obj"):
             weights.copy_(share * weights + (1 - share) * before[name])
     return tracker
 
@@ -81,12 +81,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("edgetam_hf/nano"))
     parser.add_argument("--data", type=Path, default=Path("data/composites"))
     parser.add_argument("--tracker", type=Path, metavar="FOLDER", help="what `edgetam train` made of it, in its place")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="blend its mask decoder with that of this model")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="blend its image model with this one")
     arguments = parser.parse_args()
     if arguments.tracker is not None:
         model = EdgeTamVideoModel.from_pretrained(arguments.tracker, dtype=torch.float32)
         if arguments.images is not None:
-            model = blend_decoders(model, EdgeTamModel.from_pretrained(arguments.images, dtype=torch.float32))
+            model = blend_image_parts(model, EdgeTamModel.from_pretrained(arguments.images, dtype=torch.float32))
     else:
         model = recalibrate(load_model(arguments.run / "last.pt"), Composites(arguments.data, "training"))
     export_checkpoint(model, arguments.output)

@@ -54,8 +54,8 @@ class EdgeTamTrainer(Trainer):
     Args:
         learning_rates: learning rates by patterns of names, see `Settings`.
         cool_down_steps: steps over which the schedule falls to 0 at the end.
-        processor: goes into every checkpoint, which then can be evaluated. (Transformers 4 would look for a tokenizer in
-            a `processing_class` of this kind.)
+        processor: goes into every checkpoint, which then can be evaluated. `processing_class` will not do, in which
+            Transformers 4 looks for a tokenizer.
         **kwargs: those of `Trainer`; the training data are as long as the run.
     """
 
