@@ -40,8 +40,8 @@ def recalibrate(model: EdgeTamModel, composites: Composites, num_batches: int = 
 def blend_image_parts(tracker: EdgeTamVideoModel, image_model: EdgeTamModel, share: float = 0.6) -> EdgeTamVideoModel:
     """The tracker, whose image model becomes the weighted mean of its own and the one that it learnt from.
 
-    The mean is better at clicks and at tracking than either (arXiv 2109.01903). The object score, which the image model
-    has never learnt, stays.
+    It clicks as well as the image model, and tracks no worse than the tracker (arXiv 2109.01903). The object score,
+    which the image model has never learnt, stays.
     """
     before = image_model.state_dict()
     for name, weights in tracker.named_parameters():
