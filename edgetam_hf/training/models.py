@@ -1,8 +1,10 @@
 """What learns: the model of the settings, its processor, and what of it is frozen, adapted or taught."""
 
+import math
 from fnmatch import fnmatchcase
 
 import torch
+import torch.nn.functional as F
 from transformers import AutoConfig, AutoModel
 
 from .. import nano_checkpoint
@@ -10,6 +12,7 @@ from ..command_support import load_quietly
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
 from ..image_processing_edgetam import EdgeTamImageProcessor
 from ..losses_edgetam import LossWeights
+from ..memory_attention_edgetam import grid_side
 from ..modeling_edgetam import EdgeTamModel
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam import EdgeTamProcessor
@@ -26,6 +29,7 @@ except ImportError:
     peft = None
 
 CLASSES = {"image": (EdgeTamConfig, EdgeTamModel), "video": (EdgeTamVideoConfig, EdgeTamVideoModel)}
+LATENTS_2D = "spatial_perceiver.latents_2d"  # (rows * columns, m)
 # of a memory that is new: as wide as the image model
 MEMORY_WIDTHS = (
     "memory_attention_hidden_size",
@@ -40,25 +44,33 @@ def make_model(settings):
     simulation = read_dataclass(PromptSimulation, settings.simulation, "simulation")
     loss_weights = read_dataclass(LossWeights, settings.loss_weights, "loss_weights")
     config_class, model_class = CLASSES[settings.model.kind]
-    name = str(nano_checkpoint()) if settings.model.name == "nano" else settings.model.name
-    stored, image_model = {}, None
-    if not settings.model.from_scratch:
-        if settings.model.kind == "video" and is_image_checkpoint(name):
-            image_model = load_quietly(EdgeTamModel, name, dtype=torch.float32)
-            stored = image_fields(image_model.config)
-        else:
-            stored = config_class.from_pretrained(name).to_dict()
+    stored, weights = ({}, {}) if settings.model.from_scratch else read_checkpoint(settings.model)
     config = config_class.from_dict(merge_fields(stored, settings.model.config, config_class))
     if settings.image_size is not None:
         config.image_size = settings.image_size
-    if settings.model.from_scratch or image_model is not None:
-        model = model_class(config)
-    else:
-        model = load_quietly(model_class, name, config=config, dtype=torch.float32)
-    if image_model is not None:
-        model.load_state_dict(image_model.state_dict(), strict=False)  # all but the memory
+    model = model_class(config)
+    model.load_state_dict(fit_grid(weights, config), strict=False)  # an image checkpoint has no memory
     model.prompt_simulation, model.loss_weights = simulation, loss_weights
     return model
+
+
+def read_checkpoint(settings):
+    """Fields of the configuration, and weights, that a model of a kind takes from a checkpoint; see `ModelSettings`."""
+    name = str(nano_checkpoint()) if settings.name == "nano" else settings.name
+    is_new_memory = settings.kind == "video" and is_image_checkpoint(name)
+    _, model_class = CLASSES["image" if is_new_memory else settings.kind]
+    model = load_quietly(model_class, name, dtype=torch.float32)
+    return image_fields(model.config) if is_new_memory else model.config.to_dict(), model.state_dict()
+
+
+def fit_grid(weights, config):
+    """Weights whose grid of 2D latents has as many rows and columns as a configuration says: the nearest ones."""
+    latents = weights.get(LATENTS_2D)
+    if latents is None or len(latents) == config.perceiver_resampler_num_latents_2d:
+        return weights
+    grid = latents.unflatten(0, (math.isqrt(len(latents)), -1)).permute(2, 0, 1)[None]
+    grid = F.interpolate(grid, size=2 * (grid_side(config),), mode="nearest-exact")
+    return {**weights, LATENTS_2D: grid[0].flatten(1).T}
 
 
 def is_image_checkpoint(name):
