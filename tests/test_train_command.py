@@ -1,5 +1,6 @@
 """`edgetam train`: settings, what a run writes, how it goes on, shares its work out, and refuses."""
 
+import copy
 import dataclasses
 import errno
 import json
@@ -225,7 +226,7 @@ def test_ready_configuration_says_which_data_to_set(capsys, tmp_path, name):
 
 def test_configurations_of_the_embedded_checkpoint_follow_each_other():
     folder = CONFIGS.with_name("nano_memory")
-    names = [f"nano-video-{part}" for part in range(1, 8)]
+    names = [f"nano-video-{part}" for part in range(1, 11)]
     assert {path.stem for path in folder.iterdir()} == set(names)
     for name, before in zip(names, ("nano-images", *names)):
         assert read_settings(folder / f"{name}.yaml").model.name.split("/")[:2] == ["runs", before]
@@ -243,6 +244,20 @@ def test_blended_image_model_is_the_weighted_mean_but_for_the_object_score():
     for name, value in blended.state_dict().items():
         expected = 0.25 * own[name] + 0.75 * before[name] if name in learnt else own[name]
         torch.testing.assert_close(value, expected, msg=name)
+
+
+def test_shifted_object_score_changes_nothing_else():
+    pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
+    from edgetam_hf.training.export_nano import shift_object_score
+
+    model, size = small_models.make_video_model(), 128
+    pixels, points = torch.zeros(1, 3, size, size), torch.full((1, 1, 1, 2), size / 2)
+    before, after = (
+        EdgeTamModel.forward(each, pixel_values=pixels, input_points=points)
+        for each in (model, shift_object_score(copy.deepcopy(model), shift=-3.0))
+    )
+    torch.testing.assert_close(after.object_score_logits, before.object_score_logits - 3)
+    torch.testing.assert_close(after.pred_masks, before.pred_masks, rtol=0, atol=0)
 
 
 def test_printed_configuration_is_the_same_again(capsys, tmp_path):
