@@ -199,6 +199,10 @@ def test_settings_reject_what_is_wrong(capsys, config, override, message):
         ("augmentation.angle=3", "unknown key augmentation.angle; known are flip_probability"),
         ("model.config.depth=3", "unknown key model.config.depth"),
         ("model.config.mask_decoder_config.depth=3", "unknown key model.config.mask_decoder_config.depth"),
+        (
+            "model.config.mask_decoder_config.iou_head_hidden_dim=24",
+            "model.config asks for mask_decoder.iou_prediction_head.proj_in.weight of shape (24, 64), the checkpoint",
+        ),
         ("image_size=100", "image_size must be a positive multiple of 32"),
         (
             "frozen=[backbone.*]",

@@ -49,7 +49,7 @@ def make_model(settings):
     if settings.image_size is not None:
         config.image_size = settings.image_size
     model = model_class(config)
-    model.load_state_dict(fit_grid(weights, config), strict=False)  # an image checkpoint has no memory
+    load_what_there_is(model, fit_grid(weights, config))
     model.prompt_simulation, model.loss_weights = simulation, loss_weights
     return model
 
@@ -61,6 +61,21 @@ def read_checkpoint(settings):
     _, model_class = CLASSES["image" if is_new_memory else settings.kind]
     model = load_quietly(model_class, name, dtype=torch.float32)
     return image_fields(model.config) if is_new_memory else model.config.to_dict(), model.state_dict()
+
+
+def load_what_there_is(model, weights):
+    """Loads weights into a model, which may have parts that they do not have: an image checkpoint has no memory.
+
+    Raises:
+        ValueError: for weights of another shape than the model's.
+    """
+    for name, value in model.state_dict().items():
+        if name in weights and weights[name].shape != value.shape:
+            raise ValueError(
+                f"model.config asks for {name} of shape {tuple(value.shape)}, the checkpoint has "
+                f"{tuple(weights[name].shape)}: leave out what changes it, or set model.from_scratch=true"
+            )
+    model.load_state_dict(weights, strict=False)
 
 
 def fit_grid(weights, config):
