@@ -1,6 +1,5 @@
 """`edgetam train`: settings, what a run writes, how it goes on, shares its work out, and refuses."""
 
-import copy
 import dataclasses
 import errno
 import json
@@ -27,7 +26,7 @@ from edgetam_hf.command_line import main
 from edgetam_hf.training.dataset import TrainingDataset
 from edgetam_hf.training.models import LATENTS_2D, make_model
 from edgetam_hf.training.run import make_arguments, prepare, run
-from edgetam_hf.training.settings import CONFIGS, Settings, read_settings, ready_configurations
+from edgetam_hf.training.settings import Settings, read_settings, ready_configurations
 from edgetam_hf.training.trainer import EdgeTamTrainer, parameter_groups
 
 TEACHER = "facebook/sam2-hiera-base-plus"
@@ -226,42 +225,6 @@ def test_training_rejects_settings_that_do_not_fit_and_leaves_nothing(capsys, co
 def test_ready_configuration_says_which_data_to_set(capsys, tmp_path, name):
     arguments = ("trainer.report_to=none", "trainer.per_device_train_batch_size=1", "--output", tmp_path / "run")
     assert "data.0." in (line := fail(capsys, name, *arguments)) and "is not set: say where the data are" in line
-
-
-def test_configurations_of_the_embedded_checkpoint_follow_each_other():
-    folder = CONFIGS.with_name("nano_memory")
-    names = [f"nano-video-{part}" for part in range(1, 11)]
-    assert {path.stem for path in folder.iterdir()} == set(names)
-    for name, before in zip(names, ("nano-images", *names)):
-        assert read_settings(folder / f"{name}.yaml").model.name.split("/")[:2] == ["runs", before]
-
-
-def test_blended_image_model_is_the_weighted_mean_but_for_the_object_score():
-    pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
-    from edgetam_hf.training.export_nano import blend_image_parts
-
-    image_model, tracker = small_models.make_model(seed=1), small_models.make_video_model()
-    own, before = ({n: v.clone() for n, v in model.state_dict().items()} for model in (tracker, image_model))
-    blended = blend_image_parts(tracker, image_model, share=0.25)
-    learnt = {name for name, _ in blended.named_parameters() if name in before and "pred_obj" not in name}
-    assert {name.split(".")[0] for name in learnt} >= {"vision_encoder", "prompt_encoder", "mask_decoder"}
-    for name, value in blended.state_dict().items():
-        expected = 0.25 * own[name] + 0.75 * before[name] if name in learnt else own[name]
-        torch.testing.assert_close(value, expected, msg=name)
-
-
-def test_shifted_object_score_changes_nothing_else():
-    pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
-    from edgetam_hf.training.export_nano import shift_object_score
-
-    model, size = small_models.make_video_model(), 128
-    pixels, points = torch.zeros(1, 3, size, size), torch.full((1, 1, 1, 2), size / 2)
-    before, after = (
-        EdgeTamModel.forward(each, pixel_values=pixels, input_points=points)
-        for each in (model, shift_object_score(copy.deepcopy(model), shift=-3.0))
-    )
-    torch.testing.assert_close(after.object_score_logits, before.object_score_logits - 3)
-    torch.testing.assert_close(after.pred_masks, before.pred_masks, rtol=0, atol=0)
 
 
 def test_printed_configuration_is_the_same_again(capsys, tmp_path):

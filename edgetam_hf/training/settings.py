@@ -26,7 +26,8 @@ class ModelSettings:
         kind: `image` or `video`.
         from_scratch: whether all weights are new, and `name` does not count.
         config: fields of the model's configuration that differ from those of the checkpoint (or from EdgeTAM's); fields
-            of its parts as nested mappings.
+            of its parts as nested mappings. Parts that they add are new, and a finer grid of 2D latents starts as that
+            of the checkpoint; nothing else may change shape.
     """
 
     name: str = "nano"
