@@ -24,7 +24,6 @@ from transformers import AutoModel, TrainingArguments
 from edgetam_hf import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel
 from edgetam_hf.command_line import main
 from edgetam_hf.training.dataset import TrainingDataset
-from edgetam_hf.training.models import LATENTS_2D, make_model
 from edgetam_hf.training.run import make_arguments, prepare, run
 from edgetam_hf.training.settings import Settings, read_settings, ready_configurations
 from edgetam_hf.training.trainer import EdgeTamTrainer, parameter_groups
@@ -612,21 +611,6 @@ def test_model_from_scratch_has_the_configuration_that_is_asked_for(config):
     one, two = (prepare(settings, make_arguments(settings, "nowhere", True))[0] for _ in range(2))
     assert one.config.image_size == 96 and one.config.mask_decoder_config.mlp_dim == 32
     assert_equal_weights(one.state_dict(), two.state_dict())  # the seed decides
-
-
-def test_grid_of_latents_gets_finer_and_what_the_configuration_adds_is_new(config, tmp_path):
-    source = small_models.make_video_model()
-    source.save_pretrained(tmp_path / "start")
-    finer = {"perceiver_resampler_num_latents_2d": 64, "memory_attention_rope_k_sizes": [8, 8]}
-    finer["enable_occlusion_spatial_embedding"] = True
-    overrides = ["model.kind=video", f"model.name={tmp_path / 'start'}", f"model.config={json.dumps(finer)}"]
-    overrides += [f"image_size={source.config.image_size}"]
-    settings = read_settings(config, overrides)
-    before, after = source.state_dict(), make_model(settings).state_dict()
-    coarse, fine = before.pop(LATENTS_2D).unflatten(0, (4, 4)), after.pop(LATENTS_2D).unflatten(0, (8, 8))
-    assert torch.equal(fine, coarse.repeat_interleave(2, 0).repeat_interleave(2, 1))
-    assert after.pop("occlusion_spatial_embedding_parameter").any()
-    assert_equal_weights(after, before)
 
 
 def test_run_record_is_readable_settings(straight):

@@ -1,10 +1,8 @@
 """What learns: the model of the settings, its processor, and what of it is frozen, adapted or taught."""
 
-import math
 from fnmatch import fnmatchcase
 
 import torch
-import torch.nn.functional as F
 from transformers import AutoConfig, AutoModel
 
 from .. import nano_checkpoint
@@ -12,7 +10,6 @@ from ..command_support import load_quietly
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
 from ..image_processing_edgetam import EdgeTamImageProcessor
 from ..losses_edgetam import LossWeights
-from ..memory_attention_edgetam import grid_side
 from ..modeling_edgetam import EdgeTamModel
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam import EdgeTamProcessor
@@ -20,6 +17,7 @@ from ..processing_edgetam_video import EdgeTamVideoProcessor
 from ..prompting_edgetam import PromptSimulation
 from ..video_processing_edgetam import EdgeTamVideoVideoProcessor
 from .distillation import Distillation
+from .growth import grow_memory
 from .settings import check_known, read_dataclass
 from .trainer import plain_name
 
@@ -29,7 +27,6 @@ except ImportError:
     peft = None
 
 CLASSES = {"image": (EdgeTamConfig, EdgeTamModel), "video": (EdgeTamVideoConfig, EdgeTamVideoModel)}
-LATENTS_2D = "spatial_perceiver.latents_2d"  # (rows * columns, m)
 # of a memory that is new: as wide as the image model
 MEMORY_WIDTHS = (
     "memory_attention_hidden_size",
@@ -49,7 +46,7 @@ def make_model(settings):
     if settings.image_size is not None:
         config.image_size = settings.image_size
     model = model_class(config)
-    load_what_there_is(model, fit_grid(weights, config))
+    load_what_there_is(model, grow_memory(weights, config))
     model.prompt_simulation, model.loss_weights = simulation, loss_weights
     return model
 
@@ -76,16 +73,6 @@ def load_what_there_is(model, weights):
                 f"{tuple(weights[name].shape)}: leave out what changes it, or set model.from_scratch=true"
             )
     model.load_state_dict(weights, strict=False)
-
-
-def fit_grid(weights, config):
-    """Weights whose grid of 2D latents has as many rows and columns as a configuration says: the nearest ones."""
-    latents = weights.get(LATENTS_2D)
-    if latents is None or len(latents) == config.perceiver_resampler_num_latents_2d:
-        return weights
-    grid = latents.unflatten(0, (math.isqrt(len(latents)), -1)).permute(2, 0, 1)[None]
-    grid = F.interpolate(grid, size=2 * (grid_side(config),), mode="nearest-exact")
-    return {**weights, LATENTS_2D: grid[0].flatten(1).T}
 
 
 def is_image_checkpoint(name):

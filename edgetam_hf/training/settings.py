@@ -26,8 +26,9 @@ class ModelSettings:
         kind: `image` or `video`.
         from_scratch: whether all weights are new, and `name` does not count.
         config: fields of the model's configuration that differ from those of the checkpoint (or from EdgeTAM's); fields
-            of its parts as nested mappings. Parts that they add are new, and a finer grid of 2D latents starts as that
-            of the checkpoint; nothing else may change shape.
+            of its parts as nested mappings. Parts that they add are new, but for layers of memory attention, which add
+            nothing at first, and a finer grid of 2D latents, which starts as that of the checkpoint; nothing else may
+            change shape.
     """
 
     name: str = "nano"
