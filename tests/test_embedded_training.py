@@ -12,7 +12,7 @@ from edgetam_hf.training.settings import CONFIGS, read_settings
 
 def test_configurations_of_the_embedded_checkpoint_follow_each_other():
     folder = CONFIGS.with_name("nano_memory")
-    names = [f"nano-video-{part}" for part in range(1, 11)]
+    names = [f"nano-video-{part}" for part in range(1, 13)]
     assert {path.stem for path in folder.iterdir()} == set(names)
     for name, before in zip(names, ("nano-images", *names)):
         assert read_settings(folder / f"{name}.yaml").model.name.split("/")[:2] == ["runs", before]
