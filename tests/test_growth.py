@@ -50,3 +50,9 @@ def test_new_layers_of_memory_attention_change_nothing_before_they_learn(source,
     after.loss.backward()
     for layer in grown.memory_attention.layers:
         assert layer.cross_attn_image.o_proj.weight.grad.any() and layer.mlp.down_proj.weight.grad.any()
+
+
+def test_rejects_fewer_layers_of_memory_attention(tmp_path):
+    deep = small_models.make_video_model(config=small_models.small_video_config(memory_attention_num_layers=2))
+    with pytest.raises(ValueError, match="memory_attention_num_layers is 1, the checkpoint has 2"):
+        grow(deep, tmp_path, memory_attention_num_layers=1)

@@ -20,6 +20,9 @@ def grow_memory(weights, config):
 
     A finer grid of 2D latents takes the nearest ones. New layers of memory attention are copies of the last one that
     add nothing yet: with them the model does what it did.
+
+    Raises:
+        ValueError: for fewer layers than there are.
     """
     return add_layers(refine_grid(weights, config), config)
 
@@ -35,11 +38,16 @@ def refine_grid(weights, config):
 
 
 def add_layers(weights, config):
-    """Weights whose memory attention has at least as many layers as a configuration says."""
+    """Weights whose memory attention has as many layers as a configuration says."""
     layers = [match for name in weights if (match := LAYER.fullmatch(name))]
     if not layers:
         return weights
     num_layers = 1 + max(int(match[1]) for match in layers)
+    if config.memory_attention_num_layers < num_layers:
+        raise ValueError(
+            f"model.config.memory_attention_num_layers is {config.memory_attention_num_layers}, the checkpoint has "
+            f"{num_layers}, which belong together: leave it out, or set model.from_scratch=true"
+        )
     last = {match[2]: weights[match[0]] for match in layers if int(match[1]) == num_layers - 1}
     new = {name: torch.zeros_like(value) if BRANCH_END.fullmatch(name) else value for name, value in last.items()}
     added = range(num_layers, config.memory_attention_num_layers)
