@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from edgetam_hf.command_support import quieten_hub_client
+from edgetam_hf.commands.support import quieten_hub_client
 from edgetam_hf.hub.check import check_folder, fill_card
 from edgetam_hf.hub.folder import Source, assemble, check_listed, read_source
 from edgetam_hf.hub.push import Target, check_repo_id, check_tag, push

@@ -88,7 +88,7 @@ def compare_on_images(arguments):
 def compare_on_video(arguments):
     """IoUs with float32 by dtype, of every object on every frame."""
     from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
-    from edgetam_hf.command_line import SAMPLE_PICTURE
+    from edgetam_hf.commands.segment import SAMPLE_PICTURE
 
     processor = EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
     picture = Image.open(SAMPLE_PICTURE).convert("RGB")

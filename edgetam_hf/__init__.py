@@ -6,6 +6,8 @@ from pathlib import Path
 if not Path(__file__).with_name("modeling_edgetam.py").exists():
     __path__.append(str(Path(__file__).parents[1]))
 
+from edgetam_cli import __version__
+
 from .configuration_edgetam import (
     EdgeTamConfig,
     EdgeTamMaskDecoderConfig,
@@ -39,6 +41,7 @@ __all__ = [
     "EdgeTamVideoVideoProcessor",
     "EdgeTamVisionConfig",
     "EdgeTamVisionModel",
+    "__version__",
     "nano_checkpoint",
 ]
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetam_hf.command_line import corner_points, group_prompts, load_picture, main, parse_box, parse_point
+from edgetam_cli import main
+from edgetam_cli.arguments import parse_box, parse_point
+from edgetam_hf.commands.segment import corner_points, group_prompts
+from edgetam_hf.commands.support import load_picture
 from edgetam_hf.drawing import index_picture, outline, overlay, save_whole
 
 

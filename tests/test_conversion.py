@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from small_models import native_config, randomise, small_config, small_video_config
 from tracking import CLICK, Tracker, assert_equal
 
+from edgetam_cli import main
 from edgetam_hf import conversion
-from edgetam_hf.command_line import main
 from edgetam_hf.conversion import CheckpointKeysError, convert, model_tensors, to_original, to_transformers
 from edgetam_hf.original_names import PATTERNS, original_name
 

@@ -16,7 +16,7 @@ from PIL import Image
 from small_datasets import HEIGHT, NUM_FRAMES, WIDTH, square, write_index
 from small_models import make_processor
 
-from edgetam_hf.command_line import main
+from edgetam_cli import main
 from edgetam_hf.drawing import index_picture
 from edgetam_hf.evaluation.clicks import box_of, center_of, click_ious, read_masked_pictures
 from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
@@ -252,7 +252,7 @@ def in_two_processes(runs, script):
     """Lists of reports of command lines that two processes share: only one reports, unless they do not share them."""
     script.write_text(
         "import json, sys\n"
-        "from edgetam_hf.command_line import main\n"
+        "from edgetam_cli import main\n"
         "sys.exit(max(main(arguments) for arguments in json.loads(sys.argv[1])))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]

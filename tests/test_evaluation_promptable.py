@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from small_datasets import HEIGHT, WIDTH, square, write_frames, write_index
 
-from edgetam_hf.command_line import main
+from edgetam_cli import main
 from edgetam_hf.evaluation import promptable
 from edgetam_hf.evaluation.metrics import boundary_measure, region_similarity
 from edgetam_hf.evaluation.promptable import (

@@ -14,22 +14,22 @@ import torch
 from PIL import Image
 from small_models import make_model, make_video_model, make_video_processor
 
+from edgetam_cli import main
 from edgetam_hf import (
     EdgeTamVideoModel,
     EdgeTamVideoProcessor,
     nano_checkpoint,
-    track_command,
     video_output,
 )
-from edgetam_hf.command_line import main
-from edgetam_hf.track_command import read_mask, read_prompts
+from edgetam_hf.commands import track as track_command
+from edgetam_hf.commands.track import read_mask, read_prompts
 
 NUM_FRAMES, HEIGHT, WIDTH = 12, 48, 64
 PROMPTS = ("--point", "20,20", "--box", "30,10,50,40", "--frame", "6", "--object", "1", "--point", "40,30,0")
 KILLED = """
 import os, signal, sys
-from edgetam_hf import track_command
-from edgetam_hf.command_line import main
+from edgetam_hf.commands import track as track_command
+from edgetam_cli import main
 
 track_command.FRAMES_PER_CHECKPOINT = 4
 write = track_command.TrackRun.write

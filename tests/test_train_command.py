@@ -21,8 +21,8 @@ import yaml
 from PIL import Image
 from transformers import AutoModel, TrainingArguments
 
+from edgetam_cli import main
 from edgetam_hf import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel
-from edgetam_hf.command_line import main
 from edgetam_hf.training.dataset import TrainingDataset
 from edgetam_hf.training.run import make_arguments, prepare, run
 from edgetam_hf.training.settings import Settings, read_settings, ready_configurations
@@ -537,7 +537,7 @@ def test_two_processes_end_at_the_weights_of_one_with_twice_the_batch(config, tm
     arguments = ["train", str(config), *overrides, "trainer.per_device_train_batch_size=1"]
     arguments += ["--output", str(tmp_path / "two"), "--json"]
     finished = subprocess.run(
-        [sys.executable, *launch, "-m", "edgetam_hf.command_line", *arguments],
+        [sys.executable, *launch, "-m", "edgetam_hf", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,

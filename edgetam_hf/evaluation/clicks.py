@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..command_support import load_picture
+from ..commands.support import load_picture
 from ..video_frames_edgetam import PICTURE_SUFFIXES
 from .metrics import region_similarity
 from .video_datasets import read_mask_files

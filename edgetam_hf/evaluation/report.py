@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..command_support import as_columns
+from ..commands.support import as_columns
 from ..drawing import overlay, save_whole, whole_file
 from .promptable import NUM_CLICKS, scores_by_limit
 from .scoring import result_files

@@ -24,7 +24,7 @@ from .. import (
     modeling_edgetam,
     nano_checkpoint,
 )
-from ..command_support import load_quietly
+from ..commands.support import load_quietly
 from ..conversion import ORIGINAL_SUFFIXES, PROVENANCE, convert
 from ..drawing import overlay, save_whole
 from .card import make_card

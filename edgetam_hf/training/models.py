@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from .. import nano_checkpoint
-from ..command_support import load_quietly
+from ..commands.support import load_quietly
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
 from ..image_processing_edgetam import EdgeTamImageProcessor
 from ..losses_edgetam import LossWeights

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..command_support import load_picture
+from ..commands.support import load_picture
 from ..evaluation.clicks import read_masked_pictures
 from ..evaluation.video_datasets import read_mask_files
 from .clips import Clip

@@ -93,7 +93,7 @@ def make_arguments(settings, folder, is_quiet):
     if arguments.n_gpu > 1:
         raise ValueError(
             f"{arguments.n_gpu} GPUs are visible: share the work out with `accelerate launch -m "
-            "edgetam_hf.command_line train …`, or choose one with CUDA_VISIBLE_DEVICES=0"
+            "edgetam_hf train …`, or choose one with CUDA_VISIBLE_DEVICES=0"
         )
     if settings.batch_size is not None:
         at_once = arguments.train_batch_size * arguments.world_size

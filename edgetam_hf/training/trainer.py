@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
-from ..command_support import hidden_file_bars
+from ..commands.support import hidden_file_bars
 from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
 
 

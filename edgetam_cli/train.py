@@ -1,14 +1,8 @@
-"""`edgetam train`: fine-tuning, training and distillation on pictures or clips, after a configuration."""
+"""Arguments of `edgetam train`."""
 
-import argparse
-import dataclasses
 from pathlib import Path
 
-import yaml
-
-from .command_support import as_columns
-from .training.settings import read_settings
-
+HELP = "fine-tune, train or distil a model"
 EXAMPLES = """\
 examples:
   edgetam train finetune-images data.0.images=photos data.0.annotations=instances.json
@@ -17,7 +11,7 @@ examples:
   edgetam train mine.yaml trainer.max_steps=100 trainer.learning_rate=1e-5
                                                          other values for a try
   edgetam train mine.yaml --resume                       goes on after it was stopped or killed, to the same weights
-  accelerate launch --num_processes 2 -m edgetam_hf.command_line train mine.yaml
+  accelerate launch --num_processes 2 -m edgetam_hf train mine.yaml
                                                          each step's pictures shared out over GPUs; on a CPU, with
                                                          torchrun --nproc-per-node 2
   tensorboard --logdir runs/mine/runs                    losses and pictures of masks, while it trains
@@ -71,12 +65,8 @@ written to runs/CONFIG/:
 """
 
 
-def add_train_parser(commands):
-    """Adds the parser of `edgetam train`."""
-    style = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(
-        "train", help="fine-tune, train or distil a model", epilog=EXAMPLES, formatter_class=style
-    )
+def add_arguments(command):
+    """Adds the arguments to a parser."""
     command.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a configuration, see below")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other values, such as trainer.max_steps=10")
     command.add_argument("--output", type=Path, metavar="FOLDER", help="default: runs/ and the configuration's name")
@@ -85,22 +75,3 @@ def add_train_parser(commands):
     )
     command.add_argument("--print", action="store_true", help="print the configuration with its overrides, and stop")
     command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
-    command.set_defaults(run=run_train, as_text=as_train_text)
-
-
-def run_train(options):
-    """Trains, and returns the report; None in all processes but the first."""
-    settings = read_settings(options.config, options.overrides)
-    if options.print:
-        return {"settings": dataclasses.asdict(settings)}
-    from .training.run import run  # takes a second to import, which no other command should
-
-    return run(settings, options.output or Path("runs") / Path(options.config).stem, options.resume, options.json)
-
-
-def as_train_text(report):
-    """The report as text, or the settings as YAML."""
-    if "settings" in report:
-        return yaml.safe_dump(report["settings"], sort_keys=False).strip()
-    row = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in report.items()}
-    return "\n".join(as_columns([row]))

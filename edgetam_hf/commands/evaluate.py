@@ -15,12 +15,11 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers.utils import logging
 
-from . import EdgeTamModel, EdgeTamProcessor
-from .command_support import as_columns, load_quietly
-from .evaluation.clicks import evaluate_clicks, read_masked_pictures
-from .evaluation.inference import share_of, write_sequence, write_submission
-from .evaluation.promptable import MODES, NUM_FRAMES, Round, annotate_object, object_videos, report_rounds
-from .evaluation.report import (
+from .. import EdgeTamModel, EdgeTamProcessor
+from ..evaluation.clicks import evaluate_clicks, read_masked_pictures
+from ..evaluation.inference import share_of, write_sequence, write_submission
+from ..evaluation.promptable import MODES, NUM_FRAMES, Round, annotate_object, object_videos, report_rounds
+from ..evaluation.report import (
     ANCHORS,
     as_round_table,
     as_score_table,
@@ -29,10 +28,11 @@ from .evaluation.report import (
     write_round_plot,
     write_worst,
 )
-from .evaluation.scoring import report_categories, report_scores, score_results
-from .evaluation.video_datasets import LAYOUTS, read_categories, read_dataset
-from .track_command import load_video_model
-from .video_output import write_json_whole
+from ..evaluation.scoring import report_categories, report_scores, score_results
+from ..evaluation.video_datasets import LAYOUTS, read_categories, read_dataset
+from ..video_output import write_json_whole
+from .support import as_columns, checkpoint_of, device_of, load_quietly
+from .track import load_video_model
 
 LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
 FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmentation
@@ -43,9 +43,10 @@ CLICK_ANCHORS = {"SA-23, 1 click": 55.5, "SA-23, 5 clicks": 81.7}
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 
-def run_evaluate(options):
+def run(options):
     """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
     check_options(options)
+    options.device = device_of(options.device)
     state = PartialState(cpu=options.device == "cpu", timeout=LONGEST_WAIT)
     if options.dataset == "clicks":
         return run_clicks(options, state)
@@ -115,10 +116,10 @@ def begin(options, folder, part, state, **more):
 def load_tracker(settings, options, state):
     """The video model of a run and its processor."""
     is_release = options.preprocessing == "release"
-    return load_video_model(settings, device_of(options, state), resize_with_pil=is_release)
+    return load_video_model(settings, process_device(options, state), resize_with_pil=is_release)
 
 
-def device_of(options, state):
+def process_device(options, state):
     """The device of this process: of several GPUs each process has its own."""
     return state.device if options.device == "cuda" else options.device
 
@@ -199,8 +200,9 @@ def read_rounds(path):
 def run_clicks(options, state):
     """Clicks on all objects of a folder of pictures, and returns the report; None in all processes but the first."""
     mine = read_masked_pictures(options.root)[state.process_index :: state.num_processes]
-    model = load_quietly(EdgeTamModel, options.model, device_map=device_of(options, state))
-    processor = EdgeTamProcessor.from_pretrained(options.model)
+    checkpoint = checkpoint_of(options.model)
+    model = load_quietly(EdgeTamModel, checkpoint, device_map=process_device(options, state))
+    processor = EdgeTamProcessor.from_pretrained(checkpoint)
     objects = []
     bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
     for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):
@@ -226,7 +228,7 @@ def as_click_table(report):
     return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; in the paper (EdgeTAM): {anchors}"])
 
 
-def as_evaluate_text(report):
+def as_text(report):
     """The report as text."""
     if "mIoU" in report:
         return as_click_table(report)

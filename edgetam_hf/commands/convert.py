@@ -4,11 +4,11 @@ import json
 
 import torch
 
-from .command_support import as_columns
-from .conversion import CheckpointKeysError, convert
+from ..conversion import CheckpointKeysError, convert
+from .support import as_columns
 
 
-def run_convert(options):
+def run(options):
     """Converts and returns the report; where keys do not map, all of them are printed before the error goes on."""
     dtype = getattr(torch, options.dtype) if options.dtype else None
     try:
@@ -19,7 +19,7 @@ def run_convert(options):
         raise
 
 
-def as_convert_table(report):
+def as_text(report):
     """The report as text: what was counted, then where the checkpoint is."""
     counts = {
         "checkpoint": report["kind"],

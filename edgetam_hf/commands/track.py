@@ -15,13 +15,14 @@ from PIL import Image
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
-from . import EdgeTamConfig, EdgeTamVideoModel, EdgeTamVideoProcessor, video_output
-from .command_support import as_columns, describe, load_quietly, measure
-from .drawing import overlay, save_whole, whole_file
-from .memory_edgetam import EdgeTamVideoInferenceSession, FrameResult, Prompt, TrackedObject
-from .video_frames_edgetam import open_video
+from edgetam_cli.arguments import VIDEO_CHECKPOINT
 
-VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"
+from .. import EdgeTamConfig, EdgeTamVideoModel, EdgeTamVideoProcessor, video_output
+from ..drawing import overlay, save_whole, whole_file
+from ..memory_edgetam import EdgeTamVideoInferenceSession, FrameResult, Prompt, TrackedObject
+from ..video_frames_edgetam import open_video
+from .support import as_columns, checkpoint_of, describe, device_of, load_quietly, measure
+
 FRAMES_PER_CHECKPOINT = 10
 FOLDER_FRAME_RATE = 25.0
 # What decides the results, so that a resumed run must have it as it was; by option
@@ -258,7 +259,7 @@ def mean_score(found):
 # The run.
 
 
-def run_track(options):
+def run(options):
     """Tracks the prompted objects, writes what is found, and returns the report."""
     folder = TrackFolder(options.output or f"{Path(options.video).resolve().stem}_track")
     settings = read_settings(options, folder)
@@ -267,7 +268,7 @@ def run_track(options):
     video = {"num_frames": len(frames), "height": int(frames.height), "width": int(frames.width)}
     if options.resume and folder.started_with()["video"] != video:
         raise ValueError(f"the run in {folder.path} was started with another video: {folder.started_with()['video']}")
-    model, processor = load_video_model(settings, options.device)
+    model, processor = load_video_model(settings, device_of(options.device))
     session = processor.init_video_session(
         frames, inference_device=model.device, dtype=model.dtype, max_memory_frames=1
     )
@@ -309,7 +310,7 @@ def read_settings(options, folder):
 
 def load_video_model(settings, device, **processor_settings):
     """The video model and its processor, at the image size of the settings, with other settings of the processor."""
-    name, image_size = settings["model"], settings["image_size"]
+    name, image_size = checkpoint_of(settings["model"]), settings["image_size"]
     try:
         model_type = PretrainedConfig.get_config_dict(name)[0].get("model_type")
         if model_type == EdgeTamConfig.model_type:
@@ -449,7 +450,7 @@ def report_objects(prompts, rows):
     return objects
 
 
-def as_track_table(report):
+def as_text(report):
     """The report as text: a line per object, then where the files are."""
     rows = [{**row, "visible": f"{row['visible']} / {row['frames']}"} for row in report["objects"]]
     rows = [{name: value for name, value in row.items() if name != "frames"} for row in rows]

@@ -1,0 +1,74 @@
+"""The console command `edgetam`: its arguments, and what becomes of errors.
+
+What a command does is in `edgetam_hf.commands`, which loads torch: `--help`, `--version` and wrong arguments are
+answered without it.
+"""
+
+import argparse
+import json
+import sys
+from importlib import import_module
+
+from . import convert, evaluate, masks, segment, track, train
+from .arguments import with_negative_values
+
+__version__ = "0.1.0"
+
+COMMANDS = {
+    "segment": segment,
+    "masks": masks,
+    "track": track,
+    "convert": convert,
+    "evaluate": evaluate,
+    "train": train,
+}
+DESCRIPTION = "EdgeTAM: masks of anything you point at in a picture or a video."
+EXAMPLES = """\
+examples:
+  edgetam segment                                        a sample photograph, with the embedded checkpoint
+  edgetam segment dog.jpg --point 320,200                one click on the object
+  edgetam masks dog.jpg                                  masks of everything
+  edgetam track dog.mp4 --point 320,200                  the object through a video
+  edgetam convert edgetam.pt folder                      the original checkpoint for Transformers, or back
+
+more about each: edgetam COMMAND --help
+"""
+
+
+def make_parser():
+    """The parser of the whole command line."""
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("edgetam", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=style)
+    parser.add_argument("--version", action="version", version=f"edgetam_hf {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, module in COMMANDS.items():
+        command = commands.add_parser(name, help=module.HELP, epilog=module.EXAMPLES, formatter_class=style)
+        module.add_arguments(command)
+    return parser
+
+
+def parse(arguments):
+    """Options of a command line; exits with code 2 and one line for wrong ones."""
+    parser = make_parser()
+    options, others = parser.parse_known_args(with_negative_values(arguments))
+    if options.command == "train":  # its KEY=VALUE may stand behind options, too
+        options.overrides += [text for text in others if not text.startswith("-")]
+        others = [text for text in others if text.startswith("-")]
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return options
+
+
+def main(arguments=None):
+    """Exit code of the command; errors of the user's making are one line on stderr."""
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        command = import_module(f"edgetam_hf.commands.{options.command}")
+        import_module("edgetam_hf.commands.support").quieten_hub_client()
+        report = command.run(options)
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+        print(f"edgetam: error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+    if report is not None:  # of several processes only the first one reports
+        print(json.dumps(report) if options.json else command.as_text(report))
+    return 0

@@ -1,0 +1,25 @@
+"""Arguments of `edgetam convert`."""
+
+HELP = "convert checkpoints of the original release"
+EXAMPLES = """\
+examples:
+  edgetam convert edgetam.pt EdgeTAM                     a checkpoint of the original release (or of its training code)
+                                                         into a folder for Transformers, with code and processor
+  edgetam convert yonigozlan/EdgeTAM-hf edgetam.pt       a folder or Hub id of Transformers (downloads 56 MB) into a
+                                                         file that the original release loads
+  edgetam convert edgetam.pt EdgeTAM-half --dtype float16
+                                                         half the size
+
+Numbers stay as they are, bit by bit, unless --dtype is given. A checkpoint is converted whole or not at all: keys that
+are unknown, missing or of another shape are all listed. Checkpoints with code in them are refused. Where a checkpoint
+came from, and the SHA-256 of its files, is kept: in provenance.json, or as "provenance" beside "model" in a .pt file.
+"""
+
+
+def add_arguments(command):
+    """Adds the arguments to a parser."""
+    command.add_argument("source", help="checkpoint: .pt file of the original release, or folder or Hub id")
+    command.add_argument("target", help="new .pt file for the original release, or new folder for Transformers")
+    dtypes = ("float32", "float16", "bfloat16")
+    command.add_argument("--dtype", choices=dtypes, help="type of the numbers (default: as they are)")
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")

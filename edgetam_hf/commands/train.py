@@ -1,0 +1,26 @@
+"""`edgetam train`: fine-tuning, training and distillation on pictures or clips, after a configuration."""
+
+import dataclasses
+from pathlib import Path
+
+import yaml
+
+from ..training.run import run as train
+from ..training.settings import read_settings
+from .support import as_columns
+
+
+def run(options):
+    """Trains, and returns the report; None in all processes but the first."""
+    settings = read_settings(options.config, options.overrides)
+    if options.print:
+        return {"settings": dataclasses.asdict(settings)}
+    return train(settings, options.output or Path("runs") / Path(options.config).stem, options.resume, options.json)
+
+
+def as_text(report):
+    """The report as text, or the settings as YAML."""
+    if "settings" in report:
+        return yaml.safe_dump(report["settings"], sort_keys=False).strip()
+    row = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in report.items()}
+    return "\n".join(as_columns([row]))
