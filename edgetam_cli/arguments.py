@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
+DTYPES = ("float32", "float16", "bfloat16")
+FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
+DEFAULT_FORMATS = ("overlay", "index")
 PROMPT = {"action": "append", "dest": "prompts"}  # options whose order counts, as a list of (option, value)
 YES = {"action": "store_true", "default": None}  # a switch of which --resume can tell that it was not given
 
@@ -67,6 +70,28 @@ def parse_rate(text):
     return rate
 
 
+def parse_share(text):
+    """A number in 0..1."""
+    (share,) = _numbers(text, (1,), "a number in 0..1")
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number in 0..1, got {text!r}")
+    return share
+
+
+def parse_number_from_zero(text):
+    """An integer that is not negative."""
+    return _integer(text, 0)
+
+
+def parse_formats(text):
+    """Names of `FORMATS` from a list with commas."""
+    names = text.split(",")
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"expected one or several of {', '.join(FORMATS)}, got {name!r}")
+    return names
+
+
 def parse_mask(text):
     """("mask", absolute path)."""
     return "mask", str(Path(text).absolute())
@@ -76,6 +101,45 @@ def add_model_options(command, default=None):
     """Adds the options of every command that runs a model."""
     command.add_argument("--model", default=default, help="folder, Hub id, or nano, which is embedded")
     command.add_argument("--device", help="cpu, cuda, cuda:1, mps, … (default: cuda where there is one, else cpu)")
+
+
+def add_speed_options(command):
+    """Adds the options for how a model computes; what is not given stays None."""
+    command.add_argument("--dtype", choices=DTYPES, help="precision: %(choices)s (default: the checkpoint's)")
+    command.add_argument(
+        "--image-size",
+        type=parse_count,
+        metavar="N",
+        help="side of what the model sees, in pixels (default: the checkpoint's; smaller: faster, coarser)",
+    )
+    command.add_argument(
+        "--compile", help="torch.compile: a slow first picture, then faster ones (needs a C++ compiler on CPUs)", **YES
+    )
+
+
+def add_picture_argument(command):
+    """Adds the pictures of a command that takes one or several."""
+    command.add_argument(
+        "pictures",
+        nargs="*",
+        metavar="PICTURE",
+        help="picture files, folders of them, or patterns such as 'photos/**/*.jpg' (default: a sample photograph)",
+    )
+
+
+def add_output_options(command):
+    """Adds the options for what is written of pictures, and where."""
+    command.add_argument(
+        "--format",
+        type=parse_formats,
+        action="extend",
+        metavar="NAME[,NAME]",
+        help="what to write, see below: " + ", ".join(FORMATS) + " (default: " + ",".join(DEFAULT_FORMATS) + ")",
+    )
+    command.add_argument(
+        "--output", metavar="PATH", help="the overlay's file, or a folder; of several pictures always a folder"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
 
 
 def with_negative_values(arguments):

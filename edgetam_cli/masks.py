@@ -1,25 +1,67 @@
 """Arguments of `edgetam masks`."""
 
-from pathlib import Path
+from .arguments import (
+    add_model_options,
+    add_output_options,
+    add_picture_argument,
+    add_speed_options,
+    parse_count,
+    parse_number_from_zero,
+    parse_share,
+)
 
-from .arguments import add_model_options
-
-HELP = "segment everything"
-EXAMPLES = """\
-examples:
-  edgetam masks dog.jpg                                  masks of everything
+HELP = "segment everything in pictures"
+FILES = """\
+formats, written as dog_{command}… for dog.jpg:
+  overlay    dog_{command}.png: the picture with its masks, to look at
+  index      dog_{command}_mask.png: each pixel has the number of its object, 0 where there is none; smaller objects lie
+             on top; a palette picture, or 16 bits of grey beyond 255 objects
+  coco       dog_{command}_coco.json, or coco.json for all of several pictures: overlapping masks as run lengths, with
+             boxes and scores (needs pycocotools)
+  masks      dog_{command}_masks/1.png …: a black and white picture of each object
+  yolo       labels/dog.txt: class 0 and a polygon in shares of the picture's size, a line for each object; parts and
+             holes are joined to it by cuts without width (needs scikit-image)
+  cutouts    dog_{command}_cutouts/1.png …: each object on its own, transparent around it
 """
+EXAMPLES = f"""\
+examples:
+  edgetam masks                                          a sample photograph, with the embedded checkpoint
+  edgetam masks dog.jpg                                  masks of everything
+  edgetam masks dog.jpg --points-per-side 16             faster, without the smallest objects
+  edgetam masks dog.jpg --crops 1                        looks closer, too, at each quarter of the picture
+  edgetam masks dog.jpg --pred-iou-thresh 0.6 --stability-score-thresh 0.7
+                                                         more masks, and more doubtful ones
+  edgetam masks photos/ 'more/*.png' --format coco,yolo --output results/
+                                                         many pictures, for training other models
+
+{FILES.format(command="masks")}"""
 
 
 def add_arguments(command):
-    """Adds the arguments to a parser."""
-    command.add_argument("image", type=Path, help="picture file")
-    command.add_argument("--points-per-side", type=int, default=32, metavar="N", help="N x N clicks (default: 32)")
-    command.add_argument("--points-per-batch", type=int, default=64, metavar="N", help="clicks at a time (default: 64)")
-    command.add_argument("--pred-iou-thresh", type=float, default=0.88, metavar="IOU", help="default: %(default)s")
-    command.add_argument(
-        "--stability-score-thresh", type=float, default=0.95, metavar="IOU", help="default: %(default)s"
+    """Adds the arguments to a parser; what is not given stays None, so that the checkpoint's own values count."""
+    add_picture_argument(command)
+    search = command.add_argument_group("what to look for")
+    search.add_argument("--points-per-side", type=parse_count, metavar="N", help="N x N clicks")
+    search.add_argument("--points-per-batch", type=parse_count, metavar="N", help="clicks at a time")
+    search.add_argument(
+        "--pred-iou-thresh", type=parse_share, metavar="SHARE", help="drop masks that the model itself scores lower"
     )
-    add_model_options(command, default="nano")
-    command.add_argument("--output", type=Path, metavar="PNG", help="where the overlay goes; the mask goes beside it")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    search.add_argument(
+        "--stability-score-thresh",
+        type=parse_share,
+        metavar="SHARE",
+        help="drop masks that change more than this when their threshold moves",
+    )
+    search.add_argument(
+        "--nms", type=parse_share, metavar="SHARE", help="of two masks whose boxes overlap more, keep the better one"
+    )
+    search.add_argument(
+        "--crops", type=parse_number_from_zero, metavar="N", help="search N layers of crops: 4, 16, … parts, too"
+    )
+    search.add_argument(
+        "--min-area", type=parse_number_from_zero, metavar="PIXELS", help="remove smaller specks and fill smaller holes"
+    )
+    model = command.add_argument_group("model")
+    add_model_options(model, default="nano")
+    add_speed_options(model)
+    add_output_options(command.add_argument_group("results"))

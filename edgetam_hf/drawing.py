@@ -1,61 +1,92 @@
-"""Pictures for people: masks laid over a photograph, with the prompts that made them."""
+"""Pictures for people: masks laid over a photograph, with the prompts that made them; and pictures of numbers."""
 
-import colorsys
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
-GOLDEN_RATIO = 0.618034
-CLICK_COLOURS = {1: (40, 220, 80), 0: (240, 50, 50)}
+from .colours import colour_of
+from .cut_masks import CutMask
+
+CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+HALO_OPACITY = 0.55  # of the dark line outside of an outline, which separates it from a ground of its own colour
 
 
-def colour_of(object_idx):
-    """RGB colour of an object, in 0..255; neighbouring indices get hues far apart."""
-    hue = (0.55 + object_idx * GOLDEN_RATIO) % 1
-    return tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, 0.85, 1.0))
+def line_width(size):
+    """Width in pixels of the lines in a picture of this size, (width, height) or (height, width)."""
+    return max(1, round(max(size) / 500))
 
 
 def overlay(picture, masks, points=(), boxes=(), opacity=0.5, numbers=None):
     """PIL picture with every mask as a tint and an outline, and with clicks and boxes on top.
 
+    Colours follow from the numbers alone, so that objects keep them through a video.
+
     Args:
         picture: uint8 array (H, W, 3).
-        masks: boolean arrays (H, W), one per object.
+        masks: boolean arrays (H, W), or `CutMask`s, one per object.
         points: (x, y, label) in pixels of the picture; label 1 is drawn green, 0 red.
         boxes: (x_min, y_min, x_max, y_max) in pixels of the picture.
         opacity: weight of the tint, in 0..1.
         numbers: one integer from 1 on per mask, which decides its colour as in `index_picture`; 1, 2, … unless given.
     """
-    canvas = picture.astype(np.float32)
-    width = max(1, round(max(picture.shape[:2]) / 400))
+    image = Image.fromarray(picture)
     for number, mask in zip(numbers or range(1, len(masks) + 1), masks):
-        colour = np.array(colour_of(number - 1), np.float32)
-        canvas[mask] += opacity * (colour - canvas[mask])
-        canvas[outline(mask, width)] = colour
-    image = Image.fromarray(canvas.round().astype(np.uint8))
-    draw = ImageDraw.Draw(image)
+        paint(image, mask if isinstance(mask, CutMask) else CutMask.of(mask), colour_of(number - 1), opacity)
     for box in boxes:
-        draw.rectangle(box, outline=(255, 255, 255), width=2 * width)
-    radius = 4 * width
-    for x, y, label in points:
-        circle = (x - radius, y - radius, x + radius, y + radius)
-        draw.ellipse(circle, fill=CLICK_COLOURS[label], outline=(255, 255, 255), width=width)
+        draw_box(image, box, WHITE)
+    for point in points:
+        draw_click(image, point)
     return image
 
 
-def outline(mask, width):
-    """Boolean array (H, W) of the pixels of a mask that lie within `width` pixels of its border."""
-    padded = np.pad(mask, width)
-    inner = mask.copy()
-    height, length = mask.shape
-    for offset in range(-width, width + 1):
-        inner &= padded[width + offset : width + offset + height, width : width + length]
-        inner &= padded[width : width + height, width + offset : width + offset + length]
-    return mask & ~inner
+def paint(image, mask, colour, opacity=0.5):
+    """Lays a `CutMask` on a PIL picture, in place: a tint, and an outline with a dark line outside of it."""
+    width = line_width(image.size)
+    part = mask.widened(width)
+    # The blurred mask is neither empty nor full where a border is near
+    coverage = Image.fromarray(part).convert("L")
+    blurred = np.asarray(coverage.filter(ImageFilter.BoxBlur(width)))
+    tint = np.where(blurred < 255, 255, round(255 * opacity)).astype(np.uint8) * part
+    halo = ((blurred > 0) & ~part).astype(np.uint8) * round(255 * HALO_OPACITY)
+    corner = (mask.left - width, mask.top - width)
+    image.paste(BLACK, corner, Image.fromarray(halo))
+    image.paste(colour, corner, Image.fromarray(tint))
+
+
+def draw_box(image, box, colour):
+    """Draws a box (x_min, y_min, x_max, y_max) on a PIL picture, in place, with a dark line on both sides."""
+    draw, width = ImageDraw.Draw(image), line_width(image.size)
+    x_min, y_min, x_max, y_max = (round(side) for side in box)
+    wide = (x_min - 1, y_min - 1, x_max + 1, y_max + 1)
+    draw.rectangle(wide, outline=(20, 20, 20), width=width + 2)
+    draw.rectangle((x_min, y_min, x_max, y_max), outline=colour, width=width)
+
+
+def click_radius(size):
+    """Radius in pixels of the clicks in a picture of this size."""
+    return 3 + 3 * line_width(size)
+
+
+def draw_click(image, point):
+    """Draws a click (x, y, label) on a PIL picture, in place: a green plus, or a red minus with label 0."""
+    x, y, label = point
+    draw, radius = ImageDraw.Draw(image), click_radius(image.size)
+    draw.ellipse((x - radius - 1, y - radius - 1, x + radius + 1, y + radius + 1), fill=(20, 20, 20))
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=WHITE)
+    inner = radius - max(1, radius // 5)
+    draw.ellipse((x - inner, y - inner, x + inner, y + inner), fill=CLICK_COLOURS[label])
+    arm, half = round(0.55 * inner), max(0.5, inner / 8)
+    draw.rectangle((x - arm, y - half, x + arm, y + half), fill=WHITE)
+    if label:
+        draw.rectangle((x - half, y - arm, x + half, y + arm), fill=WHITE)
+
+
+# Pictures whose values are the numbers of objects.
 
 
 def index_picture(masks, numbers=None):
@@ -76,7 +107,16 @@ def index_picture(masks, numbers=None):
     indices = np.zeros(masks[0].shape, np.uint8)
     for number, mask in zip(numbers, masks):
         indices[mask] = number
-    image = Image.fromarray(indices)
+    return picture_of_indices(indices)
+
+
+def picture_of_indices(indices):
+    """PIL picture of an array of integers (H, W): a palette picture, or 16 bits of grey where a number exceeds 255."""
+    if indices.max() > 65535:
+        raise ValueError(f"an index picture numbers at most 65535 objects, got {indices.max()}")
+    if indices.max() > 255:
+        return Image.fromarray(indices.astype(np.uint16))
+    image = Image.fromarray(indices.astype(np.uint8))
     image.putpalette([0, 0, 0, *(channel for idx in range(255) for channel in colour_of(idx))])
     return image
 

@@ -1,0 +1,137 @@
+"""Prompts of a command line: which of its points, boxes and masks belong to which object, and on which frame."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class MaskPrompt:
+    """A mask in a picture file: the pixels of one value, or of all that are not zero."""
+
+    path: str
+    value: int | None = None
+
+    def pixels(self):
+        """Boolean array (H, W)."""
+        values = read_values(self.path)
+        return values > 0 if self.value is None else values == self.value
+
+    def __str__(self):
+        return f"mask {Path(self.path).name}" + ("" if self.value is None else f":{self.value}")
+
+
+@dataclass
+class ObjectPrompt:
+    """What is said of one object on one frame; of a picture there is frame 0 only."""
+
+    frame_idx: int
+    object_id: int
+    points: list = field(default_factory=list)
+    box: tuple | None = None
+    mask: MaskPrompt | None = None
+
+    def add(self, kind, value):
+        """Adds a point, or the one box or mask."""
+        if kind == "point":
+            self.points.append(value)
+        elif getattr(self, kind) is None:
+            setattr(self, kind, value)
+        else:
+            where = f" on frame {self.frame_idx}" if self.frame_idx else ""
+            raise ValueError(
+                f"object {self.object_id} has two of --{kind}{where}: put another --object before the second one"
+            )
+
+    def __str__(self):
+        parts = [] if self.box is None else ["box " + ",".join(f"{side:g}" for side in self.box)]
+        parts += [f"{'+' if label else '-'}{x:g},{y:g}" for x, y, label in self.points]
+        return " ".join(parts + ([str(self.mask)] if self.mask else []))
+
+
+def read_prompts(options):
+    """`ObjectPrompt`s, one per object and frame, from (option, value) pairs in the order of the command line.
+
+    `frame` and `object` choose where the prompts after them belong; where they come last and only once, they are for
+    all prompts. A box or mask begins a new object if the current one already has a prompt on the frame, unless an
+    `object` was given for it. A mask picture with several objects gives each the number that it has there.
+    """
+    prompts, frame_idx, object_id, is_chosen = {}, 0, 1, False
+    for option, value in _frames_and_objects_first(options):
+        if option == "frame":
+            frame_idx = value
+        elif option == "object":
+            object_id, is_chosen = value, True
+        else:
+            masks = masks_in(value) if option == "mask" else []
+            if len(masks) > 1:
+                _add_masks(prompts, frame_idx, masks, is_chosen)
+                object_id, is_chosen = masks[-1].value, False
+                continue
+            if option != "point":
+                if not is_chosen and (frame_idx, object_id) in prompts:
+                    object_id = max(known for _, known in prompts) + 1
+                is_chosen = False
+            prompt = prompts.setdefault((frame_idx, object_id), ObjectPrompt(frame_idx, object_id))
+            prompt.add(option, masks[0] if masks else value)
+    return list(prompts.values())
+
+
+def _add_masks(prompts, frame_idx, masks, is_chosen):
+    """Adds masks of a picture, each as the object whose number is its value."""
+    if is_chosen:
+        raise ValueError(
+            f"{masks[0].path} has several objects ({', '.join(str(mask.value) for mask in masks)}): leave out the "
+            "--object before it, they keep these numbers"
+        )
+    for mask in masks:
+        prompt = prompts.setdefault((frame_idx, mask.value), ObjectPrompt(frame_idx, mask.value))
+        prompt.add("mask", mask)
+
+
+def _frames_and_objects_first(options):
+    """The options with those behind the last prompt put before the first one."""
+    is_prompt = [option not in ("frame", "object") for option, _ in options]
+    if not any(is_prompt):
+        raise ValueError("say what to find with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG")
+    num_before = len(options) - is_prompt[::-1].index(True)
+    before, behind = options[:num_before], options[num_before:]
+    for option, value in behind:
+        if option in [known for known, _ in before]:
+            raise ValueError(f"no prompt follows --{option} {value}: put it before the prompts that it is for")
+    return behind + before
+
+
+def masks_in(path):
+    """The `MaskPrompt`s of a picture: one for each value of an index picture, else one for all that is not zero.
+
+    An index picture has a palette, 16 bits, or levels of grey of which none is 255, the white of ordinary masks.
+    """
+    with _opened(path) as image:
+        has_numbers = image.mode == "P" or image.mode.startswith("I")
+        is_grey = image.mode == "L"
+    values = np.unique(read_values(path))
+    values = values[values > 0].tolist()
+    if len(values) > 1 and (has_numbers or (is_grey and values[-1] < 255)):
+        return [MaskPrompt(path, value) for value in values]
+    return [MaskPrompt(path)]
+
+
+def read_values(path):
+    """Integer array (H, W) of a mask picture; of one with colours 1 where any is not black, and alpha does not count."""
+    with _opened(path) as image:
+        pixels = np.asarray(image)
+        channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
+    return pixels.astype(np.int64) if pixels.ndim == 2 else (pixels[..., channels] > 0).any(-1).astype(np.int64)
+
+
+def _opened(path):
+    """The decoded PIL picture of a mask file."""
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
+        raise ValueError(f"mask {path} cannot be read: {error}") from error

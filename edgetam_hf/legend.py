@@ -1,0 +1,163 @@
+"""A picture of found objects that explains itself: colours that stand out, a number on each object, and a legend."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from .colours import standing_out
+from .cut_masks import CutMask
+from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, paint
+
+MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
+LEGEND_COLOUR = (24, 26, 30)
+
+
+@dataclass
+class FoundObject:
+    """An object of a picture: its number, from 1 on, its mask, and what is known of it.
+
+    `prompt` says in words what it was found by; `points` (x, y, label) and `boxes` are what is drawn of that.
+    `facts` are further columns of a report.
+    """
+
+    number: int
+    mask: CutMask
+    score: float
+    prompt: str = ""
+    points: list = field(default_factory=list)
+    boxes: list = field(default_factory=list)
+    facts: dict = field(default_factory=dict)
+
+
+def explained_picture(picture, objects, has_prompts=True):
+    """PIL picture with the objects' masks, smaller ones on top, their numbers where they fit, and a legend below.
+
+    Args:
+        picture: uint8 array (H, W, 3).
+        objects: `FoundObject`s.
+        has_prompts: draw the prompts, list the objects below (if they are few), and number also those objects that are
+            too small to hold their number.
+    """
+    objects = sorted(objects, key=lambda o: -o.mask.area)
+    colours = standing_out(picture, [o.mask for o in objects])
+    image, top = Image.fromarray(picture), topmost(objects, picture.shape[:2])
+    for found, colour in zip(objects, colours):
+        if found.mask.area:
+            paint(image, found.mask, colour)
+    is_taken = np.zeros(picture.shape[:2], bool)
+    if has_prompts:
+        _draw_prompts(image, objects, colours, is_taken)
+    font = text_font(image.size)
+    for found, colour in sorted(zip(objects, colours), key=lambda pair: pair[0].mask.area):
+        if found.mask.area:
+            _draw_number(image, found, colour, font, (top, is_taken, has_prompts))
+    if has_prompts and 0 < len(objects) <= MAX_LEGEND_ROWS:
+        rows = sorted(zip(objects, colours), key=lambda pair: pair[0].number)
+        image = _with_legend(image, rows, font)
+    return image
+
+
+def topmost(objects, size):
+    """Array (H, W) of the number of the object that lies on top at each pixel, 0 where there is none.
+
+    Smaller objects lie on top of larger ones, so that few vanish.
+    """
+    most = max((o.number for o in objects), default=0)
+    indices = np.zeros(size, np.uint8 if most < 256 else np.uint16 if most < 65536 else np.uint32)
+    for found in sorted(objects, key=lambda o: -o.mask.area):
+        indices[found.mask.window][found.mask.part] = found.number
+    return indices
+
+
+def text_font(size):
+    """Font for a picture of this size, (width, height): larger in larger ones."""
+    return ImageFont.load_default(max(9, round(max(size) / 45)))
+
+
+def text_colour(colour):
+    """White or black, whatever is easier to read on a colour."""
+    return BLACK if np.dot(colour, (0.3, 0.59, 0.11)) > 140 else WHITE
+
+
+def _draw_prompts(image, objects, colours, is_taken):
+    """Draws boxes and clicks, and marks the places of clicks as taken."""
+    for found, colour in zip(objects, colours):
+        for box in found.boxes:
+            draw_box(image, box, colour)
+    radius = click_radius(image.size)
+    for x, y, label in (point for found in objects for point in found.points):
+        draw_click(image, (x, y, label))
+        rows, columns = slice(max(round(y) - radius, 0), round(y) + radius), slice(max(round(x) - radius, 0), None)
+        is_taken[rows, columns][:, : 2 * radius] = True
+
+
+def _tag_size(number, font):
+    """(width, height) of the tag with a number."""
+    left, top, right, bottom = font.getbbox(str(number))
+    height = round(1.45 * font.size)
+    return max(round(right - left + 0.7 * font.size), height), height
+
+
+def _draw_number(image, found, colour, font, places):
+    """Draws a tag with the object's number where the object is widest and nothing else is, or nothing."""
+    top, is_taken, is_needed = places
+    width, height = _tag_size(found.number, font)
+    centre = _roomy_place(found, top, is_taken, (width, height))
+    if centre is None:
+        if not is_needed:
+            return
+        x_min, y_min, _, _ = found.mask.box
+        centre = (x_min, max(y_min - height // 2, 0))
+    x = min(max(round(centre[0] - width / 2), 0), max(image.width - width, 0))
+    y = min(max(round(centre[1] - height / 2), 0), max(image.height - height, 0))
+    draw_tag(image, (x, y, x + width, y + height), str(found.number), colour, font)
+    is_taken[y : y + height + 1, x : x + width + 1] = True
+
+
+def draw_tag(image, box, text, colour, font):
+    """Draws a text on a rounded field of a colour, in place; box is (x_min, y_min, x_max, y_max)."""
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle(box, radius=(box[3] - box[1]) // 3, fill=colour, outline=(20, 20, 20))
+    middle = ((box[0] + box[2] + 1) / 2, (box[1] + box[3] + 1) / 2)
+    draw.text(middle, text, fill=text_colour(colour), font=font, anchor="mm")
+
+
+def _roomy_place(found, top, is_taken, tag_size):
+    """(x, y) of the pixel round which most of a tag lies on the object's visible part; None if that is too little."""
+    window = found.mask.window
+    is_free = (top[window] == found.number) & ~is_taken[window]
+    if not is_free.any():
+        return None
+    padded = Image.fromarray(np.pad(is_free, 1)).convert("L")
+    room = np.asarray(padded.filter(ImageFilter.BoxBlur((tag_size[0] / 2, tag_size[1] / 2))))[1:-1, 1:-1].astype(int)
+    if room.max() < 0.8 * 255:
+        return None
+    # Of places that are as good, the one nearest to the middle, from which a wider blur draws away less
+    wide = padded.filter(ImageFilter.BoxBlur(max(min(is_free.shape) // 4, 1)))
+    rows, columns = np.nonzero(room >= min(room.max(), 0.97 * 255))
+    best = np.asarray(wide)[1:-1, 1:-1][rows, columns].argmax()
+    return found.mask.left + columns[best], found.mask.top + rows[best]
+
+
+def _with_legend(image, rows, font):
+    """The picture above lines with the number, the prompt and the score of each object, in columns if there is room."""
+    texts = [(o.prompt or "object", f"{o.score:.2f}") for o, _ in rows]
+    step, margin = round(2 * font.size), round(0.7 * font.size)
+    tag_width = max(_tag_size(o.number, font)[0] for o, _ in rows)
+    text_width = round(max(font.getlength(prompt) for prompt, _ in texts))
+    column = tag_width + text_width + round(font.getlength("0.00")) + 4 * margin
+    num_columns = min(max((image.width - margin) // column, 1), len(rows))
+    num_lines = -(-len(rows) // num_columns)
+    canvas = Image.new("RGB", (image.width, image.height + num_lines * step + margin), LEGEND_COLOUR)
+    canvas.paste(image)
+    draw = ImageDraw.Draw(canvas)
+    for idx, ((found, colour), (prompt, score)) in enumerate(zip(rows, texts)):
+        x, y = margin + idx // num_lines * column, image.height + margin // 2 + idx % num_lines * step + step // 2
+        width, height = _tag_size(found.number, font)
+        left = x + (tag_width - width) // 2
+        draw_tag(canvas, (left, y - height // 2, left + width, y + height - height // 2), str(found.number), colour, font)
+        draw.text((x + tag_width + margin, y), prompt, fill=(225, 228, 232), font=font, anchor="lm")
+        score_x = x + tag_width + 2 * margin + text_width
+        draw.text((score_x, y), score, fill=(150, 156, 164), font=font, anchor="lm")
+    return canvas
