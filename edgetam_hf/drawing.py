@@ -1,13 +1,11 @@
 """Pictures for people: masks laid over a photograph, with the prompts that made them."""
 
 import colorsys
-import os
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from .whole_files import save_whole, whole_file  # noqa: F401
 
 GOLDEN_RATIO = 0.618034
 CLICK_COLOURS = {1: (40, 220, 80), 0: (240, 50, 50)}
@@ -79,27 +77,3 @@ def index_picture(masks, numbers=None):
     image = Image.fromarray(indices)
     image.putpalette([0, 0, 0, *(channel for idx in range(255) for channel in colour_of(idx))])
     return image
-
-
-def save_whole(image, path):
-    """Writes a picture to a path, completely or not at all."""
-    with whole_file(path) as temporary:
-        image.save(temporary)
-
-
-@contextmanager
-def whole_file(path):
-    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises.
-
-    It is hidden: what a killed process leaves of it is not taken for one of the pictures of a folder.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=".writing_", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
