@@ -1,15 +1,11 @@
 """Pictures for people: masks laid over a photograph, with the prompts that made them; and pictures of numbers."""
 
-import os
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from .colours import colour_of
 from .cut_masks import CutMask
+from .whole_files import save_whole, whole_file  # noqa: F401
 
 CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -119,27 +115,3 @@ def picture_of_indices(indices):
     image = Image.fromarray(indices.astype(np.uint8))
     image.putpalette([0, 0, 0, *(channel for idx in range(255) for channel in colour_of(idx))])
     return image
-
-
-def save_whole(image, path):
-    """Writes a picture to a path, completely or not at all."""
-    with whole_file(path) as temporary:
-        image.save(temporary)
-
-
-@contextmanager
-def whole_file(path):
-    """Path of a temporary file that takes the place of `path` when the block ends, and vanishes if it raises.
-
-    It is hidden: what a killed process leaves of it is not taken for one of the pictures of a folder.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(prefix=".writing_", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise

@@ -1,13 +1,13 @@
 """What tracking writes: videos for people, index pictures, and the JSON files of evaluation servers and of COCO."""
 
-import json
 from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
 from PIL import Image
 
-from .drawing import index_picture, save_whole, whole_file
+from .drawing import index_picture
+from .whole_files import save_whole, write_json_whole  # noqa: F401
 
 try:
     import av
@@ -215,9 +215,3 @@ def coco_annotations(video_name, file_names, size, tracks, categories=None):
         "annotations": annotations,
         "categories": [{"id": idx, "name": name} for idx, name in (categories or {1: "object"}).items()],
     }
-
-
-def write_json_whole(data, path):
-    """Writes data as JSON to a path, completely or not at all."""
-    with whole_file(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        json.dump(data, file, allow_nan=False)

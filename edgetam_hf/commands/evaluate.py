@@ -30,7 +30,7 @@ from ..evaluation.report import (
 )
 from ..evaluation.scoring import report_categories, report_scores, score_results
 from ..evaluation.video_datasets import LAYOUTS, read_categories, read_dataset
-from ..video_output import write_json_whole
+from ..whole_files import write_json_whole
 from .support import as_columns, checkpoint_of, device_of, load_quietly
 from .track import load_video_model
 

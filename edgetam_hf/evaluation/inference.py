@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..drawing import whole_file
 from ..video_output import write_index_picture
+from ..whole_files import whole_file
 from .clicks import box_of
 
 

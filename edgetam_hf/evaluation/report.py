@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from ..commands.support import as_columns
-from ..drawing import overlay, save_whole, whole_file
+from ..drawing import overlay
+from ..whole_files import save_whole, whole_file
 from .promptable import NUM_CLICKS, scores_by_limit
 from .scoring import result_files
 from .video_datasets import read_mask_files

@@ -26,7 +26,8 @@ from .. import (
 )
 from ..commands.support import load_quietly
 from ..conversion import ORIGINAL_SUFFIXES, PROVENANCE, convert
-from ..drawing import overlay, save_whole
+from ..drawing import overlay
+from ..whole_files import save_whole
 from .card import make_card
 from .clean_process import BOXES, image_outputs, video_outputs
 

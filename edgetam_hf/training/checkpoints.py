@@ -7,7 +7,7 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..video_output import write_json_whole
+from ..whole_files import write_json_whole
 
 WRITING = ".writing"
 RECORD = "run.json"  # the settings of the run
