@@ -16,15 +16,16 @@ class Sound:
 
     Args:
         path: the file.
-        start, end: the part to take, in seconds of the file's own clock.
+        start, end: the part to take, in seconds from the first picture of the file.
 
     Raises:
         ValueError: if the file has no audio track that can be read; see `open_sound`.
     """
 
     def __init__(self, path, start, end):
-        self.start, self.end = start, end
         self.input = av.open(str(path), metadata_errors="replace")
+        first = sum(float((s.start_time or 0) * s.time_base) for s in self.input.streams.video[:1])
+        self.start, self.end = first + start, first + end
         if not self.input.streams.audio:
             self.input.close()
             raise ValueError(f"{path} has no sound")
