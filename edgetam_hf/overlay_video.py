@@ -24,6 +24,14 @@ class Colours(NamedTuple):
     transfer: int = BT709
 
 
+def colours_of(stream):
+    """`Colours` of the pictures of a video stream; what it does not tell is taken for that of HD video."""
+    codec = stream.codec_context
+    return Colours(
+        *(BT709 if value in UNKNOWN_COLOURS else value for value in (codec.color_primaries, codec.color_trc))
+    )
+
+
 class OverlayVideo:
     """Writer of an H.264 MP4 that can be watched while it grows, and after the process that writes it was killed.
 

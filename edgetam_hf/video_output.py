@@ -9,10 +9,6 @@ from .drawing import index_picture
 from .whole_files import save_whole, write_json_whole  # noqa: F401
 
 try:
-    import av
-except ImportError:
-    av = None
-try:
     from pycocotools import mask as coco_mask
 except ImportError:
     coco_mask = None

@@ -9,10 +9,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .. import video_output
+from .. import overlay_video, video_output
 from ..memory_edgetam import FrameResult, Prompt, TrackedObject
 from ..output_folder import LOCK
-from ..overlay_video import OverlayVideo
 from ..whole_files import save_whole, whole_file, write_json_whole
 
 START_AGAIN = "start again in another --output"
@@ -110,9 +109,7 @@ class TrackFolder:
             raise
         except Exception as error:  # whatever foreign bytes lead PyTorch to, code in them is not run
             raise ValueError(f"{self.checkpoint} is damaged, or no state of tracking: {START_AGAIN}") from error
-        names = {field.name for field in fields(TrackedObject)}
-        is_known = isinstance(state, dict) and isinstance(state.get("objects"), dict) and _is_count(state.get("num_done"))
-        if not is_known or not all(getattr(known, "__dict__", {}).keys() == names for known in state["objects"].values()):
+        if not _is_state(state):
             raise ValueError(f"{self.checkpoint} is no state of tracking of this version: {START_AGAIN}")
         return state
 
@@ -129,9 +126,9 @@ class TrackFolder:
 
     def open_overlay(self, size, frame_rate, names, **extras):
         """(writer of the overlay, its path): a video, or without PyAV a folder of pictures of these names."""
-        if video_output.av is not None:
+        if overlay_video.av is not None:
             path = self.path / "overlay.mp4"
-            return OverlayVideo(path, *size, frame_rate, **extras), path
+            return overlay_video.OverlayVideo(path, *size, frame_rate, **extras), path
         path = self.path / "overlay"
         path.mkdir(exist_ok=True)
         return OverlayPictures(path / f"{name}.png" for name in names), path
@@ -159,7 +156,9 @@ class TrackFolder:
         names, size = [source.file_name(t) for t in frame_indices], (source.height, source.width)
         data = {
             "tracks": video_output.youtube_vis_tracks(1, whole),
-            "annotations": video_output.coco_annotations(source.name, names, size, tracked, frame_indices=frame_indices),
+            "annotations": video_output.coco_annotations(
+                source.name, names, size, tracked, frame_indices=frame_indices
+            ),
         }
         for name, content in data.items():
             write_json_whole(content, self.path / f"{name}.json")
@@ -191,6 +190,14 @@ def mean_score(found):
 
 def _is_count(value):
     return isinstance(value, int) and value >= 0
+
+
+def _is_state(state):
+    """Whether what a file holds is what `save_checkpoint` has put there."""
+    if not (isinstance(state, dict) and isinstance(state.get("objects"), dict) and _is_count(state.get("num_done"))):
+        return False
+    names = {field.name for field in fields(TrackedObject)}
+    return all(getattr(known, "__dict__", {}).keys() == names for known in state["objects"].values())
 
 
 def _is_row(row):
