@@ -71,4 +71,4 @@ def main(arguments=None):
         return 1
     if report is not None:  # of several processes only the first one reports
         print(json.dumps(report) if options.json else command.as_text(report))
-    return 0
+    return 1 if report and report.get("failed") else 0  # of several pictures

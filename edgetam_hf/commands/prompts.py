@@ -120,7 +120,7 @@ def masks_in(path):
 
 
 def read_values(path):
-    """Integer array (H, W) of a mask picture; of one with colours 1 where any is not black, and alpha does not count."""
+    """Integer array (H, W) of a mask picture; of one with colours 1 where it is not black. Alpha does not count."""
     with _opened(path) as image:
         pixels = np.asarray(image)
         channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
