@@ -74,3 +74,4 @@ def run(arguments):
     report = command.run(options)
     if report is not None:  # of several processes only the first one reports
         print(json.dumps(report) if options.json else command.as_text(report))
+    return 1 if report and report.get("failed") else 0  # of several pictures

@@ -61,12 +61,13 @@ class CutMask:
 
     def run_lengths(self):
         """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}`, column by column."""
-        height, width = self.part.shape
         # Runs begin and end where a column changes; each column is closed by a row of False above and below it
         changes = np.diff(self.widened(1)[:, 1:-1].astype(np.int8).T, axis=1)
         column, row = np.nonzero(changes)
         ends = ((self.left + column) * self.height + self.top + row).reshape(-1, 2)
-        if height == self.height and len(ends) > 1:  # a run that reaches the bottom may go on at the next column's top
+        if (
+            len(self.part) == self.height and len(ends) > 1
+        ):  # a run that reaches the bottom may go on at the next column's top
             is_joined = ends[1:, 0] == ends[:-1, 1]
             ends = np.stack([ends[np.r_[True, ~is_joined], 0], ends[np.r_[~is_joined, True], 1]], axis=1)
         counts = np.diff(ends.ravel(), prepend=0, append=self.height * self.width)

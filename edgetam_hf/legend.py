@@ -17,7 +17,7 @@ LEGEND_COLOUR = (24, 26, 30)
 class FoundObject:
     """An object of a picture: its number, from 1 on, its mask, and what is known of it.
 
-    `prompt` says in words what it was found by; `points` (x, y, label) and `boxes` are what is drawn of that.
+    `prompt` says in words what it was found by; `points` (x, y, label) and `box` are what is drawn of that.
     `facts` are further columns of a report.
     """
 
@@ -26,7 +26,7 @@ class FoundObject:
     score: float
     prompt: str = ""
     points: list = field(default_factory=list)
-    boxes: list = field(default_factory=list)
+    box: tuple | None = None
     facts: dict = field(default_factory=dict)
 
 
@@ -83,8 +83,8 @@ def text_colour(colour):
 def _draw_prompts(image, objects, colours, is_taken):
     """Draws boxes and clicks, and marks the places of clicks as taken."""
     for found, colour in zip(objects, colours):
-        for box in found.boxes:
-            draw_box(image, box, colour)
+        if found.box:
+            draw_box(image, found.box, colour)
     radius = click_radius(image.size)
     for x, y, label in (point for found in objects for point in found.points):
         draw_click(image, (x, y, label))
@@ -94,9 +94,8 @@ def _draw_prompts(image, objects, colours, is_taken):
 
 def _tag_size(number, font):
     """(width, height) of the tag with a number."""
-    left, top, right, bottom = font.getbbox(str(number))
     height = round(1.45 * font.size)
-    return max(round(right - left + 0.7 * font.size), height), height
+    return max(round(font.getlength(str(number)) + 0.7 * font.size), height), height
 
 
 def _draw_number(image, found, colour, font, places):
@@ -156,7 +155,9 @@ def _with_legend(image, rows, font):
         x, y = margin + idx // num_lines * column, image.height + margin // 2 + idx % num_lines * step + step // 2
         width, height = _tag_size(found.number, font)
         left = x + (tag_width - width) // 2
-        draw_tag(canvas, (left, y - height // 2, left + width, y + height - height // 2), str(found.number), colour, font)
+        draw_tag(
+            canvas, (left, y - height // 2, left + width, y + height - height // 2), str(found.number), colour, font
+        )
         draw.text((x + tag_width + margin, y), prompt, fill=(225, 228, 232), font=font, anchor="lm")
         score_x = x + tag_width + 2 * margin + text_width
         draw.text((score_x, y), score, fill=(150, 156, 164), font=font, anchor="lm")

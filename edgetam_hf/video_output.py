@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from .drawing import index_picture
+from .run_lengths import read_counts
 from .whole_files import save_whole, write_json_whole  # noqa: F401
 
 try:
@@ -127,8 +128,14 @@ def coco_annotations(video_name, file_names, size, tracks, categories=None, fram
         tracks: `Track` of each object, with as many segmentations as there are frames.
         categories: names by category id; `{1: "object"}` unless given.
         frame_indices: index of each frame in the video, from 0; 0, 1, … unless given.
+
+    Raises:
+        ValueError: for segmentations of another size, or of another number than there are frames.
     """
     _check_lengths(tracks, len(file_names))
+    for track in tracks:
+        for rle in filter(None, track.segmentations):
+            read_counts(rle, size, f"a mask of object {track.object_id}")  # pycocotools does not check them
     size = {"height": int(size[0]), "width": int(size[1])}
     images = [
         {"id": idx + 1, "video_id": 1, "frame_id": frame_idx, "file_name": str(name), **size}

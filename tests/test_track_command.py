@@ -203,7 +203,7 @@ def test_track_resumes_after_an_interruption(run, finished, pictures, tmp_path, 
         patch.setattr(track_command.TrackRun, "write", interrupted)
         code, out, err = run(pictures, *PROMPTS, "--output", folder)
     if num_frames < NUM_FRAMES:
-        assert code == 1 and out == "" and f"stopped after {num_frames} frames" in err.splitlines()[-1]
+        assert code == 130 and out == "" and f"stopped after {num_frames} frames" in err.splitlines()[-1]
     assert run(pictures, *PROMPTS, "--output", folder, "--resume")[0] == 0
     assert_same_results(folder, finished)
 
@@ -339,7 +339,7 @@ def image_checkpoint(tmp_path_factory):
         (["{clip}", "--object", "1", "--box", "1,1,9,9", "--object", "1", "--box", "2,2,8,8"], "object 1 has two"),
         (["{clip}", "--object", "65535", "--box", "1,1,9,9", "--box", "2,2,8,8"], "object 65536"),
         (["{clip}", "--mask", "none.png"], r"mask .*none\.png cannot be read"),
-        (["{clip}", "--mask", "small.png"], "must have the size of the video"),
+        (["{clip}", "--mask", "small.png"], "must have the size of the picture, 64x48"),
         (["{clip}", "--mask", "full.png", "--point", "1,1"], "both a mask and clicks"),
         (["{clip}", "--point", "1,1", "--reverse"], "before which there is nothing"),
         (["{clip}", "--point", "1,1", "--resume"], "nothing to resume in clip_track"),
@@ -355,8 +355,8 @@ def image_checkpoint(tmp_path_factory):
         (["rtsp://127.0.0.1:9/v", "--point", "1,1", "--resume"], "is live, its frames come once: leave out --resume"),
         ([], "give a video: a file, a folder of pictures, an address, or --camera 0"),
         (["{clip}", "--camera", "0", "--point", "1,1"], "give a video: a file"),
-        (["{clip}", "--point", "65,1"], "--point 65,1 lies outside of the video, which has 64x48 pixels"),
-        (["{clip}", "--box", "-9,-9,0,5"], "--box -9,-9,0,5 lies outside of the video"),
+        (["{clip}", "--point", "65,1"], "--point 65,1 lies outside of the picture, which is 64 wide and 48 high"),
+        (["{clip}", "--box", "-9,-9,0,5"], "--box -9,-9,0,5 lies outside of the picture"),
         (["{clip}", "--point", "1,1", "--model", "{images}"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
         (["{clip}", "--point", "1,1", "--model", "yonigozlan/EdgeTAM-hf"], "yonigozlan/EdgeTAM-hf cannot be loaded"),
     ],

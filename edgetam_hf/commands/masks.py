@@ -1,42 +1,49 @@
-"""`edgetam masks`: masks of everything in a picture."""
+"""`edgetam masks`: masks of everything in pictures."""
 
 from PIL import Image
 
 from .. import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
-from ..drawing import overlay
-from .support import (
-    as_picture_table,
-    checkpoint_of,
-    device_of,
-    load_picture,
-    load_quietly,
-    measure,
-    report_head,
-    write_pictures,
-)
+from ..cut_masks import CutMask
+from ..legend import FoundObject
+from .pictures import PictureRun, as_text, load_model
 
-as_text = as_picture_table
+__all__ = ["as_text", "run"]
+
+# Options of mask generation by those of the command line
+NAMES = {
+    "points_per_side": "points_per_crop",
+    "points_per_batch": "points_per_batch",
+    "pred_iou_thresh": "pred_iou_thresh",
+    "stability_score_thresh": "stability_score_thresh",
+    "nms": "crops_nms_thresh",
+    "crops": "crops_n_layers",
+    "min_area": "min_mask_region_area",
+}
 
 
 def run(options):
-    """Segments everything, writes overlay and masks, and returns the report."""
-    picture = load_picture(options.image)
-    checkpoint = checkpoint_of(options.model)
-    generator = EdgeTamMaskGenerationPipeline(
-        model=load_quietly(EdgeTamModel, checkpoint, device_map=device_of(options.device)),
-        image_processor=EdgeTamImageProcessor.from_pretrained(checkpoint),
-    )
-    outputs = generator(
-        Image.fromarray(picture),
-        points_per_crop=options.points_per_side,
-        points_per_batch=options.points_per_batch,
-        pred_iou_thresh=options.pred_iou_thresh,
-        stability_score_thresh=options.stability_score_thresh,
-        progress=not options.json,
-    )
-    found = sorted(zip(outputs["masks"], outputs["scores"].tolist()), key=lambda item: -int(item[0].sum()))
-    masks = [mask.numpy() for mask, _ in found]
-    if not masks:
-        raise ValueError("no mask passed the thresholds; lower --pred-iou-thresh or --stability-score-thresh")
-    rows = [{"score": round(score, 3), **measure(mask)} for mask, (_, score) in zip(masks, found)]
-    return {**report_head(options, picture), "objects": rows, **write_pictures(options, overlay(picture, masks), masks)}
+    """Segments everything in each picture, writes what is found, and returns the report."""
+    pictures = PictureRun(options, has_prompts=False)
+    model, processor = load_model(options, EdgeTamModel, EdgeTamImageProcessor)
+    generator = EdgeTamMaskGenerationPipeline(model=model, image_processor=processor)
+    # What is not given comes from the checkpoint
+    given = {name: getattr(options, option) for option, name in NAMES.items() if getattr(options, option) is not None}
+    given["progress"] = not options.json and not pictures.is_several
+    return pictures.go(lambda pixels: find_everything(generator, pixels, given))
+
+
+def find_everything(generator, pixels, settings):
+    """`FoundObject`s of a picture uint8 (H, W, 3), the largest first."""
+    outputs = generator(Image.fromarray(pixels), output_stability_scores=True, output_points=True, **settings)
+    masks, found = outputs["masks"], []
+    columns = (outputs[name].tolist() for name in ("scores", "stability_scores", "points"))
+    for idx, facts in enumerate(zip(*columns)):
+        found.append((CutMask.of(masks[idx].numpy()), *facts))
+        masks[idx] = None  # of full size, and no longer needed
+    found.sort(key=lambda of_mask: -of_mask[0].area)
+    return [
+        FoundObject(
+            number, mask, score, f"+{x:.0f},{y:.0f}", [(x, y, 1)], facts={"stability_score": round(stability, 3)}
+        )
+        for number, (mask, score, stability, (x, y)) in enumerate(found, start=1)
+    ]

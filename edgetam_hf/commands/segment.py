@@ -1,70 +1,96 @@
-"""`edgetam segment`: masks of the objects that are prompted in a picture."""
+"""`edgetam segment`: masks of the objects that are prompted in pictures."""
 
-from pathlib import Path
-
+import numpy as np
 import torch
 
 from .. import EdgeTamModel, EdgeTamProcessor
-from ..drawing import overlay
-from .support import (
-    as_picture_table,
-    checkpoint_of,
-    describe,
-    device_of,
-    load_picture,
-    load_quietly,
-    measure,
-    report_head,
-    write_pictures,
-)
+from ..cut_masks import CutMask
+from ..legend import FoundObject
+from ..mask_candidates_edgetam import BoxedLogits
+from .pictures import PictureRun, as_text, load_model
+from .prompts import check_inside, read_prompts
 
-SAMPLE_PICTURE = Path(__file__).parents[1] / "samples" / "cat.jpg"
+__all__ = ["as_text", "run"]
+
 SAMPLE_PROMPTS = [("point", (175, 115, 1)), ("box", (296, 105, 352, 165))]  # the eyes of a cat
-as_text = as_picture_table
+MASK_LOGIT = 10.0  # of a mask prompt, inside; outside its negative
 
 
 def run(options):
-    """Segments the prompted objects, writes overlay and mask, and returns the report."""
-    if options.image is None:
-        options.image, options.prompts = SAMPLE_PICTURE, options.prompts or SAMPLE_PROMPTS
-    if not options.prompts:
-        raise ValueError("say what to segment with --point X,Y or --box X0,Y0,X1,Y1, or use `edgetam masks`")
-    picture, objects = load_picture(options.image), group_prompts(options.prompts)
-    checkpoint = checkpoint_of(options.model)
-    model = load_quietly(EdgeTamModel, checkpoint, device_map=device_of(options.device))
-    processor = EdgeTamProcessor.from_pretrained(checkpoint)
-    clicks = [corner_points(o["box"]) + o["points"] for o in objects]
-    inputs = processor(
-        images=picture,
-        input_points=[[[point[:2] for point in points] for points in clicks]],
-        input_labels=[[[point[2] for point in points] for points in clicks]],
-        return_tensors="pt",
-    ).to(model.device)
-    with torch.inference_mode():
-        outputs = model(**inputs, multimask_output=options.multimask)
-    masks = processor.post_process_masks(outputs.pred_masks.cpu(), inputs["original_sizes"])[0].numpy()
-    best = outputs.iou_scores[0].argmax(-1).tolist()
-    masks = [candidates[idx] for candidates, idx in zip(masks, best)]
-    scores = [candidates[idx] for candidates, idx in zip(outputs.iou_scores[0].tolist(), best)]
-    rows = [
-        {"prompt": describe(o["box"], o["points"]), "score": round(score, 3), "present": logit > 0, **measure(mask)}
-        for o, score, logit, mask in zip(objects, scores, outputs.object_score_logits[0, :, 0].tolist(), masks)
-    ]
-    drawn = overlay(picture, masks, [p for o in objects for p in o["points"]], [o["box"] for o in objects if o["box"]])
-    return {**report_head(options, picture), "objects": rows, **write_pictures(options, drawn, masks)}
+    """Segments the prompted objects of each picture, writes what is found, and returns the report."""
+    given = options.prompts or ([] if options.pictures else SAMPLE_PROMPTS)
+    if not given:
+        raise ValueError(
+            "say what to segment with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG, or use `edgetam masks`"
+        )
+    prompts = read_prompts(given)
+    pictures = PictureRun(options, has_prompts=True)
+    segmenter = Segmenter(*load_model(options, EdgeTamModel, EdgeTamProcessor), prompts, options.multimask)
+    return pictures.go(segmenter.find)
 
 
-def group_prompts(prompts):
-    """Objects as dictionaries with `box` (or None) and `points`: every box begins one, points join the last one."""
-    objects = []
-    for kind, values in prompts:
-        if kind == "box" or not objects:
-            objects.append({"box": None, "points": []})
-        if kind == "box":
-            objects[-1]["box"] = values
-        else:
-            objects[-1]["points"].append(values)
-    return objects
+class Segmenter:
+    """Finds the same prompted objects in any picture.
+
+    Args:
+        model: `EdgeTamModel`.
+        processor: `EdgeTamProcessor`.
+        prompts: an `ObjectPrompt` for each object.
+        is_multimask: whether the best of three masks is chosen for each object.
+    """
+
+    def __init__(self, model, processor, prompts, is_multimask):
+        self.model, self.processor = model, processor
+        self.prompts, self.is_multimask = prompts, is_multimask
+
+    def find(self, pixels):
+        """`FoundObject`s, one for each prompt, in a picture uint8 (H, W, 3)."""
+        size = pixels.shape[:2]
+        for prompt in self.prompts:
+            check_inside(prompt, size)
+        inputs = self.processor(images=pixels, return_tensors="pt").to(self.model.device, self.model.dtype)
+        found = {}
+        with torch.inference_mode():
+            embeddings = self.model.get_image_embeddings(inputs["pixel_values"])
+            # The model takes a mask for every object or for none
+            for has_mask in (False, True):
+                group = [prompt for prompt in self.prompts if (prompt.mask is not None) == has_mask]
+                if group:
+                    outputs = self._answer(embeddings, group, size)
+                    found.update(zip((prompt.object_id for prompt in group), self._choose(outputs, size)))
+        return [
+            FoundObject(prompt.object_id, mask, score, str(prompt), prompt.points, prompt.box, {"present": is_present})
+            for prompt in self.prompts
+            for mask, score, is_present in [found[prompt.object_id]]
+        ]
+
+    def _answer(self, embeddings, prompts, size):
+        """The model's outputs for objects of which all or none have a mask."""
+        clicks = [corner_points(prompt.box) + prompt.points for prompt in prompts]
+        inputs = {}
+        if any(clicks):
+            inputs = self.processor(
+                original_sizes=[size],
+                input_points=[[[point[:2] for point in points] for points in clicks]],
+                input_labels=[[[point[2] for point in points] for points in clicks]],
+                return_tensors="pt",
+            ).to(self.model.device)
+            inputs.pop("original_sizes")
+        if prompts[0].mask is not None:
+            masks = torch.from_numpy(np.stack([prompt.mask.pixels() for prompt in prompts]))
+            inputs["input_masks"] = ((2.0 * masks - 1) * MASK_LOGIT)[None].to(self.model.device)
+        return self.model(image_embeddings=embeddings, **inputs, multimask_output=self.is_multimask)
+
+    def _choose(self, outputs, size):
+        """(mask, score, whether the object is there) of each object, from the best of its masks."""
+        best = outputs.iou_scores[0].float().argmax(-1)
+        rows = torch.arange(len(best), device=best.device)
+        scores = outputs.iou_scores[0].float()[rows, best].tolist()
+        is_present = (outputs.object_score_logits[0, :, 0] > 0).tolist()
+        logits = BoxedLogits.cut_out(outputs.pred_masks[0].float()[rows, best].cpu(), 0.0)
+        for boxed, score, present in zip(logits, scores, is_present):
+            part, left, top = boxed.upsampled(*size)
+            yield CutMask.placed((part > 0).numpy(), left, top, *size), score, present
 
 
 def corner_points(box):

@@ -1,7 +1,6 @@
 """What the console commands share: quiet loading, pictures, and what a report says of prompts and masks."""
 
 from contextlib import contextmanager
-from pathlib import Path
 
 import huggingface_hub
 import numpy as np
@@ -10,7 +9,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
 
 from .. import nano_checkpoint
-from ..drawing import index_picture, save_whole
 from ..image_processing_edgetam import decode_picture
 
 
@@ -70,6 +68,8 @@ def load_picture(path):
             return decode_picture(ImageOps.exif_transpose(image), str(path))
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not a picture in a format that Pillow knows") from error
+    except (Image.DecompressionBombError, SyntaxError, EOFError) as error:  # what else Pillow raises for bad files
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def describe(box, points):
@@ -80,10 +80,10 @@ def describe(box, points):
 
 
 def measure(mask):
-    """Area in pixels and bounding box [x_min, y_min, x_max, y_max] (last pixel included) of a mask."""
+    """Area in pixels and bounding box [x_min, y_min, x_max, y_max] (last pixel included) of a mask; None if empty."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = [columns[0], rows[0], columns[-1], rows[-1]] if len(rows) else [0, 0, 0, 0]
-    return {"area": int(mask.sum()), "box": [int(side) for side in box]}
+    box = [int(side) for side in (columns[0], rows[0], columns[-1], rows[-1])] if len(rows) else None
+    return {"area": int(mask.sum()), "box": box}
 
 
 def as_columns(rows):
@@ -92,28 +92,3 @@ def as_columns(rows):
     widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in names}
     lines = ["  ".join(name.ljust(widths[name]) for name in names).rstrip()]
     return lines + ["  ".join(str(row[name]).ljust(widths[name]) for name in names).rstrip() for row in rows]
-
-
-def report_head(options, picture):
-    """What the report says of the call itself."""
-    return {"image": str(options.image), "height": picture.shape[0], "width": picture.shape[1], "model": options.model}
-
-
-def write_pictures(options, drawn, masks):
-    """Writes the overlay and the index picture of the masks; returns their paths."""
-    path = options.output or Path(f"{options.image.stem}_{options.command}.png")
-    mask_path = path.with_name(f"{path.stem}_mask.png")
-    save_whole(drawn, path)
-    save_whole(index_picture(masks[:255]), mask_path)
-    return {"overlay": str(path), "mask": str(mask_path)}
-
-
-def as_picture_table(report):
-    """The report as text: a line per object, then where the pictures are."""
-    rows = [{"object": str(number), **row} for number, row in enumerate(report["objects"], start=1)]
-    for row in rows:
-        row["area"] = f"{100 * row['area'] / (report['height'] * report['width']):.1f} %"
-        row["box"] = ",".join(map(str, row["box"]))
-        if "present" in row:
-            row["present"] = "yes" if row["present"] else "no"
-    return "\n".join([*as_columns(rows), "", f"overlay: {report['overlay']}", f"mask:    {report['mask']}"])

@@ -19,11 +19,12 @@ from .. import EdgeTamVideoModel, EdgeTamVideoProcessor, overlay_video, video_ou
 from ..cut_masks import CutMask
 from ..drawing import overlay
 from ..output_folder import locked
-from .prompts import ObjectPrompt, read_prompts
+from ..run_lengths import read_counts
+from .prompts import ObjectPrompt, check_inside, read_prompts
 from .support import as_columns, device_of
 from .track_folder import START_AGAIN, TrackFolder, mean_score
 from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
-from .track_steps import LiveTracking, RecordedTracking, check_prompts
+from .track_steps import LiveTracking, RecordedTracking, check_frames
 from .video_model import load_video_model
 
 FRAMES_PER_CHECKPOINT = 10
@@ -58,8 +59,10 @@ def run(options):
 
 def track(options, source, prompts, settings, folder):
     """The report of a run whose source is open and whose folder is locked."""
+    check_frames(source, [prompt.frame_idx for prompt in prompts], "--frame")
     check_object_numbers(prompts)
-    check_prompts(prompts, source)
+    for prompt in prompts:
+        check_inside(prompt, (source.height, source.width))
     video = {"num_frames": source.num_frames, "height": source.height, "width": source.width}
     if options.resume and folder.started_with()[1] != video:
         raise ValueError(f"the run in {folder.path} was started with another video: {folder.started_with()[1]}")
@@ -176,16 +179,20 @@ class TrackRun:
     def go_on(self):
         """Takes over what an earlier run has finished; raises a ValueError if that was another video."""
         rows, source = self.folder.load_checkpoint(self.tracking.session, self.object_ids), self.source
+        size = (source.height, source.width)
         if [row["frame"] for row in rows] != self.tracking.frame_indices[: len(rows)]:
             raise ValueError(f"{self.folder.frames} has other frames than those of this run: {START_AGAIN}")
         for row in rows:
             frame_idx = row["frame"]
+            for found in row["objects"].values():
+                if found.get("segmentation") is not None:
+                    read_counts(found["segmentation"], size, f"frame {frame_idx} in {self.folder.frames}")
             pixels = source.frames[frame_idx].permute(1, 2, 0).contiguous().numpy()
             if row.get("fingerprint") != fingerprint(pixels):
                 raise ValueError(
                     f"the run in {self.folder.path} was started with another video: its frame {frame_idx} differs"
                 )
-            self.folder.check_mask(source.frame_name(frame_idx), (source.height, source.width))
+            self.folder.check_mask(source.frame_name(frame_idx), size)
         self.num_done = len(rows)
 
     def track(self, is_quiet):

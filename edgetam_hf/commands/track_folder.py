@@ -1,6 +1,5 @@
 """The folder that `edgetam track` fills, and from which it goes on after an interruption."""
 
-import io
 import json
 from dataclasses import fields
 from numbers import Real
@@ -12,7 +11,7 @@ from PIL import Image
 from .. import overlay_video, video_output
 from ..memory_edgetam import FrameResult, Prompt, TrackedObject
 from ..output_folder import LOCK
-from ..whole_files import save_whole, whole_file, write_json_whole
+from ..whole_files import save_whole, whole_file, write_json_whole, writing
 
 START_AGAIN = "start again in another --output"
 
@@ -62,7 +61,7 @@ class TrackFolder:
 
     def append(self, row):
         """Adds the line of a finished frame."""
-        with open(self.frames, "a", encoding="utf-8") as file:
+        with writing(self.frames), open(self.frames, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
     def rows(self):
@@ -81,10 +80,8 @@ class TrackFolder:
 
     def save_checkpoint(self, session, num_done):
         """Keeps the state of tracking after the first `num_done` frames; there is nothing of the video in it."""
-        content = io.BytesIO()
-        torch.save({"objects": session.objects, "num_done": num_done}, content)
         with whole_file(self.checkpoint) as temporary:
-            Path(temporary).write_bytes(content.getbuffer())
+            torch.save({"objects": session.objects, "num_done": num_done}, temporary)
 
     def load_checkpoint(self, session, object_ids):
         """The rows of the finished frames, after which the session is; lines of later frames are dropped."""

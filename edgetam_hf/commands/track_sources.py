@@ -106,11 +106,11 @@ class RecordedVideo:
         with av.open(str(self.path), metadata_errors="replace") as container:
             return colours_of(container.streams.video[0])
 
-    def sound(self, first_idx, last_idx):
-        """`Sound` of a stretch of frames, if there is any."""
+    def sound(self, first_idx, last_idx, stride):
+        """`Sound` of a stretch of frames, the last of which is shown until `stride` frames later, if there is any."""
         if self.path.is_dir():
             return None
-        return open_sound(self.path, self.time_of(first_idx), self.time_of(last_idx) + 1 / self.frame_rate)
+        return open_sound(self.path, self.time_of(first_idx), self.time_of(last_idx) + stride / self.frame_rate)
 
 
 class LiveVideo:

@@ -92,7 +92,7 @@ class RecordedTracking:
         """`Sound` that goes with the steps, if there is any: in reverse and at another speed there is none."""
         if self.settings["reverse"] or self.settings["frame_rate"]:
             return None
-        return self.source.sound(self.frame_indices[0], self.frame_indices[-1])
+        return self.source.sound(self.frame_indices[0], self.frame_indices[-1], self.settings["stride"])
 
 
 class LiveTracking:
@@ -177,23 +177,3 @@ def check_frames(source, frame_indices, option):
         if frame_idx < 0 or (source.num_frames is not None and frame_idx >= source.num_frames):
             last = "" if source.num_frames is None else source.num_frames - 1
             raise ValueError(f"{option} must be one of 0..{last} of this video, got {frame_idx}")
-
-
-def check_prompts(prompts, source):
-    """Raises a ValueError for prompts that cannot be meant: frames or places outside of the video, other sizes."""
-    check_frames(source, [prompt.frame_idx for prompt in prompts], "--frame")
-    height, width = source.height, source.width
-    size = f"{width}x{height} pixels"
-    for prompt in prompts:
-        for x, y, _ in prompt.points:
-            if not (0 <= x <= width and 0 <= y <= height):
-                raise ValueError(f"--point {x:g},{y:g} lies outside of the video, which has {size}")
-        if prompt.box and not (prompt.box[0] < width and prompt.box[1] < height and min(prompt.box[2:]) > 0):
-            sides = ",".join(f"{side:g}" for side in prompt.box)
-            raise ValueError(f"--box {sides} lies outside of the video, which has {size}")
-        if prompt.mask:
-            rows, columns = prompt.mask.pixels().shape
-            if (rows, columns) != (height, width):
-                raise ValueError(
-                    f"--mask {prompt.mask.path} must have the size of the video, {size}, got {columns}x{rows}"
-                )

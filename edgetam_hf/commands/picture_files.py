@@ -1,0 +1,112 @@
+"""Which pictures a command line names, and where what is found in them goes; all of it is checked before the work."""
+
+import glob
+import os
+from pathlib import Path
+
+from PIL import Image
+
+from ..picture_output import OutputPlace
+
+SAMPLE_PICTURE = Path(__file__).parents[1] / "samples" / "cat.jpg"
+# What is taken of a folder; a file may be of any format that Pillow knows
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm"),
+)
+FILE_SUFFIXES = {"index": (".png",), "coco": (".json",), "yolo": (".txt",)}
+
+
+def find_pictures(arguments):
+    """Paths of the pictures, without repetitions, and whether they are several: of a folder, a pattern or a list.
+
+    Args:
+        arguments: files, folders and patterns; without any it is the sample photograph.
+
+    Raises:
+        ValueError: for a folder or pattern without pictures, and if no picture is there at all.
+    """
+    if not arguments:
+        return [SAMPLE_PICTURE], False
+    paths = {}
+    for argument in arguments:
+        for path in _paths_of(argument):
+            paths.setdefault(path.resolve(), path)
+    paths = list(paths.values())
+    if not any(path.exists() for path in paths):
+        others = f", nor the {len(paths) - 1} others" if paths[1:] else ""
+        raise ValueError(f"there is no picture {paths[0]}{others}")
+    return paths, len(arguments) > 1 or paths != [Path(arguments[0])]
+
+
+def _paths_of(argument):
+    """Sorted paths that an argument stands for."""
+    if os.path.isdir(argument):
+        entries = (Path(argument, name) for name in os.listdir(argument))
+    elif not os.path.exists(argument) and glob.has_magic(argument):
+        entries = (Path(name) for name in glob.glob(argument, recursive=True))
+    else:
+        return [Path(argument)]
+    pictures = sorted(path for path in entries if path.suffix.lower() in PICTURE_SUFFIXES and path.name[0] != ".")
+    if not pictures:
+        raise ValueError(f"there are no pictures in {argument}: expected files such as .jpg, .png, .webp or .tif")
+    return pictures
+
+
+def plan_outputs(paths, is_several, formats, options):
+    """An `OutputPlace` for each picture, and the path of the COCO file.
+
+    Raises:
+        ValueError: for an --output that cannot be, or that pictures share with each other or with what is read.
+    """
+    output, only = options.output, formats[0] if len(formats) == 1 else None
+    is_file = output is not None and not output.endswith(("/", os.sep)) and not os.path.isdir(output)
+    is_file = is_file and bool(Path(output).suffix)
+    coco_path = None
+    if is_several:
+        folder = Path(output or f"edgetam_{options.command}")
+        if is_file and only == "coco":
+            coco_path, folder = Path(output), Path(output).parent
+        elif (is_file and _is_writable(output, "overlay")) or folder.is_file():
+            raise ValueError(f"--output {output} must be a folder, for there are several pictures")
+        places = [OutputPlace(path, folder / f"{path.stem}_{options.command}.png") for path in paths]
+        coco_path = coco_path or folder / "coco.json"
+    else:
+        if is_file:
+            _check_suffix(output, only or "overlay")
+        overlay = Path(output) if is_file else Path(output or "", f"{paths[0].stem}_{options.command}.png")
+        places = [OutputPlace(paths[0], overlay, only if is_file else None)]
+        coco_path = places[0].path("coco")
+    _check_apart(places, coco_path, formats, options)
+    return places, coco_path
+
+
+def _is_writable(output, kind):
+    """Whether a file name ends as one of this format may; that of folders does not."""
+    suffix = Path(output).suffix.lower()
+    if kind in FILE_SUFFIXES:
+        return suffix in FILE_SUFFIXES[kind]
+    return Image.registered_extensions().get(suffix) in Image.SAVE and kind == "overlay"
+
+
+def _check_suffix(output, kind):
+    if not _is_writable(output, kind):
+        known = {"overlay": (".png", ".jpg", ".webp")}.get(kind, FILE_SUFFIXES.get(kind))
+        expected = f"end in {' or '.join(known)}, or be a folder" if known else "be a folder"
+        raise ValueError(f"--output {output} must {expected}, as it is for {kind} (folders end in /)")
+
+
+def _check_apart(places, coco_path, formats, options):
+    """Raises a ValueError if a file would be written twice, or over a picture or mask that is read."""
+    read = {place.picture.resolve() for place in places}
+    read |= {Path(value).resolve() for kind, value in getattr(options, "prompts", None) or [] if kind == "mask"}
+    written = {}
+    for place in places:
+        paths = [coco_path if kind == "coco" else place.path(kind) for kind in formats]
+        for path in paths:
+            if path.resolve() in read:
+                raise ValueError(f"{path} would be written over a picture that is read: choose another --output")
+            if path != coco_path and (other := written.setdefault(path, place)) is not place:
+                raise ValueError(
+                    f"{other.picture} and {place.picture} would both be written to {path}: give one of them another "
+                    "name, or segment them apart"
+                )

@@ -1,0 +1,167 @@
+"""What the commands for pictures share: one picture after the other is searched and written; the report of it."""
+
+import sys
+
+import torch
+from tqdm.auto import tqdm
+from transformers.utils import logging
+
+from edgetam_cli.arguments import DEFAULT_FORMATS
+
+from ..picture_output import CocoDataset, PictureResult, check_libraries, write_result
+from .picture_files import find_pictures, plan_outputs
+from .support import as_columns, checkpoint_of, device_of, load_picture, load_quietly
+
+MAX_ROWS = 30  # of a table
+
+
+class PictureRun:
+    """Pictures of a command line, of which what is found is written.
+
+    Args:
+        options: of the command line.
+        has_prompts: whether the overlay shows prompts and a legend.
+
+    Raises:
+        ValueError, ImportError: for what cannot be done, before any work.
+    """
+
+    def __init__(self, options, has_prompts):
+        self.options, self.has_prompts = options, has_prompts
+        self.formats = list(dict.fromkeys(options.format or DEFAULT_FORMATS))
+        check_libraries(self.formats)
+        self.paths, self.is_several = find_pictures(options.pictures)
+        self.places, self.coco_path = plan_outputs(self.paths, self.is_several, self.formats, options)
+        self.dataset, self.reports, self.failed = CocoDataset(), [], []
+
+    def go(self, find):
+        """The report of all pictures, after their files are written.
+
+        Args:
+            find: function from pixels uint8 (H, W, 3) to the `FoundObject`s in them.
+        """
+        try:
+            is_quiet = self.options.json or not self.is_several
+            for place in logging.tqdm(self.places, unit="picture", disable=is_quiet):
+                result = self._search(place, find)
+                if result is not None:
+                    self._write(result, place)
+        finally:  # also of a run that is stopped
+            coco = self._write_coco()
+        head = {"model": self.options.model}
+        if not self.is_several:
+            return {**self.reports[0], **head, **coco}
+        return {**head, "pictures": self.reports, "failed": self.failed, **coco}
+
+    def _search(self, place, find):
+        """The `PictureResult` of a picture; None for one of several that failed, of which a line says why."""
+        try:
+            pixels = load_picture(place.picture)
+            return PictureResult(place.picture, pixels, find(pixels), self.has_prompts)
+        except torch.cuda.OutOfMemoryError:
+            error = ValueError("out of memory: try --dtype bfloat16, or a smaller --image-size or --points-per-batch")
+        except RuntimeError as failure:
+            if not self.options.compile:
+                raise
+            raise ValueError(f"--compile does not work here, leave it out: {str(failure).splitlines()[0]}") from failure
+        except (ValueError, TypeError, OSError, MemoryError) as failure:
+            error = failure
+        if not self.is_several:
+            raise error
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = reason if str(place.picture) in reason else f"{place.picture}: {reason}"
+        tqdm.write(f"edgetam: error: {reason}", file=sys.stderr)
+        self.failed.append({"image": str(place.picture), "error": reason})
+        return None
+
+    def _write(self, result, place):
+        height, width = result.pixels.shape[:2]
+        head = {"image": str(result.path), "height": height, "width": width}
+        rows = [describe_object(found) for found in result.objects]
+        if "coco" in self.formats:
+            self.dataset.add(result)
+        self.reports.append({**head, "objects": rows, **write_result(result, place, self.formats)})
+
+    def _write_coco(self):
+        """Writes the COCO file if there is something to write, and returns its path by name."""
+        if not self.dataset.images:
+            return {}
+        self.dataset.write(self.coco_path)
+        return {"coco": str(self.coco_path)}
+
+
+def load_model(options, model_class, processor_class):
+    """The model and its processor that the options ask for.
+
+    Raises:
+        OSError: for a model that is neither a folder nor on the Hub.
+    """
+    name, settings, processor_settings = checkpoint_of(options.model), {}, {}
+    if options.dtype is not None:
+        settings["dtype"] = getattr(torch, options.dtype)
+    if options.image_size is not None:
+        settings["image_size"] = options.image_size
+        processor_settings["size"] = {"height": options.image_size, "width": options.image_size}
+    model = load_quietly(model_class, name, device_map=device_of(options.device), **settings)
+    if options.compile:
+        model.compile()
+    return model, processor_class.from_pretrained(name, **processor_settings)
+
+
+def describe_object(found):
+    """What a report says of a `FoundObject`: area in pixels, and box, or None if the mask is empty."""
+    prompt = {"prompt": found.prompt} if found.prompt else {}
+    score = {"score": round(found.score, 3)}
+    return {"object": found.number, **prompt, **score, **found.facts, "area": found.mask.area, "box": found.mask.box}
+
+
+def as_text(report):
+    """The report as text: of one picture a line per object and where the files are, of several a line per picture."""
+    if "pictures" in report:
+        return _table_of_pictures(report)
+    num_pixels = report["height"] * report["width"]
+    rows = [_readable(row, num_pixels) for row in report["objects"]]
+    lines = as_columns(rows[:MAX_ROWS]) if rows else []
+    if len(rows) > MAX_ROWS:
+        lines.append(f"… and {len(rows) - MAX_ROWS} smaller ones, which --json lists too")
+    lines += _notes(report)
+    return "\n".join([*lines, "", *_files(report)])
+
+
+def _readable(row, num_pixels):
+    """A row for people: shares in percent, yes and no, and a dash for no box."""
+    row = {**row, "area": f"{100 * row['area'] / num_pixels:.1f} %"}
+    row["box"] = ",".join(map(str, row["box"])) if row["box"] else "-"
+    return {
+        name: {True: "yes", False: "no"}[value] if isinstance(value, bool) else value for name, value in row.items()
+    }
+
+
+def _notes(report):
+    """Lines on what is not as one might expect."""
+    lines = []
+    if not report["objects"]:
+        lines.append("nothing found: try lower --pred-iou-thresh and --stability-score-thresh, or --crops 1")
+    if report.get("hidden"):
+        numbers = ", ".join(map(str, report["hidden"]))
+        lines.append(f"covered by others in {report['mask']}: {numbers} (--format masks or coco writes all)")
+    return lines
+
+
+def _files(report):
+    names = [name for name in ("overlay", "mask", "coco", "masks", "yolo", "cutouts") if name in report]
+    width = max(map(len, names), default=0) + 1
+    return [f"{name + ':':{width}} {report[name]}" for name in names]
+
+
+def _table_of_pictures(report):
+    rows = []
+    for of_picture in report["pictures"]:
+        covered = sum(row["area"] for row in of_picture["objects"]) / (of_picture["height"] * of_picture["width"])
+        row = {"picture": of_picture["image"], "objects": len(of_picture["objects"]), "area": f"{100 * covered:.1f} %"}
+        files = [of_picture[name] for name in ("overlay", "mask", "masks", "yolo", "cutouts") if name in of_picture]
+        rows.append({**row, **({"written to": files[0]} if files else {})})
+    lines = as_columns(rows) if rows else []
+    if report["failed"]:
+        lines.append(f"{len(report['failed'])} of {len(rows) + len(report['failed'])} pictures failed, see above")
+    return "\n".join(lines + ([f"coco: {report['coco']}"] if "coco" in report else []))
