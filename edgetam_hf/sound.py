@@ -74,6 +74,10 @@ class Sound:
             yield packet
 
     def _encoded(self):
+        # AAC begins with a packet of silence from before the start, for which an MP4 would shift the pictures
+        return (packet for packet in self._packets_of_encoder() if packet.pts >= 0)
+
+    def _packets_of_encoder(self):
         with suppress(av.FFmpegError):
             for time, frame in self._parts(decode=True):
                 # in samples, since some formats count in whole packets, which the encoder's differ from

@@ -44,6 +44,8 @@ import torch  # noqa: E402
 import tracking  # noqa: E402
 import training_sources  # noqa: E402
 
+from edgetam_cli import main  # noqa: E402
+
 
 @pytest.fixture(scope="session")
 def model():
@@ -97,6 +99,18 @@ def video_folder(video_model, video_processor, tmp_path_factory):
     video_model.save_pretrained(folder)
     video_processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def track(video_folder, capsys, tmp_path, monkeypatch):
+    """Exit code, stdout and stderr of `edgetam track` with the small model, called in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = main(["track", *map(str, arguments), "--model", str(video_folder)])
+        return code, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture

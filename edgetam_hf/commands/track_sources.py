@@ -167,7 +167,8 @@ class LiveVideo:
                 yield frame_idx, None if picture.time is None else picture.time - first_time, frame
                 frame_idx += 1
         except av.FFmpegError as error:
-            raise ValueError(f"{self.name} broke off after {frame_idx} frames: {_reason(error)}") from error
+            mend = "" if frame_idx else "; a file can be downloaded first"  # such as one whose index comes last
+            raise ValueError(f"{self.name} broke off after {frame_idx} frames: {_reason(error)}{mend}") from error
 
     def frame_name(self, frame_idx):
         """Name of what is written of a frame."""
