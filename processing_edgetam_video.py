@@ -19,6 +19,9 @@ from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
     from .device_edgetam import send  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
+    from .video_index_edgetam import VideoIndex  # noqa: F401
+    from .video_picture_edgetam import to_frame  # noqa: F401
+    from .video_reader_edgetam import VideoReader  # noqa: F401
 
 
 class EdgeTamVideoProcessor(EdgeTamProcessor):

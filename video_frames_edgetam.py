@@ -5,9 +5,6 @@ Shapes: T frames of H x W pixels. A frame is a uint8 tensor (3, H, W), RGB.
 
 import os
 import re
-from bisect import bisect_right
-from contextlib import suppress
-from itertools import chain
 from operator import index
 from pathlib import Path
 
@@ -16,12 +13,9 @@ import torch
 from PIL import Image, ImageOps
 
 from .image_processing_edgetam import decode_picture
-
-try:
-    import av
-except ImportError:
-    av = None
-
+from .video_index_edgetam import index_video
+from .video_picture_edgetam import to_frame
+from .video_reader_edgetam import VideoReader
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 ACCEPTED = (
@@ -219,151 +213,44 @@ class PictureFolder(Frames):
 
 
 class VideoFile(Frames):
-    """Frames of a video file in the order of presentation, decoded by PyAV when they are asked for.
+    """Frames of a video file, decoded by PyAV when they are asked for; several threads and processes may read them.
 
-    Reading in order decodes every frame once. Another index is reached from the key frame before it. Frames are turned
-    upright as the file says. A file that was cut off has as many frames as its header promises.
+    They are those that decoding the whole file gives, in that order and number, whatever the file says of times; but
+    frames that cannot be decoded count, and a file that was cut off has as many frames as its header promises.
+    Reading in order decodes every frame once, another index is reached from the key frame before it.
+
+    Frames are as they are to be shown: turned and mirrored as the file says, and with square pixels. Where the stored
+    ones are not square, the side along which they are long is scaled, so that no stored pixel is lost: 720 x 480
+    with pixels of 32:27 come out as 853 x 480. Coordinates of prompts and masks are those of the frames as returned.
+
+    `times` are the seconds at which frames are shown, ascending from 0, and `frame_rate` is their mean number per
+    second.
     """
 
-    frame_rate: float
-
     def __init__(self, path):
-        if av is None:
-            raise ImportError("reading a video file needs PyAV: pip install av")
         self.path = Path(os.path.abspath(path))
-        # The open file, the decoded pictures to come and the last one that was asked for
-        self._container = self._upcoming = self._current = None
-        self._open()
-        # Presentation times of all frames and of the key frames, ascending, and where to seek for each key frame
-        self._times, self._key_times, self._seek_times = self._index()
-        self.height, self.width = self._turned(self._decode(0)).shape[-2:]
+        self._index = index_video(self.path)
+        self.height, self.width = self._index.height, self._index.width
+        self.times, self.frame_rate = self._index.times, self._index.frame_rate
+        self._readers = {}  # by process: an open file cannot be shared with a forked one
 
     def __len__(self):
-        return self._num_frames
+        return len(self._index.numbers) + self._index.num_lost
 
     def __getstate__(self):
-        return {**self.__dict__, **dict.fromkeys(("_container", "_upcoming", "_current"))}
-
-    def _open(self):
-        try:
-            self._container = av.open(str(self.path))
-        except (av.FFmpegError, OSError) as error:
-            raise ValueError(f"{self.path} is no video file, or it is damaged: {error.strerror}") from error
-        format_name = self._container.format.name
-        # FFmpeg also takes texts and single pictures for videos
-        is_picture_or_text = format_name in ("tty", "image2") or format_name.endswith("_pipe")
-        if is_picture_or_text or not self._container.streams.video:
-            raise ValueError(f"{self.path} is no video file: it was read as {format_name} without a video track")
-        stream = self._container.streams.video[0]
-        stream.thread_type = "SLICE"  # threads over frames would report damage late, at another frame
-        stream.codec_context.options = {"err_detect": "explode"}  # or damaged frames come out as if they were whole
-
-    def _index(self):
-        """(presentation times, times of key frames, times to seek for them) from all packets, without decoding."""
-        stream = self._container.streams.video[0]
-        times, keys, num_packets, num_lost = set(), {}, 0, 0
-        try:
-            for packet in self._container.demux(stream):
-                if not packet.size:
-                    continue
-                if packet.pts is None:
-                    raise ValueError(
-                        f"{self.path} has frames without a presentation time: repack it first, "
-                        "for example with `ffmpeg -i INPUT OUTPUT.mp4`"
-                    )
-                num_packets += 1
-                if packet.is_keyframe:
-                    # With B-frames, containers that seek by decoding time would find the next key frame
-                    keys[packet.pts] = packet.pts if packet.dts is None else min(packet.pts, packet.dts)
-                if not packet.is_discard and keys and packet.pts >= min(keys):
-                    times.add(packet.pts)
-        except av.FFmpegError:  # what follows the damage cannot be found
-            num_lost = 1
-        if not times:
-            raise ValueError(f"{self.path} has no frames")
-        # Only MP4 counts exactly what it holds; other formats guess, or count frames that were dropped
-        num_promised = stream.frames if "mp4" in self._container.format.name else 0
-        self._num_frames = len(times) + max(num_lost, num_promised - num_packets)
-        times, key_times = sorted(times), sorted(keys)
-        rate = stream.average_rate or stream.guessed_rate
-        if not rate:
-            seconds = (times[-1] - times[0]) * float(stream.time_base)
-            rate = (len(times) - 1) / seconds if seconds else 1
-        self.frame_rate = float(rate)
-        return times, key_times, [keys[time] for time in key_times]
+        return {**self.__dict__, "_readers": {}}
 
     def _read(self, idx):
-        frame = self._turned(self._decode(idx))
+        picture = None
+        if idx < len(self._index.numbers):
+            process_id = os.getpid()
+            if process_id not in self._readers:
+                self._readers.setdefault(process_id, VideoReader(self.path, self._index))
+            picture = self._readers[process_id].read(idx)
+        if picture is None:
+            raise ValueError(
+                f"frame {idx} of {self.path} cannot be decoded, the file is truncated or damaged there: "
+                "`ffmpeg -i INPUT OUTPUT.mp4` writes a file without the damaged frames"
+            )
+        frame = to_frame(picture, self._index.aspect)
         return _of_size(frame, (self.height, self.width), f"frame {idx} of {self.path}")
-
-    def _turned(self, picture) -> torch.Tensor:
-        """Tensor (3, H, W) of a decoded picture, upright."""
-        pixels = np.rot90(picture.to_ndarray(format="rgb24"), round(picture.rotation / 90))
-        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
-
-    def _decode(self, idx: int):
-        """Decoded picture of a frame."""
-        if idx < len(self._times):
-            if self._container is None:
-                self._open()
-            time = self._times[idx]
-            if self._current is None or self._current.pts != time:
-                self._current = (self._is_ahead(idx) and self._go_on_to(time)) or self._seek_to(time)
-            if self._current is not None:
-                return self._current
-        raise ValueError(
-            f"frame {idx} of {self.path} cannot be decoded, the file is truncated or damaged there: "
-            "`ffmpeg -i INPUT OUTPUT.mp4` writes a file without the damaged frames"
-        )
-
-    def _is_ahead(self, idx: int) -> bool:
-        """Whether a frame is reached faster from the current one than from a key frame."""
-        if self._current is None or self._current.pts > self._times[idx]:
-            return False
-        num_keys = [bisect_right(self._key_times, time) for time in (self._current.pts, self._times[idx])]
-        return self._current.pts == self._times[idx - 1] or num_keys[0] == num_keys[1]
-
-    def _go_on_to(self, time: int):
-        """Decoded picture of a time, or None if the coming ones lack it or have it damaged."""
-        picture = next((picture for picture in self._upcoming if picture.pts >= time), None)
-        return None if picture is None or picture.pts != time or picture.is_corrupt else picture
-
-    def _seek_to(self, time: int):
-        """Decoded picture of a time, from the key frame before it, or None if the file is damaged there."""
-        key_idx = bisect_right(self._key_times, time) - 1
-        # Seeking fails in some formats, and in others it may land behind the key frame: they are read from the start
-        with suppress(av.FFmpegError):
-            self._container.seek(self._seek_times[key_idx], stream=self._container.streams.video[0])
-        self._upcoming = _decoded_from(self._container, self._key_times[key_idx])
-        first = next(self._upcoming, None)
-        if first is None:
-            self._open()
-            self._upcoming = _decoded_from(self._container, self._key_times[key_idx])
-        else:
-            self._upcoming = chain([first], self._upcoming)
-        return self._go_on_to(time)
-
-
-def _decoded_from(container, key_time: int):
-    """Decoded pictures in the order of presentation, from a key frame no later than `key_time`, up to damage."""
-    stream = container.streams.video[0]
-    first_time = damaged_time = None
-    with suppress(av.FFmpegError):
-        for packet in container.demux(stream):
-            if first_time is None and packet.is_keyframe:
-                if packet.pts > key_time:
-                    return
-                first_time = packet.pts
-            # What is stored behind the first key frame but shown before it needs frames from before it
-            if packet.size and (first_time is None or packet.pts < first_time):
-                continue
-            damaged_time = packet.pts
-            if packet.is_corrupt:
-                break
-            yield from packet.decode()
-            damaged_time = None
-        else:
-            return
-    # The decoder still holds whole pictures from before the damage, and maybe a part of the damaged one
-    with suppress(av.FFmpegError):
-        yield from (picture for picture in stream.codec_context.decode(None) if picture.pts != damaged_time)

@@ -1,4 +1,4 @@
-"""The console command `edgetam`: its arguments, and what becomes of errors.
+"""The console command `edgetam`: its arguments, and what runs for them.
 
 What a command does is in `edgetam_hf.commands`, which loads torch: `--help`, `--version` and wrong arguments are
 answered without it.
@@ -11,6 +11,7 @@ from importlib import import_module
 
 from . import convert, evaluate, masks, segment, track, train
 from .arguments import with_negative_values
+from .endings import end, loading_libraries
 
 __version__ = "0.1.0"
 
@@ -61,14 +62,16 @@ def parse(arguments):
 
 def main(arguments=None):
     """Exit code of the command; errors of the user's making are one line on stderr."""
-    options = parse(sys.argv[1:] if arguments is None else arguments)
-    try:
+    return end("edgetam", lambda: run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments):
+    """Runs the command and prints its report."""
+    options = parse(arguments)
+    with loading_libraries():
         command = import_module(f"edgetam_hf.commands.{options.command}")
         import_module("edgetam_hf.commands.support").quieten_hub_client()
-        report = command.run(options)
-    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        print(f"edgetam: error: {str(error).strip().splitlines()[0]}", file=sys.stderr)
-        return 1
+    report = command.run(options)
     if report is not None:  # of several processes only the first one reports
         print(json.dumps(report) if options.json else command.as_text(report))
     return 1 if report and report.get("failed") else 0  # of several pictures

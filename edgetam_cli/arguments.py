@@ -41,8 +41,8 @@ def _numbers(text, counts, layout):
 
 
 def parse_object(text):
-    """("object", number) from a number that fits the 8 bits of a mask file."""
-    return "object", _integer(text, 1, 255)
+    """("object", number) from a number that fits the 16 bits of a mask file."""
+    return "object", _integer(text, 1, 65535)
 
 
 def parse_frame(text):

@@ -1,11 +1,13 @@
 """Arguments of `edgetam track`; what is not given stays None, so that --resume can tell."""
 
+import argparse
 from pathlib import Path
 
 from .arguments import (
     PROMPT,
     YES,
     add_model_options,
+    add_speed_options,
     parse_box,
     parse_count,
     parse_frame,
@@ -29,10 +31,14 @@ examples:
   edgetam track dog.mp4 --frame 99 --point 320,200 --reverse
                                                          back to the beginning
   edgetam track dog.mp4 --resume                         goes on after it was stopped or killed
+  edgetam track dog.mp4 --mask first.png --stride 5      the objects of an index picture, on every fifth frame
+  edgetam track --camera 0 --point 320,200               live, until Ctrl-C, a number of frames or the end comes; so
+  edgetam track rtsp://host/stream --point 320,200       are addresses: prompts wait for their frames
 
 written to dog_track/:
-  masks/00000.png …   palette pictures whose value is the object's number, the later one where objects overlap
-  overlay.mp4         the video with its masks, to look at; it can be watched while it grows
+  masks/00000.png …   pictures whose value is the object's number, the later one where objects overlap: with a palette,
+                      or 16 bits where numbers exceed 255; named by frame, or as the pictures of a folder
+  overlay.mp4         the video with its masks, to look at, with its sound; it can be watched while it grows
   frames.jsonl        a line per frame: score, visibility, area, box and run lengths of each object
   tracks.json, annotations.json
                       the same in the formats of YouTube-VIS and of COCO, in the end (needs pycocotools)
@@ -41,29 +47,60 @@ written to dog_track/:
 
 def add_arguments(command):
     """Adds the arguments to a parser."""
-    command.add_argument("video", help="video file, or folder of pictures")
-    command.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click; 0: off the object", **PROMPT)
-    command.add_argument(
+    command.add_argument("video", nargs="?", help="video file, folder of pictures, or address: https://…, rtsp://…")
+    command.add_argument("--camera", metavar="N", help="number or name of a camera, in place of a video")
+    prompts = command.add_argument_group("what to track")
+    prompts.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click; 0: off the object", **PROMPT)
+    prompts.add_argument(
         "--box", type=parse_box, metavar="X0,Y0,X1,Y1", help="box; another one on a frame begins a new object", **PROMPT
     )
-    command.add_argument("--mask", type=parse_mask, metavar="PNG", help="mask: pixels that are not zero", **PROMPT)
-    command.add_argument(
+    prompts.add_argument(
+        "--mask",
+        type=parse_mask,
+        metavar="PNG",
+        help="mask: pixels that are not zero, or of an index picture an object for each value",
+        **PROMPT,
+    )
+    prompts.add_argument(
         "--frame", type=parse_frame, metavar="N", help="frame of the prompts that follow (default: 0)", **PROMPT
     )
-    command.add_argument(
+    prompts.add_argument(
         "--object", type=parse_object, metavar="N", help="object of the prompts that follow (default: 1)", **PROMPT
     )
-    add_model_options(command)
-    command.add_argument("--output", type=Path, metavar="FOLDER", help="default: the video's name and _track")
-    command.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
-    command.add_argument(
-        "--start", type=int, metavar="N", help="first frame to track (default: earliest prompted; in reverse: latest)"
+    frames = command.add_argument_group("frames")
+    frames.add_argument(
+        "--start",
+        type=parse_frame_index,
+        metavar="N",
+        help="first frame to track (default: earliest prompted; in reverse: latest)",
     )
-    command.add_argument("--max-frames", type=parse_count, metavar="N", help="track N frames (default: all)")
-    command.add_argument("--reverse", help="go back in time; the overlay plays backwards too", **YES)
-    command.add_argument("--non-overlapping", help="give each pixel to one object at most", **YES)
-    command.add_argument("--image-size", type=parse_count, metavar="N", help="side of the input (smaller: faster)")
-    command.add_argument(
-        "--frame-rate", type=parse_rate, metavar="N", help="of the overlay (default: the video's, or 25)"
+    frames.add_argument("--max-frames", type=parse_count, metavar="N", help="track N frames (default: all)")
+    frames.add_argument("--stride", type=parse_count, metavar="N", help="track every Nth frame, and those with prompts")
+    frames.add_argument("--reverse", help="go back in time; the overlay plays backwards too", **YES)
+    model = command.add_argument_group("model")
+    add_model_options(model)
+    add_speed_options(model)
+    results = command.add_argument_group("results")
+    results.add_argument("--output", type=Path, metavar="FOLDER", help="default: the video's name and _track")
+    results.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
+    results.add_argument("--non-overlapping", help="give each pixel to one object at most", **YES)
+    results.add_argument(
+        "--frame-rate",
+        type=parse_frame_rate,
+        metavar="N",
+        help="of the overlay, which then has no sound (default: as the video is shown; pictures: 25)",
     )
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+    results.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+
+
+def parse_frame_index(text):
+    """An index counted from 0."""
+    return parse_frame(text)[1]
+
+
+def parse_frame_rate(text):
+    """A number of frames per second that video files can have."""
+    rate = parse_rate(text)
+    if not 0.01 <= rate <= 1000:
+        raise argparse.ArgumentTypeError(f"expected a number of frames per second in 0.01..1000, got {text!r}")
+    return rate

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import filelock
 
-from .whole_files import UNFINISHED, unfinished_prefix
+from .whole_files import UNFINISHED, check_parent, unfinished_prefix
 
 LOCK = ".lock"
 
@@ -50,13 +50,12 @@ def reserved(path):
     What a killed run left unfinished of it is removed; other things beside it stay.
 
     Raises:
-        ValueError: if another run is making it, or there is no folder to make it in.
-        OSError: if that folder cannot be written to.
+        ValueError: if another run is making it.
+        OSError: if there is no folder to make it in, or that cannot be written to.
     """
     path, prefix = Path(path), unfinished_prefix(path)
     parent = path.absolute().parent
-    if not parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent} to write {path.name} to; make it first")
+    check_parent(path)
     lock = parent / f"{prefix}{LOCK}"
     with _held(lock, path):
         _remove(entry for entry in parent.iterdir() if entry.name.startswith(prefix) and entry != lock)

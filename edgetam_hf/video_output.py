@@ -1,111 +1,56 @@
-"""What tracking writes: videos for people, index pictures, and the JSON files of evaluation servers and of COCO."""
+"""What tracking writes: index pictures, and the JSON files of evaluation servers and of COCO."""
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 import numpy as np
 from PIL import Image
 
 from .drawing import index_picture
+from .run_lengths import read_counts
 from .whole_files import save_whole, write_json_whole  # noqa: F401
 
-try:
-    import av
-except ImportError:
-    av = None
 try:
     from pycocotools import mask as coco_mask
 except ImportError:
     coco_mask = None
 
-
-class OverlayVideo:
-    """Writer of an H.264 MP4 that can be watched while it grows, and after the process that writes it was killed.
-
-    A killed process loses at most the last second. Odd sides get one more row or column, since H.264 halves the
-    colours: those of the border are repeated.
-
-    Args:
-        path: the file to write; its folder exists.
-        height, width: size of the pictures.
-        frame_rate: pictures per second.
-
-    Raises:
-        ImportError: without PyAV.
-        ValueError: for a size or a frame rate that is not positive.
-    """
-
-    def __init__(self, path, height, width, frame_rate):
-        if av is None:
-            raise ImportError("writing a video file needs PyAV: pip install av")
-        if min(height, width) < 1 or not 0 < frame_rate < float("inf"):
-            raise ValueError(f"height, width and frame_rate must be positive, got {height}, {width} and {frame_rate:g}")
-        self.shape = (height, width, 3)
-        self.padding = ((0, height % 2), (0, width % 2), (0, 0))
-        self.num_written = 0
-        # Fragments are readable without the index that MP4 otherwise gets when the file is closed
-        options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"}
-        self.container = av.open(str(path), "w", format="mp4", options=options)
-        # 1001 is the denominator of the rates of television, such as 30000/1001
-        self.rate = Fraction(frame_rate).limit_denominator(1001)
-        self.stream = self.container.add_stream("libx264", rate=self.rate)
-        self.stream.height, self.stream.width = height + height % 2, width + width % 2
-        self.stream.pix_fmt = "yuv420p"
-        self.stream.codec_context.gop_size = max(1, round(frame_rate))
-        # Tuned to hold no pictures back, which would be lost too
-        self.stream.codec_context.options = {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        self.close()
-
-    def write(self, picture):
-        """Appends a picture, a uint8 array (H, W, 3)."""
-        if self.container is None:
-            raise ValueError("the video is closed: write to it inside its `with` block")
-        picture = np.asarray(picture)
-        if picture.dtype != np.uint8 or picture.shape != self.shape:
-            raise ValueError(
-                f"picture must be a uint8 array {self.shape}, got {picture.dtype} {picture.shape}: all pictures of a "
-                "video have the size it was opened with"
-            )
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(np.pad(picture, self.padding, "edge")), "rgb24")
-        frame.pts, frame.time_base = self.num_written, 1 / self.rate
-        self.container.mux(self.stream.encode(frame))
-        self.num_written += 1
-
-    def close(self):
-        """Writes what the encoder holds and closes the file; nothing if it is closed."""
-        if self.container is not None:
-            container, self.container = self.container, None
-            with container:
-                container.mux(self.stream.encode(None))
+LARGEST_NUMBER = 65535  # of an object in a picture of 16 bits
 
 
 # Index pictures, as DAVIS and YouTube-VOS have them.
 
 
 def write_index_picture(masks, object_numbers, path):
-    """Writes a palette PNG whose value is an object's number in its mask and 0 elsewhere, completely or not at all.
+    """Writes a PNG whose value is an object's number in its mask and 0 elsewhere, completely or not at all.
+
+    Numbers up to 255 make a palette picture, larger ones a grey picture of 16 bits.
 
     Args:
         masks: boolean arrays or tensors (H, W), one per object, at least one; later masks lie on top.
-        object_numbers: one different integer in 1..255 per mask.
+        object_numbers: one different integer in 1..65535 per mask.
         path: the file to write.
     """
     masks = [_to_mask(mask) for mask in masks]
     if not masks or len({mask.shape for mask in masks}) > 1:
         raise ValueError(f"masks must be at least one and of one size, got {[mask.shape for mask in masks]}")
-    save_whole(index_picture(masks, object_numbers), path)
+    is_known = all(1 <= number <= LARGEST_NUMBER for number in object_numbers)
+    if len(object_numbers) != len(masks) or len(set(object_numbers)) != len(masks) or not is_known:
+        raise ValueError(
+            f"{len(masks)} masks need as many different numbers in 1..{LARGEST_NUMBER}, got {list(object_numbers)}"
+        )
+    if max(object_numbers) <= 255:
+        return save_whole(index_picture(masks, object_numbers), path)
+    indices = np.zeros(masks[0].shape, np.uint16)
+    for number, mask in zip(object_numbers, masks):
+        indices[mask] = number
+    save_whole(Image.fromarray(indices), path)
 
 
 def read_index_picture(path, object_numbers):
     """Boolean masks (H, W) of the numbered objects from a palette or grey picture; an absent object's is empty."""
     with Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"{path} must be a palette or grey picture of 8 bits, got mode {image.mode}")
+        if image.mode not in ("P", "L") and not image.mode.startswith("I"):
+            raise ValueError(f"{path} must be a palette or grey picture, of 8 or 16 bits, got mode {image.mode}")
         indices = np.array(image)
     return [indices == number for number in object_numbers]
 
@@ -170,7 +115,7 @@ def youtube_vis_tracks(video_id, tracks):
     ]
 
 
-def coco_annotations(video_name, file_names, size, tracks, categories=None):
+def coco_annotations(video_name, file_names, size, tracks, categories=None, frame_indices=None):
     """COCO dataset of one video: dictionary with `videos`, `images`, `annotations` and `categories`; ids count from 1.
 
     Every frame is an image with `video_id` and `frame_id` (from 0), every mask an annotation with `segmentation`,
@@ -182,12 +127,19 @@ def coco_annotations(video_name, file_names, size, tracks, categories=None):
         size: (height, width) of the frames.
         tracks: `Track` of each object, with as many segmentations as there are frames.
         categories: names by category id; `{1: "object"}` unless given.
+        frame_indices: index of each frame in the video, from 0; 0, 1, … unless given.
+
+    Raises:
+        ValueError: for segmentations of another size, or of another number than there are frames.
     """
     _check_lengths(tracks, len(file_names))
+    for track in tracks:
+        for rle in filter(None, track.segmentations):
+            read_counts(rle, size, f"a mask of object {track.object_id}")  # pycocotools does not check them
     size = {"height": int(size[0]), "width": int(size[1])}
     images = [
-        {"id": idx + 1, "video_id": 1, "frame_id": idx, "file_name": str(name), **size}
-        for idx, name in enumerate(file_names)
+        {"id": idx + 1, "video_id": 1, "frame_id": frame_idx, "file_name": str(name), **size}
+        for idx, (name, frame_idx) in enumerate(zip(file_names, frame_indices or range(len(file_names))))
     ]
     present = [
         (idx, track, track.segmentations[idx])

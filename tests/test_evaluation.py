@@ -164,7 +164,7 @@ def test_seen_categories_reject_other_files(youtube_vos, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"empty\.txt has no categories: give meta\.json of the training split"):
         read_categories(empty)
     other = tmp_path / "other.json"
-    other.write_text('["fish"]')
+    other.write_text('{"videos": ["fish"]}')
     arguments = ["--results", str(youtube_vos / "Annotations"), "--train-meta", str(other)]
     assert main(["evaluate", "youtube-vos", str(youtube_vos), *arguments, "--output", str(tmp_path / "out")]) == 1
     assert "as in YouTube-VOS" in capsys.readouterr().err and not (tmp_path / "out").exists()

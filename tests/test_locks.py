@@ -77,7 +77,7 @@ def test_reserved_path_loses_what_killed_runs_left_of_it_alone(tmp_path):
         with pytest.raises(ValueError, match=r"another run is writing to .*model\.pt"), reserved(tmp_path / "model.pt"):
             pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [".writing_model_2", "model.pt"]
-    with pytest.raises(ValueError, match="there is no folder"), reserved(tmp_path / "missing" / "model.pt"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"), reserved(tmp_path / "missing" / "model.pt"):
         pass
 
 

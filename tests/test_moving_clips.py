@@ -288,7 +288,7 @@ def test_command_rejects_a_folder_with_files(data, tmp_path, capsys):
         write_clips([square_clip([4] * 3)], tmp_path / "data") if "--baseline" in arguments else None
         with pytest.raises(SystemExit):
             moving.main(["--output", str(tmp_path), *arguments])
-        assert "is there already and no empty folder: choose another --output" in capsys.readouterr().err
+        assert "is not empty: choose another one" in capsys.readouterr().err
     assert (tmp_path / "kept.txt").read_text() == "mine"
 
 

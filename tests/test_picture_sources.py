@@ -74,15 +74,17 @@ def test_index_pictures_give_the_clip_of_coco(tmp_path):
 )
 def test_coco_rejects_segmentations_that_are_none(segmentation, tmp_path):
     annotations = [{"id": 17, "image_id": 0, "segmentation": segmentation}]
-    with pytest.raises(ValueError, match=r"instances\.json: annotation 17 must have as segmentation polygons"):
+    with pytest.raises(
+        ValueError,
+        match=r"instances\.json: annotation 17 (must have as segm|has run lengths)",
+    ):
         CocoPictures(*write_coco(tmp_path, annotations=annotations))
 
 
 def test_coco_rejects_damaged_run_lengths(tmp_path):
     annotations = [{"id": 0, "image_id": 0, "segmentation": {"size": [HEIGHT, WIDTH], "counts": "abc"}}]
-    source = CocoPictures(*write_coco(tmp_path, annotations=annotations))
-    with pytest.raises(ValueError, match="CocoPictures 0 has run lengths that are damaged"):
-        source.draw(0, 1, 1, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"instances\.json: annotation 0 has run lengths that are damaged"):
+        CocoPictures(*write_coco(tmp_path, annotations=annotations))
 
 
 def test_coco_rejects_json_that_does_not_fit(tmp_path):
@@ -91,11 +93,14 @@ def test_coco_rejects_json_that_does_not_fit(tmp_path):
     data = json.loads(text)
     cases = [
         (text[:-20], "is no JSON, or it is cut off"),
-        ("[]", 'found no "images"'),
+        ("[]", "must hold an object {…} of JSON, got a list"),
+        ("[" * 100_000, "nested too deeply"),
         (json.dumps({"images": data["images"]}), 'found no "annotations"'),
         (json.dumps({**data, "annotations": []}), "has no object, crowds left out"),
         (json.dumps({**data, "images": []}), 'is of image 0, which "images" lacks'),
         (json.dumps({**data, "images": [{"id": 0, "file_name": "3.png"}]}), 'no usable "height"'),
+        (json.dumps({**data, "images": [{**data["images"][0], "height": 0}]}), "image 0 has no pixels"),
+        (json.dumps({**data, "annotations": [{"id": 5, "image_id": [0]}]}), r"annotation 5 is of image \[0\]"),
     ]
     for content, message in cases:
         path.write_text(content)

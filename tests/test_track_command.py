@@ -19,10 +19,11 @@ from edgetam_hf import (
     EdgeTamVideoModel,
     EdgeTamVideoProcessor,
     nano_checkpoint,
+    overlay_video,
     video_output,
 )
 from edgetam_hf.commands import track as track_command
-from edgetam_hf.commands.track import read_mask, read_prompts
+from edgetam_hf.commands.prompts import read_prompts
 
 NUM_FRAMES, HEIGHT, WIDTH = 12, 48, 64
 PROMPTS = ("--point", "20,20", "--box", "30,10,50,40", "--frame", "6", "--object", "1", "--point", "40,30,0")
@@ -147,7 +148,7 @@ def test_track_writes_masks_overlay_and_tracks(run, pictures, tmp_path):
     assert annotations["images"][10]["file_name"] == "frame10.png"
     assert {a["track_id"] for a in annotations["annotations"]} == {1, 2}
     top = rows[3]["objects"]["2"]  # the last object lies on top
-    assert top["area"] == (np.asarray(Image.open(folder / "masks" / "00003.png")) == 2).sum() > 0
+    assert top["area"] == (np.asarray(Image.open(folder / "masks" / "frame3.png")) == 2).sum() > 0
 
 
 @torch.no_grad()
@@ -162,7 +163,7 @@ def test_track_finds_what_the_api_finds(finished, pictures, checkpoint):
     for output, row in zip(model.propagate_in_video_iterator(session), rows_of(finished), strict=True):
         masks = processor.post_process_masks([output.pred_masks], [(HEIGHT, WIDTH)])[0][:, 0].numpy()
         indices = np.where(masks[1], 2, masks[0])
-        written = np.asarray(Image.open(finished / "masks" / f"{output.frame_idx:05d}.png"))
+        written = np.asarray(Image.open(finished / "masks" / f"frame{output.frame_idx}.png"))
         assert np.array_equal(written, indices)
         assert [found["area"] for found in row["objects"].values()] == masks.sum((1, 2)).tolist()
         assert [found["score"] for found in row["objects"].values()] == pytest.approx(
@@ -178,7 +179,7 @@ def test_track_resumes_after_a_kill_as_if_nothing_had_happened(run, finished, pi
     root = Path(__file__).parents[1]
     killed = subprocess.run([sys.executable, "-c", KILLED, "track", *arguments], cwd=root, capture_output=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    assert len(list((folder / "masks").glob("0*.png"))) == 7 and len(overlay_frames(folder)) > 3
+    assert len(list((folder / "masks").glob("frame*.png"))) == 7 and len(overlay_frames(folder)) > 3
     assert torch.load(folder / "session.pt", weights_only=False)["num_done"] == 4
     assert (folder / "session.pt").stat().st_size < 500_000
     code, out, _ = run(pictures, "--resume", "--output", folder, "--json")
@@ -202,7 +203,7 @@ def test_track_resumes_after_an_interruption(run, finished, pictures, tmp_path, 
         patch.setattr(track_command.TrackRun, "write", interrupted)
         code, out, err = run(pictures, *PROMPTS, "--output", folder)
     if num_frames < NUM_FRAMES:
-        assert code == 1 and out == "" and f"stopped after {num_frames} frames" in err.splitlines()[-1]
+        assert code == 130 and out == "" and f"stopped after {num_frames} frames" in err.splitlines()[-1]
     assert run(pictures, *PROMPTS, "--output", folder, "--resume")[0] == 0
     assert_same_results(folder, finished)
 
@@ -275,11 +276,12 @@ def test_track_json_is_all_that_is_printed(run, pictures):
 
 
 def test_track_without_pyav_and_pycocotools_writes_pictures(run, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(video_output, "av", None)
+    monkeypatch.setattr(overlay_video, "av", None)
     monkeypatch.setattr(video_output, "coco_mask", None)
-    code, out, _ = run(pictures, "--point", "20,20", "--start", "4", "--max-frames", "2")
-    assert code == 0 and "tracks" not in out
-    assert sorted(path.name for path in (tmp_path / "clip_track" / "overlay").iterdir()) == ["00004.png", "00005.png"]
+    code, out, err = run(pictures, "--point", "20,20", "--start", "4", "--max-frames", "2")
+    assert code == 0 and "tracks.json" not in out
+    assert "without PyAV" in err.splitlines()[0] and "pip install pycocotools" in err.splitlines()[1]
+    assert sorted(path.name for path in (tmp_path / "clip_track" / "overlay").iterdir()) == ["frame4.png", "frame5.png"]
 
 
 def test_track_takes_masks_and_separates_objects(run, pictures, tmp_path):
@@ -287,13 +289,12 @@ def test_track_takes_masks_and_separates_objects(run, pictures, tmp_path):
     mask[..., 3] = 255
     mask[10:30, 5:25, 2] = 1
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    assert np.array_equal(read_mask("mask.png"), mask[..., 2] > 0)
     arguments = ("--object", "7", "--mask", "mask.png", "--box", "2,2,60,44", "--non-overlapping", "--max-frames", "3")
     code, out, _ = run(pictures, *arguments, "--json")
     objects = json.loads(out)["objects"]
     assert code == 0 and [o["object"] for o in objects] == [7, 8]
     for row in rows_of(tmp_path / "clip_track"):
-        written = np.asarray(Image.open(tmp_path / "clip_track" / "masks" / f"{row['frame']:05d}.png"))
+        written = np.asarray(Image.open(tmp_path / "clip_track" / "masks" / f"frame{row['frame']}.png"))
         assert [(written == number).sum() for number in (7, 8)] == [o["area"] for o in row["objects"].values()]
 
 
@@ -330,15 +331,15 @@ def image_checkpoint(tmp_path_factory):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{clip}"], "say what to track with --point"),
-        (["{clip}", "--frame", "3"], "say what to track with --point"),
+        (["{clip}"], "say what to find with --point"),
+        (["{clip}", "--frame", "3"], "say what to find with --point"),
         (["{clip}", "--point", "1,1", "--frame", "12"], r"one of 0\.\.11 of this video, got 12"),
         (["{clip}", "--point", "1,1", "--start", "50"], r"one of 0\.\.11 of this video, got 50"),
         (["{clip}", "--frame", "1", "--point", "1,1", "--frame", "2"], "no prompt follows --frame 2"),
         (["{clip}", "--object", "1", "--box", "1,1,9,9", "--object", "1", "--box", "2,2,8,8"], "object 1 has two"),
-        (["{clip}", "--object", "255", "--box", "1,1,9,9", "--box", "2,2,8,8"], "object 256"),
+        (["{clip}", "--object", "65535", "--box", "1,1,9,9", "--box", "2,2,8,8"], "object 65536"),
         (["{clip}", "--mask", "none.png"], r"mask .*none\.png cannot be read"),
-        (["{clip}", "--mask", "small.png"], "must have the size of the video"),
+        (["{clip}", "--mask", "small.png"], "must have the size of the picture, 64x48"),
         (["{clip}", "--mask", "full.png", "--point", "1,1"], "both a mask and clicks"),
         (["{clip}", "--point", "1,1", "--reverse"], "before which there is nothing"),
         (["{clip}", "--point", "1,1", "--resume"], "nothing to resume in clip_track"),
@@ -347,7 +348,15 @@ def image_checkpoint(tmp_path_factory):
         (["{clip}", "--point", "1,1", "--image-size", "100"], "image_size must be a positive multiple"),
         (["none.mp4", "--point", "1,1"], r"none\.mp4 does not exist"),
         (["full.png", "--point", "1,1"], "no video file"),
-        (["https://video.org/v.mp4", "--point", "1,1"], "download the video first"),
+        (
+            ["http://127.0.0.1:9/v.mp4", "--point", "1,1"],
+            "http://127.0.0.1:9/v.mp4 cannot be opened: Connection refused",
+        ),
+        (["rtsp://127.0.0.1:9/v", "--point", "1,1", "--resume"], "is live, its frames come once: leave out --resume"),
+        ([], "give a video: a file, a folder of pictures, an address, or --camera 0"),
+        (["{clip}", "--camera", "0", "--point", "1,1"], "give a video: a file"),
+        (["{clip}", "--point", "65,1"], "--point 65,1 lies outside of the picture, which is 64 wide and 48 high"),
+        (["{clip}", "--box", "-9,-9,0,5"], "--box -9,-9,0,5 lies outside of the picture"),
         (["{clip}", "--point", "1,1", "--model", "{images}"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
         (["{clip}", "--point", "1,1", "--model", "yonigozlan/EdgeTAM-hf"], "yonigozlan/EdgeTAM-hf cannot be loaded"),
     ],
@@ -366,7 +375,7 @@ def test_track_rejects_bad_calls_in_one_line(run, pictures, image_checkpoint, tm
     ("arguments", "message"),
     [
         (["--box", "9,9,1,1"], "X0 < X1"),
-        (["--object", "0"], "integer in 1..255, got '0'"),
+        (["--object", "0"], "integer in 1..65535, got '0'"),
         (["--frame", "-3"], "integer from 0 on, got '-3'"),
         (["--max-frames", "0"], "integer from 1 on"),
         (["--frame-rate", "0"], "a positive number"),

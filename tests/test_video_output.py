@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from edgetam_hf import video_output
+from edgetam_hf import overlay_video, video_output
 from edgetam_hf.drawing import index_picture
+from edgetam_hf.overlay_video import OverlayVideo
 from edgetam_hf.video_output import (
-    OverlayVideo,
     Track,
     coco_annotations,
     mask_to_rle,
@@ -30,7 +30,7 @@ NEEDS_COCO = "run lengths need pycocotools"
 KILLED_WRITER = """
 import os, signal, sys
 import numpy as np
-from edgetam_hf.video_output import OverlayVideo
+from edgetam_hf.overlay_video import OverlayVideo
 
 video = OverlayVideo(sys.argv[1], 32, 48, 10)
 for level in range(35):
@@ -114,7 +114,7 @@ def test_overlay_video_rejects_numbers(tmp_path, numbers):
 
 
 def test_overlay_video_needs_pyav(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_output, "av", None)
+    monkeypatch.setattr(overlay_video, "av", None)
     with pytest.raises(ImportError, match="pip install av"):
         OverlayVideo(tmp_path / "clip.mp4", 32, 48, 10)
 
@@ -146,9 +146,9 @@ def test_index_picture_numbers_from_one_by_default():
     assert np.array_equal(index_picture(masks), index_picture(masks, [1, 2]))
 
 
-@pytest.mark.parametrize("numbers", [[0, 1], [1, 256], [3, 3], [1]])
+@pytest.mark.parametrize("numbers", [[0, 1], [1, 65536], [3, 3], [1]])
 def test_index_picture_rejects_numbers(tmp_path, numbers):
-    with pytest.raises(ValueError, match=r"2 masks need as many different numbers in 1\.\.255, got \["):
+    with pytest.raises(ValueError, match=r"2 masks need as many different numbers in 1\.\.65535, got \["):
         write_index_picture(random_masks(2), numbers, tmp_path / "0.png")
     assert not list(tmp_path.iterdir())
 
@@ -164,7 +164,7 @@ def test_index_picture_rejects_masks(tmp_path):
 
 def test_read_index_picture_rejects_colours(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
-    with pytest.raises(ValueError, match="must be a palette or grey picture of 8 bits, got mode RGB"):
+    with pytest.raises(ValueError, match="must be a palette or grey picture, of 8 or 16 bits, got mode RGB"):
         read_index_picture(tmp_path / "0.png", [1])
 
 

@@ -5,7 +5,7 @@ user clicks, `objects/` with a file for each finished object), `scores.json`, `p
 goes on with what is missing. `torchrun` shares it out.
 """
 
-import json
+import sys
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +16,16 @@ from accelerate.utils import gather_object
 from transformers.utils import logging
 
 from .. import EdgeTamModel, EdgeTamProcessor
+from ..data_names import inside
 from ..evaluation.clicks import evaluate_clicks, read_masked_pictures
 from ..evaluation.inference import share_of, write_sequence, write_submission
+from ..evaluation.metrics import check_scipy
 from ..evaluation.promptable import MODES, NUM_FRAMES, Round, annotate_object, object_videos, report_rounds
 from ..evaluation.report import (
     ANCHORS,
     as_round_table,
     as_score_table,
+    matplotlib,
     write_clicks,
     write_plot,
     write_round_plot,
@@ -30,6 +33,8 @@ from ..evaluation.report import (
 )
 from ..evaluation.scoring import report_categories, report_scores, score_results
 from ..evaluation.video_datasets import LAYOUTS, read_categories, read_dataset
+from ..output_folder import locked
+from ..text_files import read_json
 from ..whole_files import write_json_whole
 from .support import as_columns, checkpoint_of, device_of, load_quietly
 from .track import load_video_model
@@ -39,31 +44,37 @@ FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmen
 FIRST_BOX = "first-box"  # the same, from the box round the first mask
 PROTOCOLS = (FIRST_MASK, FIRST_BOX, *MODES)
 NUM_CLICKS = 5
-CLICK_ANCHORS = {"SA-23, 1 click": 55.5, "SA-23, 5 clicks": 81.7}
+CLICK_ANCHORS = {"SA-23, 1 click": 0.555, "SA-23, 5 clicks": 0.817}
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 
 def run(options):
     """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
     check_options(options)
+    check_scipy()
     options.device = device_of(options.device)
     state = PartialState(cpu=options.device == "cpu", timeout=LONGEST_WAIT)
+    is_quiet = options.json or not state.is_main_process
+    if matplotlib is None and not is_quiet:
+        print("there will be no plot.png: it needs matplotlib (pip install matplotlib)", file=sys.stderr)
     if options.dataset == "clicks":
         return run_clicks(options, state)
     sequences = read_dataset(options.dataset, options.root, options.sequences)
     if options.protocol in MODES:
         return run_promptable(options, sequences, state)
+    if options.results and not options.results.is_dir():
+        raise ValueError(
+            f"--results must be a folder with a folder of pictures for each sequence, got {options.results}"
+        )
     seen = read_categories(options.train_meta) if options.train_meta else None
     folder = options.output or Path(f"{(options.results or options.root).resolve().name}_{options.dataset}")
-    is_quiet = options.json or not state.is_main_process
-    masks = options.results
-    if masks is None:
-        masks = folder / "masks"
-        track_missing(options, sequences, folder, state, is_quiet)
-    elif not masks.is_dir():
-        raise ValueError(f"--results must be a folder with a folder of pictures for each sequence, got {masks}")
-    state.wait_for_everyone()
-    return report(options, sequences, masks, folder, seen) if state.is_main_process else None
+    with locked(folder, state.is_main_process):
+        if not options.results:
+            track_missing(options, sequences, folder, state, is_quiet)
+        state.wait_for_everyone()
+        if not state.is_main_process:
+            return None
+        return report(options, sequences, options.results or folder / "masks", folder, seen)
 
 
 def check_options(options):
@@ -83,34 +94,28 @@ def check_options(options):
 
 def track_missing(options, sequences, folder, state, is_quiet):
     """Writes the results of this process's share of the sequences that have none."""
-    settings = begin(options, folder, "masks", state, protocol=options.protocol)
-    missing = [sequence for sequence in sequences if not (folder / "masks" / sequence.name).exists()]
+    settings = checked_settings(options, folder, protocol=options.protocol)
+    missing = [sequence for sequence in sequences if not inside(folder / "masks", sequence.name).exists()]
+    mine, model, processor = begin(options, settings, folder / "masks", missing, state)
+    is_per_object, has_boxes = LAYOUTS[options.dataset].is_per_object, options.protocol == FIRST_BOX
+    for sequence in logging.tqdm(mine, desc="track", disable=is_quiet or not mine):
+        write_sequence(model, processor, sequence, folder / "masks", is_per_object, has_boxes)
+
+
+def begin(options, settings, results, missing, state):
+    """(this process's share of what is missing, the model and processor for it), when all processes have theirs.
+
+    Then the folder of the run has its settings and a folder for the results.
+    """
     state.wait_for_everyone()  # all share out the same
     mine = share_of(missing, state.process_index, state.num_processes)
-    if mine:
-        model, processor = load_tracker(settings, options, state)
-        is_per_object, has_boxes = LAYOUTS[options.dataset].is_per_object, options.protocol == FIRST_BOX
-        for sequence in logging.tqdm(mine, desc="track", disable=is_quiet):
-            write_sequence(model, processor, sequence, folder / "masks", is_per_object, has_boxes)
-
-
-def begin(options, folder, part, state, **more):
-    """The settings of a run, with some more, once its folder has them and the folder of a part of it."""
-    settings = {
-        "dataset": options.dataset,
-        "root": str(options.root.resolve()),
-        "model": str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model,
-        "preprocessing": options.preprocessing,
-        "image_size": options.image_size,
-        **more,
-    }
-    check_settings(settings, folder)
-    state.wait_for_everyone()  # until all have checked, before anything is written
+    model, processor = load_tracker(settings, options, state) if mine else (None, None)
+    state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind
     if state.is_main_process:
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        write_json_whole(settings, folder / "run.json")
+        results.mkdir(parents=True, exist_ok=True)
+        write_json_whole(settings, results.parent / "run.json")
     state.wait_for_everyone()
-    return settings
+    return mine, model, processor
 
 
 def load_tracker(settings, options, state):
@@ -124,25 +129,42 @@ def process_device(options, state):
     return state.device if options.device == "cuda" else options.device
 
 
-def check_settings(settings, folder):
-    """Raises a ValueError if the folder has results of other settings, or anything but results."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: --output must be a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
+def checked_settings(options, folder, **more):
+    """The settings of a run, with some more, for a folder that has no results of others.
+
+    Raises:
+        ValueError: if the folder has results of other settings, or anything but results.
+    """
+    settings = {
+        "dataset": options.dataset,
+        "root": str(options.root.resolve()),
+        "model": str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model,
+        "preprocessing": options.preprocessing,
+        "image_size": options.image_size,
+        **more,
+    }
+    if not visible(folder):
+        return settings
     try:
-        known = dict(json.loads((folder / "run.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"folder {folder} has files of something else: choose another --output") from error
+        known = read_json(folder / "run.json")
+    except ValueError as error:
+        raise ValueError(f"folder {folder} has files of something else, choose another --output: {error}") from error
     names = [name for name in {**settings, **known} if known.get(name) != settings.get(name)]
-    if other := [name.replace("_", " ") for name in names]:
-        raise ValueError(f"{folder} has results of another {', '.join(other)}: choose another --output")
+    has_results = any(visible(folder / part) for part in ("masks", "objects"))
+    if names and has_results:  # else they are of a run that was stopped before its first result
+        other = ", ".join(name.replace("_", " ") for name in names)
+        raise ValueError(f"{folder} has results of another {other}: choose another --output")
+    return settings
+
+
+def visible(folder):
+    """Paths in a folder that are not hidden; none where it is not there."""
+    return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
 def report(options, sequences, masks, folder, seen):
     """Scores the results and writes the files; without ground truth only the submission."""
     files = {"masks": str(masks)}
-    folder.mkdir(parents=True, exist_ok=True)
     if options.submission:
         write_submission(masks, sequences, options.submission, SUBMISSION_FOLDERS[options.dataset])
         return {"submission": str(options.submission), "num_sequences": len(sequences), **files}
@@ -166,20 +188,24 @@ def run_promptable(options, sequences, state):
     """Annotates and tracks this process's share of the objects that are missing, and returns the report of all."""
     videos, num_frames = object_videos(sequences), options.frames or NUM_FRAMES
     folder = options.output or Path(f"{options.root.resolve().name}_{options.dataset}_{options.protocol}")
-    settings = begin(options, folder, "objects", state, protocol=options.protocol, frames=num_frames)
-    paths = {video.name: folder / "objects" / f"{video.name}.json" for video in videos}
-    missing = [video for video in videos if not paths[video.name].exists()]
-    state.wait_for_everyone()  # all share out the same
-    mine = share_of(missing, state.process_index, state.num_processes)
-    if mine:
-        model, processor = load_tracker(settings, options, state)
-        for video in logging.tqdm(mine, desc="annotate", disable=options.json or not state.is_main_process):
+    with locked(folder, state.is_main_process):
+        settings = checked_settings(options, folder, protocol=options.protocol, frames=num_frames)
+        paths = {video.name: inside(folder / "objects", f"{video.name}.json", is_written=True) for video in videos}
+        missing = [video for video in videos if not paths[video.name].exists()]
+        mine, model, processor = begin(options, settings, folder / "objects", missing, state)
+        is_quiet = options.json or not state.is_main_process or not mine
+        for video in logging.tqdm(mine, desc="annotate", disable=is_quiet):
             rounds = annotate_object(model, processor, video, options.protocol, num_frames)
             write_json_whole([asdict(one) for one in rounds], paths[video.name])
-    state.wait_for_everyone()
-    if not state.is_main_process:
-        return None
-    results = [(video, read_rounds(paths[video.name])) for video in videos]
+        state.wait_for_everyone()
+        if not state.is_main_process:
+            return None
+        results = [(video, read_rounds(paths[video.name])) for video in videos]
+        return report_promptable(options, results, num_frames, folder)
+
+
+def report_promptable(options, results, num_frames, folder):
+    """Writes the files about the rounds of all objects, and returns the report."""
     found = {"protocol": options.protocol, **report_rounds(results, num_frames)}
     write_json_whole(found, folder / "scores.json")
     files = {"scores": str(folder / "scores.json")}
@@ -191,7 +217,10 @@ def run_promptable(options, sequences, state):
 
 def read_rounds(path):
     """List of `Round`s of a finished object."""
-    return [Round(**of_frame) for of_frame in json.loads(path.read_text(encoding="utf-8"))]
+    try:
+        return [Round(**of_frame) for of_frame in read_json(path, list)]
+    except TypeError as error:
+        raise ValueError(f"{path} is damaged: remove it, and its object is annotated again") from error
 
 
 # Clicks on pictures.
@@ -199,7 +228,16 @@ def read_rounds(path):
 
 def run_clicks(options, state):
     """Clicks on all objects of a folder of pictures, and returns the report; None in all processes but the first."""
-    mine = read_masked_pictures(options.root)[state.process_index :: state.num_processes]
+    pictures = read_masked_pictures(options.root)
+    if options.output is None:
+        return click_on_pictures(options, pictures, state)
+    with locked(options.output, state.is_main_process):
+        return click_on_pictures(options, pictures, state)
+
+
+def click_on_pictures(options, pictures, state):
+    """What `run_clicks` returns, when it is sure that no other run writes to the folder, if there is one."""
+    mine = pictures[state.process_index :: state.num_processes]
     checkpoint = checkpoint_of(options.model)
     model = load_quietly(EdgeTamModel, checkpoint, device_map=process_device(options, state))
     processor = EdgeTamProcessor.from_pretrained(checkpoint)
@@ -216,7 +254,6 @@ def run_clicks(options, state):
     mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
     found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
     if options.output:
-        options.output.mkdir(parents=True, exist_ok=True)
         write_json_whole(found, options.output / "clicks.json")
     return found
 
@@ -224,7 +261,7 @@ def run_clicks(options, state):
 def as_click_table(report):
     """The report as text: mean IoU by number of clicks."""
     rows = [{"clicks": count, "mIoU": f"{100 * mean:.1f}"} for count, mean in enumerate(report["mIoU"], start=1)]
-    anchors = ", ".join(f"{name} {value}" for name, value in report["anchors"].items())
+    anchors = ", ".join(f"{name} {100 * value:.1f}" for name, value in report["anchors"].items())
     return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; in the paper (EdgeTAM): {anchors}"])
 
 

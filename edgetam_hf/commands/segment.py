@@ -8,7 +8,7 @@ from ..cut_masks import CutMask
 from ..legend import FoundObject
 from ..mask_candidates_edgetam import BoxedLogits
 from .pictures import PictureRun, as_text, load_model
-from .prompts import read_prompts
+from .prompts import check_inside, read_prompts
 
 __all__ = ["as_text", "run"]
 
@@ -96,24 +96,3 @@ class Segmenter:
 def corner_points(box):
     """A box as two points with the labels of its corners; no points for None."""
     return [] if box is None else [(*box[:2], 2), (*box[2:], 3)]
-
-
-def check_inside(prompt, size):
-    """Raises a ValueError if a prompt does not belong to a picture of this size (height, width)."""
-    height, width = size
-    outside = f"lies outside of the picture, which is {width} wide and {height} high"
-    for x, y, _ in prompt.points:
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise ValueError(f"--point {x:g},{y:g} {outside}")
-    if prompt.box is not None:
-        x_min, y_min, x_max, y_max = prompt.box
-        if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
-            sides = ",".join(f"{side:g}" for side in prompt.box)
-            raise ValueError(f"--box {sides} {outside}")
-    if prompt.mask is not None:
-        mask_size = prompt.mask.pixels().shape
-        if mask_size != size:
-            raise ValueError(
-                f"--mask {prompt.mask.path} must have the size of the picture, {width}x{height} pixels, got "
-                f"{mask_size[1]}x{mask_size[0]}"
-            )

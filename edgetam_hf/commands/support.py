@@ -23,8 +23,26 @@ def checkpoint_of(name):
 
 
 def device_of(name):
-    """The device of that name; without one a GPU if there is one."""
-    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of that name; without one a GPU if there is one.
+
+    Raises:
+        ValueError: for a device that this machine does not have.
+    """
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        if device.type == "cuda":  # without a context on a GPU that may be for another process
+            is_there = (device.index or 0) < torch.cuda.device_count()
+        else:
+            is_there = torch.zeros(1, device=device).item() == 0
+    except Exception:  # each backend has errors of its own
+        is_there = False
+    if not is_there:
+        raise ValueError(
+            f"--device {name}: there is no such device here; cpu is, and cuda or mps where PyTorch finds one"
+        )
+    return name
 
 
 def load_quietly(model_class, name, **settings):

@@ -11,8 +11,8 @@ import torch
 
 from ..commands.support import load_picture
 from ..video_frames_edgetam import PICTURE_SUFFIXES
-from .metrics import region_similarity
-from .video_datasets import read_mask_files
+from .metrics import check_scipy, region_similarity
+from .video_datasets import check_root, read_mask_files
 
 try:
     from scipy import ndimage
@@ -29,8 +29,7 @@ OBJECTS_PER_BATCH = 16
 
 def center_of(region: np.ndarray) -> tuple[float, float]:
     """The pixel (x, y) of a region (H, W) that is farthest from its edge."""
-    if ndimage is None:
-        raise ImportError("clicks on masks need SciPy: pip install scipy")
+    check_scipy()
     depth = ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
     y, x = np.unravel_index(depth.argmax(), depth.shape)
     return float(x), float(y)
@@ -38,8 +37,7 @@ def center_of(region: np.ndarray) -> tuple[float, float]:
 
 def largest_error(mask: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, float], int] | None:
     """A click, ((x, y), label), at the centre of the largest connected region in which a mask is wrong."""
-    if ndimage is None:
-        raise ImportError("clicks on masks need SciPy: pip install scipy")
+    check_scipy()
     labels, count = ndimage.label(mask != truth)
     if count == 0:
         return None
@@ -72,6 +70,7 @@ def read_masked_pictures(root):
         ValueError: where a folder is missing, and for a picture without masks or the other way round.
     """
     root = Path(root)
+    check_root(root)
     found = {}
     for part in ("images", "masks"):
         if not (root / part).is_dir():

@@ -4,15 +4,15 @@ As in `vos_inference` of the original release: masks are logits above 0, holes a
 two objects overlap. An object that appears later begins there and is absent before.
 """
 
-import shutil
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..data_names import inside
 from ..video_output import write_index_picture
-from ..whole_files import whole_file
+from ..whole_files import whole_file, whole_folder
 from .clicks import box_of
 
 
@@ -57,12 +57,11 @@ def write_sequence(model, processor, sequence, folder, is_per_object=False, has_
             in which the lowest id wins.
         has_boxes: see `track_sequence`.
     """
-    target, unfinished = Path(folder) / sequence.name, Path(folder) / f".writing_{sequence.name}"
+    target = inside(folder, sequence.name, is_written=True)
     if target.exists():
         return
-    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed process left
-    unfinished.mkdir(parents=True)
-    try:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with whole_folder(target) as unfinished:
         names, size = sequence.frame_names, sequence.size
         for frame_idx, masks in track_sequence(model, processor, sequence, not is_per_object, has_boxes):
             # all objects on all frames, from the highest id so that the lowest lies on top
@@ -73,10 +72,6 @@ def write_sequence(model, processor, sequence, folder, is_per_object=False, has_
             for number, mask in masks.items():
                 (unfinished / f"{number:03d}").mkdir(exist_ok=True)
                 write_index_picture([mask], [1], unfinished / f"{number:03d}" / f"{names[frame_idx]}.png")
-        unfinished.rename(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def share_of(sequences, process_idx, num_processes):
@@ -100,7 +95,7 @@ def write_submission(folder, sequences, path, prefix=""):
     files = []
     for sequence in sequences:
         for name in sequence.frame_names:
-            picture = Path(folder) / sequence.name / f"{name}.png"
+            picture = inside(folder, sequence.name) / f"{name}.png"
             if not picture.exists():
                 raise ValueError(f"{picture} is missing: finish the results before they are sent in")
             files.append((picture, Path(prefix, sequence.name, picture.name).as_posix()))

@@ -68,8 +68,7 @@ def boundary_pixels(mask):
 
 def _share_near(pixels, others, distance):
     """Share of pixels (N, 2) that have one of the others (M, 2) within a distance."""
-    if KDTree is None:
-        raise ImportError("the boundary measure F needs SciPy: pip install scipy")
+    check_scipy()
     nearest, _ = KDTree(others).query(pixels, distance_upper_bound=distance + 1)
     return np.count_nonzero(nearest <= distance) / len(pixels)
 
@@ -80,6 +79,12 @@ def _check_sizes(mask, truth):
             raise TypeError(f"{name} must be a boolean array (H, W), got {array.dtype} {array.shape}")
     if mask.shape != truth.shape:
         raise ValueError(f"mask and truth must have one size, got {mask.shape} and {truth.shape}")
+
+
+def check_scipy():
+    """Raises an ImportError without SciPy."""
+    if KDTree is None:
+        raise ImportError("the boundary measure F, and clicks on masks, need SciPy: pip install scipy")
 
 
 # Over the frames of an object, and over objects.

@@ -1,11 +1,13 @@
 """What people look at: tables of scores, J&F as a plot, and overlays of the objects that fared worst."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..commands.support import as_columns
+from ..data_names import inside
 from ..drawing import overlay
 from ..whole_files import save_whole, whole_file
 from .promptable import NUM_CLICKS, scores_by_limit
@@ -18,12 +20,12 @@ except ImportError:
     matplotlib = None
 
 NUM_WORST = 5
-# J&F of the paper, in percent
+# J&F of the paper, from 0 to 1 as all of a report
 ANCHORS = {
-    "davis": {"DAVIS 2017 val": 87.7},
-    "mose": {"MOSE val": 70.0},
-    "sa-v": {"SA-V val": 72.3, "SA-V test": 71.7},
-    "youtube-vos": {"YouTube-VOS 2019 val": 86.2},
+    "davis": {"DAVIS 2017 val": 0.877},
+    "mose": {"MOSE val": 0.700},
+    "sa-v": {"SA-V val": 0.723, "SA-V test": 0.717},
+    "youtube-vos": {"YouTube-VOS 2019 val": 0.862},
 }
 
 
@@ -37,7 +39,7 @@ def as_score_table(report):
     if "categories" in report:
         lines.append(_categories_as_text(report["categories"]))
     measure = "G" if "categories" in report else "J&F"
-    anchors = ", ".join(f"{name} {value}" for name, value in report["anchors"].items())
+    anchors = ", ".join(f"{name} {100 * value:.1f}" for name, value in report["anchors"].items())
     return "\n".join([*lines, f"{measure} in the paper (EdgeTAM): {anchors}", *_files_as_text(report)])
 
 
@@ -142,7 +144,7 @@ def write_worst(scores, sequences, results, folder, is_per_object=False):
         folder: where NUMBER_SEQUENCE_OBJECT.png go, from the worst on.
         is_per_object: whether results are one picture per object.
     """
-    folder = _emptied(folder)
+    folder = _emptied(folder, r"[1-9]_.+_\d+_frame.+\.png")
     by_name = {sequence.name: sequence for sequence in sequences}
     worst = sorted(scores, key=lambda of_object: np.mean(of_object.j) + np.mean(of_object.f))[:NUM_WORST]
     for rank, of_object in enumerate(worst, start=1):
@@ -155,7 +157,7 @@ def write_worst(scores, sequences, results, folder, is_per_object=False):
             for masks in (sequence.read_masks(frame_idx), found)
         ]
         name = f"{rank}_{sequence.name}_{number}_frame{sequence.frame_names[frame_idx]}.png"
-        save_whole(_side_by_side(halves), folder / name)
+        save_whole(_side_by_side(halves), inside(folder, name, is_written=True))
 
 
 def write_clicks(results, folder):
@@ -165,22 +167,25 @@ def write_clicks(results, folder):
         results: list of (`ObjectVideo`, its list of `Round`s).
         folder: where NUMBER_SEQUENCE_OBJECT.png go, from the worst on.
     """
-    folder = _emptied(folder)
+    folder = _emptied(folder, r"[1-9]_.+_\d+\.png")
     worst = sorted(results, key=lambda result: result[1][-1].j + result[1][-1].f)[:NUM_WORST]
     for rank, (video, rounds) in enumerate(worst, start=1):
         drawn = [
             overlay(_frame_of(video.sequence, of_frame.frame), [video.truth(of_frame.frame)], of_frame.clicks)
             for of_frame in rounds
         ]
-        save_whole(_side_by_side(drawn), folder / f"{rank}_{video.name}.png")
+        save_whole(_side_by_side(drawn), inside(folder, f"{rank}_{video.name}.png", is_written=True))
 
 
-def _emptied(folder):
-    """The folder, without pictures."""
+def _emptied(folder, pattern):
+    """The folder, without the pictures whose names an earlier report gave them."""
     folder = Path(folder)
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link, and old pictures in it would be removed: remove the link")
     folder.mkdir(exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
+    for old in folder.iterdir():
+        if re.fullmatch(pattern, old.name) and (old.is_file() or old.is_symlink()):
+            old.unlink()
     return folder
 
 

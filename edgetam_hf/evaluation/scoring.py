@@ -4,11 +4,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from transformers.utils import logging
 
+from ..data_names import inside
 from .metrics import boundary_measure, region_similarity, statistics, total
 from .video_datasets import read_mask_files
 
@@ -26,7 +26,7 @@ class ObjectScores:
 
 def result_files(folder, sequence, frame_idx, is_per_object):
     """Files for `read_mask_files` of the results on a frame: SEQUENCE/FRAME.png or SEQUENCE/OBJECT/FRAME.png."""
-    folder, name = Path(folder) / sequence.name, f"{sequence.frame_names[frame_idx]}.png"
+    folder, name = inside(folder, sequence.name), f"{sequence.frame_names[frame_idx]}.png"
     if not is_per_object:
         return {None: folder / name}
     return {number: folder / f"{number:03d}" / name for number in sequence.annotations[frame_idx]}

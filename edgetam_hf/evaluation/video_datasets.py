@@ -4,7 +4,6 @@ A dataset is a list of `VideoSequence`s. Object ids are the values of index pict
 have one picture per object.
 """
 
-import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..data_names import check_name, inside
+from ..text_files import read_json, read_text
 from ..video_frames_edgetam import PictureFolder
 
 VOID = 255  # pixels without a verdict, in DAVIS: background
@@ -49,6 +50,8 @@ LAYOUTS = {
 def read_indices(path):
     """uint8 array (H, W) of the object ids in a palette or grey picture; pixels without a verdict are 0.
 
+    A grey picture without other values than 0 and 255 is the mask of object 1, as in DAVIS 2016.
+
     Raises:
         ValueError: for a file that is missing or damaged, colours, and ids above 255.
     """
@@ -61,11 +64,13 @@ def read_indices(path):
         raise ValueError(f"{path} cannot be read as a picture of masks: {error}") from error
     if indices.ndim != 2 or mode == "F":
         raise ValueError(f"{path} must be a palette or grey picture whose values are object ids, got mode {mode}")
-    if indices.max() > 255:
-        raise ValueError(f"{path} has object id {indices.max()}: ids go up to 255, those above cannot be written back")
+    if indices.max() > 255 or indices.min() < 0:
+        worst = indices.max() if indices.max() > 255 else indices.min()
+        raise ValueError(f"{path} has object id {worst}: ids go up to 255, others cannot be written back")
     indices = indices.astype(np.uint8)
-    indices[indices == VOID] = 0
-    return indices
+    is_void = indices == VOID
+    indices[is_void] = 0
+    return is_void.astype(np.uint8) if mode == "L" and not indices.any() else indices
 
 
 def read_mask_files(files, size):
@@ -208,6 +213,7 @@ def read_sequences(layout, root, names=None, listing=None):
         ValueError: for a folder of another layout, and frames that are missing.
     """
     root, layout = Path(root), LAYOUTS[layout]
+    check_root(root)
     layout = replace(layout, listing=listing or layout.listing)
     parts = [part for part in (layout.frames, layout.annotations, layout.listing) if part]
     if missing := [part for part in parts if not (root / part).exists()]:
@@ -218,7 +224,7 @@ def read_sequences(layout, root, names=None, listing=None):
     known = sorted(objects) or _sequence_names(root, layout)
     if unknown := set(names or ()) - set(known):
         raise ValueError(f"{root} has no sequence {min(unknown)}, it has {', '.join(known[:5])}, …")
-    return [_read_sequence(root, layout, name, objects.get(name)) for name in names or known]
+    return [_read_sequence(root, layout, name, objects.get(name)) for name in dict.fromkeys(names or known)]
 
 
 def read_categories(path):
@@ -232,7 +238,7 @@ def read_categories(path):
         objects = _read_meta(path).values()
         found = {category for of_video in objects for _, category in of_video.values() if category is not None}
     else:
-        found = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
+        found = {line.strip() for line in read_text(path).splitlines()} - {""}
     if not found:
         raise ValueError(f"{path} has no categories: give meta.json of the training split, or a file with one per line")
     return found
@@ -240,23 +246,29 @@ def read_categories(path):
 
 def _sequence_names(root, layout):
     if layout.listing:
-        names = sorted((root / layout.listing).read_text(encoding="utf-8").split())
+        names = sorted(set(read_text(root / layout.listing).split()))
     else:
-        names = sorted(path.name for path in (root / layout.annotations).iterdir() if path.is_dir())
+        folders = (path for path in (root / layout.annotations).iterdir() if path.is_dir())
+        names = sorted(path.name for path in folders if not path.name.startswith("."))
     if not names:
         raise ValueError(f"{root / (layout.listing or layout.annotations)} names no sequence")
+    for name in names:
+        check_name(name, f"a sequence of {root / (layout.listing or layout.annotations)}")
     return names
+
+
+def check_root(root):
+    """Raises a ValueError unless the folder of a dataset is there."""
+    if not Path(root).is_dir():
+        raise ValueError(f"there is no folder {root}: name the one that holds the dataset")
 
 
 def _read_meta(path):
     """(name of the first frame, category or None) by object id, by name of the sequence, of YouTube-VOS."""
+    videos = read_json(path).get("videos")
     try:
-        videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
-        return {
-            name: {
-                int(number): (of_object["frames"][0], of_object.get("category"))
-                for number, of_object in video["objects"].items()
-            }
+        found = {
+            name: {_read_id(number): _read_object(of_object) for number, of_object in video["objects"].items()}
             for name, video in videos.items()
         }
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -264,17 +276,35 @@ def _read_meta(path):
             f'{path} is not {{"videos": {{NAME: {{"objects": {{ID: {{"frames": […]}}}}}}}}}}'
             f", as in YouTube-VOS: {error!r}"
         ) from error
+    for name in found:
+        check_name(name, f"a sequence of {path}")
+    return found
+
+
+def _read_id(number):
+    if not (number.isascii() and number.isdecimal() and 1 <= int(number) < VOID):
+        raise ValueError(f"object ids are 1 to {VOID - 1}, got {number[:20]!r}")
+    return int(number)
+
+
+def _read_object(of_object):
+    """(name of the first frame, category or None) of an object of meta.json."""
+    frames, category = of_object["frames"], of_object.get("category")
+    if not isinstance(frames, list) or not isinstance(frames[0], str) or not isinstance(category, (str, type(None))):
+        raise ValueError(f"expected names of frames and a category, got {str(of_object)[:100]}")
+    return frames[0], category
 
 
 def _read_sequence(root, layout, name, objects):
-    folders = {part: root / part / name for part in (layout.frames, layout.annotations)}
+    folders = {part: inside(root / part, name) for part in (layout.frames, layout.annotations)}
     for part, folder in folders.items():
         if not folder.is_dir():
             raise ValueError(f"sequence {name} has no folder {folder} in {part}")
     frames = PictureFolder(folders[layout.frames])
     index = {path.stem: idx for idx, path in enumerate(frames.files)}
     annotations = {}
-    for path in sorted(folders[layout.annotations].glob("*/*.png" if layout.is_per_object else "*.png")):
+    pictures = folders[layout.annotations].glob("*/*.png" if layout.is_per_object else "*.png")
+    for path in sorted(path for path in pictures if not path.name.startswith(".")):
         if path.stem not in index:
             raise ValueError(f"sequence {name} lacks the frame of annotation {path}: looked in {frames.path}")
         object_id = _object_of(path) if layout.is_per_object else None

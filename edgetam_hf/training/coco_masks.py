@@ -1,29 +1,21 @@
-"""Masks as JSON has them in COCO, SA-1B and SA-V: polygons, or run lengths of pycocotools."""
-
-import json
+"""Masks as JSON has them in COCO, SA-1B and SA-V: polygons, or run lengths."""
 
 import numpy as np
+
+from ..run_lengths import decode_run_lengths, read_counts
 
 try:
     from pycocotools import mask as coco_mask
 except ImportError:
     coco_mask = None
 
+LONGEST_OUTLINE = 2  # times the pixels of the picture: pycocotools follows outlines step by step, however far
+
 
 def check_pycocotools():
     """Raises an ImportError without pycocotools."""
     if coco_mask is None:
         raise ImportError("masks of COCO, SA-1B and SA-V need pycocotools: pip install pycocotools")
-
-
-def read_json(path):
-    """What a JSON file says."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:  # of JSON and of UTF-8
-        raise ValueError(f"{path} is no JSON, or it is cut off: {error}") from error
 
 
 def get_value(data, key):
@@ -36,15 +28,14 @@ def check_segmentation(segmentation, size, name):
     if isinstance(segmentation, list):
         is_known = bool(segmentation) and all(_is_polygon(xy, size) for xy in segmentation)
     else:
-        counts = get_value(segmentation, "counts")
-        is_known = get_value(segmentation, "size") == list(size) and (
-            isinstance(counts, str) or _are_counts(counts, size)
-        )
+        is_known = get_value(segmentation, "size") == list(size)
     if not is_known:
         raise ValueError(
             f"{name} must have as segmentation polygons [[x, y, x, y, x, y, …], …] or run lengths "
             f'{{"size": {list(size)}, "counts": …}}, got {str(segmentation)[:100]}'
         )
+    if isinstance(segmentation, dict):
+        read_counts(segmentation, size, name)
 
 
 def _is_polygon(xy, size):
@@ -54,37 +45,33 @@ def _is_polygon(xy, size):
         return False
     if xy.dtype.kind not in "if" or xy.ndim != 1 or xy.size < 6 or xy.size % 2:
         return False
-    return bool((np.abs(xy) <= 2 * max(size)).all())  # pycocotools follows outlines pixel by pixel, however far
+    if not (np.abs(xy) <= 2 * max(size)).all():
+        return False
+    points = xy.reshape(-1, 2)
+    outline = np.abs(points - np.roll(points, 1, axis=0)).max(1).sum() + len(points)
+    return bool(outline <= LONGEST_OUTLINE * (size[0] + 2) * (size[1] + 2) + 8 * max(size))
 
 
-def _are_counts(counts, size):
-    is_list = isinstance(counts, list) and all(isinstance(count, int) and count >= 0 for count in counts)
-    return is_list and sum(counts) == size[0] * size[1]
-
-
-def to_run_lengths(segmentation, size):
-    """Compressed run lengths of a segmentation of COCO for a picture of a size (H, W).
+def decode_segmentation(segmentation, size, name):
+    """Boolean mask (H, W) of a segmentation of COCO.
 
     Args:
         segmentation: polygons [[x, y, …], …] in pixels of the picture, or run lengths
             `{"size": [H, W], "counts": …}`, a list or compressed.
         size: (H, W) of the picture.
+        name: what errors call it.
+
+    Raises:
+        ValueError: for anything else, and what is damaged.
     """
-    if isinstance(segmentation, list):
-        return coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    if isinstance(segmentation["counts"], list):
-        return coco_mask.frPyObjects(segmentation, *size)
-    return segmentation
+    check_segmentation(segmentation, size, name)
+    if isinstance(segmentation, dict):
+        return decode_run_lengths(segmentation, size, name)
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))).astype(bool)
 
 
-def decode(run_lengths, name):
-    """Boolean mask (H, W) of compressed run lengths; a ValueError calls them by `name` if they are damaged."""
-    try:
-        return coco_mask.decode(run_lengths).astype(bool)
-    except ValueError as error:
-        raise ValueError(f"{name} has run lengths that are damaged: {error}") from error
-
-
-def area(run_lengths):
-    """Number of pixels of compressed run lengths."""
-    return int(coco_mask.area(run_lengths))
+def area(segmentation, size, name):
+    """Number of pixels of a segmentation; see `decode_segmentation`."""
+    if isinstance(segmentation, dict):
+        return int(read_counts(segmentation, size, name)[1::2].sum())
+    return int(decode_segmentation(segmentation, size, name).sum())

@@ -1,40 +1,18 @@
 """Clips as a dataset in DAVIS 2017's layout, and the results on it of a tracker that repeats the first masks."""
 
-import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from ..evaluation.video_datasets import LAYOUTS, VideoSequence
+from ..output_folder import reserved
 from ..video_output import write_index_picture
+from ..whole_files import whole_folder
 from .clips import Clip
 
 JPEG_QUALITY = 95
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill, which takes the place of `path` when the block ends, and vanishes if it raises.
-
-    Raises:
-        ValueError: if there is anything at `path` but an empty folder.
-    """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} is there already and no empty folder: choose another --output, or remove it")
-    unfinished = path.with_name(f".writing_{path.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)  # what a killed process left
-    unfinished.mkdir(parents=True)
-    try:
-        yield unfinished
-        if path.exists():
-            path.rmdir()
-        unfinished.rename(path)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
 
 
 def write_clips(clips: Iterable[Clip], root: Path) -> None:
@@ -46,7 +24,8 @@ def write_clips(clips: Iterable[Clip], root: Path) -> None:
         ValueError: if `root` is there and no empty folder.
     """
     layout = LAYOUTS["davis"]
-    with whole_folder(root) as unfinished:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with reserved(root), whole_folder(root) as unfinished:
         names = []
         for number, clip in enumerate(clips):
             names.append(f"{number:04d}")
@@ -66,7 +45,8 @@ def repeat_first_masks(sequences: Iterable[VideoSequence], folder: Path) -> None
     Raises:
         ValueError: if `folder` is there and no empty folder.
     """
-    with whole_folder(folder) as unfinished:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with reserved(folder), whole_folder(folder) as unfinished:
         for sequence in sequences:
             (unfinished / sequence.name).mkdir()
             masks = {number: np.zeros(sequence.size, bool) for number in sequence.object_ids}

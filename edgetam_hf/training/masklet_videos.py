@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ..text_files import read_json
 from ..video_frames_edgetam import VideoFile
 from .clips import VideoClips
-from .coco_masks import check_pycocotools, check_segmentation, decode, get_value, read_json, to_run_lengths
+from .coco_masks import check_pycocotools, decode_segmentation
 
 ANNOTATED_EVERY = 4  # frames: SA-V has 24 a second, with masks for 6 of them
 MASKLETS = ("manual", "auto")
@@ -28,7 +29,7 @@ def open_masklet_clips(root: str, masklets: str = "manual", max_stride: int = 3,
     if masklets not in MASKLETS:
         raise ValueError(f"masklets must be one of {', '.join(MASKLETS)}, got {masklets!r}")
     suffix = f"_{masklets}.json"
-    files = sorted(Path(root).rglob(f"*{suffix}"))
+    files = sorted(path for path in Path(root).rglob(f"*{suffix}") if not path.name.startswith("."))
     if not files:
         raise ValueError(f"{root} has not the layout of SA-V's training videos: looked for *{suffix}, found none")
     videos = [MaskletVideo(path, path.with_name(path.name.removesuffix(suffix) + ".mp4")) for path in files]
@@ -73,7 +74,7 @@ class MaskletVideo:
     @cached_property
     def masklets(self):
         """For each annotated frame the run lengths of all objects."""
-        masklets = get_value(read_json(self.json), "masklet")
+        masklets = read_json(self.json).get("masklet")
         if not isinstance(masklets, list) or not all(isinstance(of_frame, list) for of_frame in masklets):
             raise ValueError(f'{self.json} must have "masklet", a list of lists of run lengths, as SA-V has')
         return masklets
@@ -93,7 +94,6 @@ class MaskletVideo:
         masks = {}
         for number, segmentation in enumerate(self.masklets[frame_idx // ANNOTATED_EVERY]):
             name = f"{self.json}: object {number} on frame {frame_idx}"
-            check_segmentation(segmentation, self.size, name)
-            mask = decode(to_run_lengths(segmentation, self.size), name)
+            mask = decode_segmentation(segmentation, self.size, name)
             masks.update({number: mask} if mask.any() else {})
         return masks

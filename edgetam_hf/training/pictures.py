@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..commands.support import load_picture
+from ..data_names import inside
 from ..evaluation.clicks import read_masked_pictures
 from ..evaluation.video_datasets import read_mask_files
+from ..text_files import read_json
 from .clips import Clip
-from .coco_masks import area, check_pycocotools, check_segmentation, decode, get_value, read_json, to_run_lengths
+from .coco_masks import area, check_pycocotools, check_segmentation, decode_segmentation, get_value
 
 IMAGE_FIELDS = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
 LARGEST_SHARE = 0.9  # of a picture: larger masks of SA-1B are left out, as SAM 2 does (arXiv 2408.00714)
@@ -27,7 +29,7 @@ class PictureSource:
         raise NotImplementedError
 
     def open(self, index):
-        """uint8 array (height, width, 3) of a picture, and its objects, each compressed run lengths or a mask."""
+        """uint8 array (height, width, 3) of a picture, and its objects, each a segmentation of COCO or a mask."""
         raise NotImplementedError
 
     def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
@@ -43,7 +45,9 @@ class PictureSource:
         masks = np.zeros((1, len(chosen), *picture.shape[:2]), bool)
         for mask, object_idx in zip(masks[0], chosen):
             found = objects[object_idx]
-            mask[:] = decode(found, f"{type(self).__name__} {index}") if isinstance(found, dict) else found
+            if not isinstance(found, np.ndarray):
+                found = decode_segmentation(found, mask.shape, f"{type(self).__name__} {index}")
+            mask[:] = found
         return Clip([picture], masks[:, masks.any((0, 2, 3))])
 
 
@@ -78,7 +82,7 @@ class CocoPictures(PictureSource):
         check_pycocotools()
         self.path, self.images = Path(annotations), Path(images)
         data = read_json(self.path)
-        if missing := [key for key in ("images", "annotations") if not isinstance(get_value(data, key), list)]:
+        if missing := [key for key in ("images", "annotations") if not isinstance(data.get(key), list)]:
             raise ValueError(
                 f'{self.path} must have lists "images" and "annotations", as instances of COCO, found no "{missing[0]}"'
             )
@@ -86,8 +90,8 @@ class CocoPictures(PictureSource):
         objects = {image_id: [] for image_id in sizes}
         for annotation in data["annotations"]:
             image_id, name = get_value(annotation, "image_id"), f"{self.path}: annotation {get_value(annotation, 'id')}"
-            if image_id not in sizes:
-                raise ValueError(f'{name} is of image {image_id}, which "images" lacks')
+            if not isinstance(image_id, IMAGE_FIELDS["id"]) or image_id not in sizes:
+                raise ValueError(f'{name} is of image {str(image_id)[:100]}, which "images" lacks')
             if not annotation.get("iscrowd"):
                 check_segmentation(annotation.get("segmentation"), sizes[image_id], name)
                 objects[image_id].append(annotation["segmentation"])
@@ -105,7 +109,9 @@ class CocoPictures(PictureSource):
         for image in images:
             if missing := [key for key, kind in IMAGE_FIELDS.items() if not isinstance(get_value(image, key), kind)]:
                 raise ValueError(f'{self.path}: an image has no usable "{missing[0]}": {str(image)[:100]}')
-            if not (path := self.images / image["file_name"]).is_file():
+            if min(image["height"], image["width"]) < 1:
+                raise ValueError(f"{self.path}: image {image['id']} has no pixels: {str(image)[:100]}")
+            if not (path := inside(self.images, image["file_name"])).is_file():
                 raise ValueError(f"{self.path} names a picture that is missing: looked for {path}")
         return {image["id"]: (image["height"], image["width"]) for image in images}
 
@@ -114,8 +120,7 @@ class CocoPictures(PictureSource):
 
     def open(self, index):
         name, size, objects = self.pictures[index]
-        picture = load_picture_of_size(self.images / name, size, self.path)
-        return picture, [to_run_lengths(segmentation, size) for segmentation in json.loads(objects)]
+        return load_picture_of_size(self.images / name, size, self.path), json.loads(objects)
 
 
 class Sa1bPictures(PictureSource):
@@ -144,17 +149,18 @@ class Sa1bPictures(PictureSource):
     def open(self, index):
         path = self.root / f"{self.stems[index]}.json"
         data = read_json(path)
-        image, annotations = get_value(data, "image"), get_value(data, "annotations")
+        image, annotations = data.get("image"), data.get("annotations")
         size = get_value(image, "height"), get_value(image, "width")
-        if None in size or not isinstance(annotations, list):
+        if not all(isinstance(side, int) for side in size) or not isinstance(annotations, list):
             raise ValueError(f'{path} must have "image" with "height" and "width", and a list "annotations"')
         picture = load_picture_of_size(path.with_suffix(".jpg"), size, path)
-        objects = []
+        objects, largest_area = [], LARGEST_SHARE * size[0] * size[1]
         for number, annotation in enumerate(annotations):
-            check_segmentation(get_value(annotation, "segmentation"), size, f"{path}: annotation {number}")
-            objects.append(to_run_lengths(annotation["segmentation"], size))
-        largest_area = LARGEST_SHARE * size[0] * size[1]
-        return picture, [run_lengths for run_lengths in objects if area(run_lengths) <= largest_area]
+            segmentation, name = get_value(annotation, "segmentation"), f"{path}: annotation {number}"
+            check_segmentation(segmentation, size, name)
+            if area(segmentation, size, name) <= largest_area:
+                objects.append(segmentation)
+        return picture, objects
 
 
 def load_picture_of_size(path, size, origin):

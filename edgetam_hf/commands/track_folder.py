@@ -1,0 +1,210 @@
+"""The folder that `edgetam track` fills, and from which it goes on after an interruption."""
+
+import json
+from dataclasses import fields
+from numbers import Real
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from .. import overlay_video, video_output
+from ..memory_edgetam import FrameResult, Prompt, TrackedObject
+from ..output_folder import LOCK
+from ..whole_files import save_whole, whole_file, write_json_whole, writing
+
+START_AGAIN = "start again in another --output"
+
+
+class TrackFolder:
+    """The folder of a run; all files but `frames.jsonl` and the overlay are written whole or not at all.
+
+    `run.json` has what was asked and the properties of the video, `masks/` an index picture and `frames.jsonl` a line
+    per frame, `session.pt` the state of tracking.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.run, self.masks = self.path / "run.json", self.path / "masks"
+        self.frames, self.checkpoint = self.path / "frames.jsonl", self.path / "session.pt"
+
+    def mask_path(self, name):
+        """Path of the index picture of a frame of that name."""
+        return self.masks / f"{name}.png"
+
+    def check_empty(self):
+        """Raises a ValueError if there is something in the way of a new run."""
+        if any(path.name != LOCK for path in self.path.iterdir()):
+            raise ValueError(f"folder {self.path} is not empty: go on with --resume, or choose another --output")
+
+    def start(self, settings, video):
+        """Notes what was asked and the properties of the video."""
+        write_json_whole({"settings": settings, "video": video}, self.run)
+
+    def started_with(self):
+        """(settings, properties of the video) as `start` has written them."""
+        if not self.run.exists():
+            raise ValueError(f"nothing to resume in {self.path}: start without --resume")
+        try:
+            content = json.loads(self.run.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError):
+            content = None
+        parts = [content.get(name) for name in ("settings", "video")] if isinstance(content, dict) else [None]
+        if not all(isinstance(part, dict) for part in parts):
+            raise ValueError(f"{self.run} is not what `edgetam track` has written there: {START_AGAIN}")
+        return parts
+
+    def write_masks(self, masks, object_ids, name):
+        """Writes the masks of a frame, boolean (H, W)."""
+        self.masks.mkdir(exist_ok=True)
+        video_output.write_index_picture(masks, object_ids, self.mask_path(name))
+
+    def append(self, row):
+        """Adds the line of a finished frame."""
+        with writing(self.frames), open(self.frames, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def rows(self):
+        """What is known of each finished frame, in the order of tracking; a torn last line does not count."""
+        lines = self.frames.read_bytes().split(b"\n")[:-1] if self.frames.exists() else []
+        return [self._read_row(number, line) for number, line in enumerate(lines, start=1)]
+
+    def _read_row(self, number, line):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not _is_row(row):
+            raise ValueError(f"line {number} of {self.frames} is damaged: {START_AGAIN}")
+        return row
+
+    def save_checkpoint(self, session, num_done):
+        """Keeps the state of tracking after the first `num_done` frames; there is nothing of the video in it."""
+        with whole_file(self.checkpoint) as temporary:
+            torch.save({"objects": session.objects, "num_done": num_done}, temporary)
+
+    def load_checkpoint(self, session, object_ids):
+        """The rows of the finished frames, after which the session is; lines of later frames are dropped."""
+        rows, num_done = self.rows(), 0
+        if self.checkpoint.exists():
+            state = self._read_checkpoint(session.inference_state_device)
+            if list(state["objects"]) != object_ids:
+                raise ValueError(f"{self.checkpoint} is of other objects than those of this run: {START_AGAIN}")
+            session.objects, num_done = state["objects"], state["num_done"]
+        if len(rows) < num_done:
+            raise ValueError(f"{self.frames} lacks frames that were finished: {START_AGAIN}")
+        with whole_file(self.frames) as temporary:
+            text = "".join(json.dumps(row) + "\n" for row in rows[:num_done])
+            Path(temporary).write_text(text, encoding="utf-8")
+        return rows[:num_done]
+
+    def _read_checkpoint(self, device):
+        torch.serialization.add_safe_globals([TrackedObject, FrameResult, Prompt])
+        try:
+            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # whatever foreign bytes lead PyTorch to, code in them is not run
+            raise ValueError(f"{self.checkpoint} is damaged, or no state of tracking: {START_AGAIN}") from error
+        if not _is_state(state):
+            raise ValueError(f"{self.checkpoint} is no state of tracking of this version: {START_AGAIN}")
+        return state
+
+    def check_mask(self, name, size):
+        """Raises a ValueError unless there is an index picture of a size (H, W) for a frame of that name."""
+        path = self.mask_path(name)
+        try:
+            with Image.open(path) as image:
+                is_right = (image.height, image.width) == tuple(size)
+        except (OSError, SyntaxError, EOFError, Image.DecompressionBombError):
+            is_right = False
+        if not is_right:
+            raise ValueError(f"{path} is missing, or not what was written there: {START_AGAIN}")
+
+    def open_overlay(self, size, frame_rate, names, **extras):
+        """(writer of the overlay, its path): a video, or without PyAV a folder of pictures of these names."""
+        if overlay_video.av is not None:
+            path = self.path / "overlay.mp4"
+            return overlay_video.OverlayVideo(path, *size, frame_rate, **extras), path
+        path = self.path / "overlay"
+        path.mkdir(exist_ok=True)
+        return OverlayPictures(path / f"{name}.png" for name in names), path
+
+    def write_tracks(self, source, object_ids):
+        """Writes the tracks as results of YouTube-VIS and as COCO annotations; returns the paths, by name.
+
+        The former have a mask or null for each frame of the video, the latter have what was tracked only.
+        """
+        rows = sorted(self.rows(), key=lambda row: row["frame"])
+        has_masks = all("segmentation" in found for row in rows for found in row["objects"].values())
+        if video_output.coco_mask is None or not has_masks:
+            return {}
+        frame_indices = [row["frame"] for row in rows]
+        num_frames = source.num_frames or max(frame_indices, default=-1) + 1
+        tracked, whole = [], []
+        for object_id in object_ids:
+            found = [row["objects"].get(str(object_id)) for row in rows]
+            masks = [of_frame and of_frame["segmentation"] for of_frame in found]
+            tracked.append(video_output.Track(object_id, 1, mean_score(filter(None, found)), masks))
+            by_frame = dict(zip(frame_indices, masks))
+            whole.append(
+                video_output.Track(object_id, 1, tracked[-1].score, [by_frame.get(t) for t in range(num_frames)])
+            )
+        names, size = [source.file_name(t) for t in frame_indices], (source.height, source.width)
+        data = {
+            "tracks": video_output.youtube_vis_tracks(1, whole),
+            "annotations": video_output.coco_annotations(
+                source.name, names, size, tracked, frame_indices=frame_indices
+            ),
+        }
+        for name, content in data.items():
+            write_json_whole(content, self.path / f"{name}.json")
+        return {name: str(self.path / f"{name}.json") for name in data}
+
+
+class OverlayPictures:
+    """Writer of pictures to given paths, in place of an `OverlayVideo`."""
+
+    def __init__(self, paths):
+        self.paths = paths
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def write(self, picture, time):
+        """Writes the next picture."""
+        save_whole(picture, next(self.paths))
+
+
+def mean_score(found):
+    """Mean predicted IoU over the frames on which an object is visible; 0 without any."""
+    scores = [o["score"] for o in found if o["visible"]]
+    return round(sum(scores) / len(scores), 4) if scores else 0.0
+
+
+def _is_count(value):
+    return isinstance(value, int) and value >= 0
+
+
+def _is_state(state):
+    """Whether what a file holds is what `save_checkpoint` has put there."""
+    if not (isinstance(state, dict) and isinstance(state.get("objects"), dict) and _is_count(state.get("num_done"))):
+        return False
+    names = {field.name for field in fields(TrackedObject)}
+    return all(getattr(known, "__dict__", {}).keys() == names for known in state["objects"].values())
+
+
+def _is_row(row):
+    """Whether JSON is a line of `frames.jsonl`."""
+    return (
+        isinstance(row, dict)
+        and _is_count(row.get("frame"))
+        and isinstance(row.get("objects"), dict)
+        and all(
+            isinstance(found, dict) and isinstance(found.get("score"), Real) and isinstance(found.get("visible"), bool)
+            for found in row["objects"].values()
+        )
+    )

@@ -1,0 +1,196 @@
+"""What `edgetam track` reads: recorded videos, of which any frame can be asked for, and live ones, which pass once."""
+
+import platform
+import re
+import zlib
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from ..overlay_video import HIGHEST_RATE, LOWEST_RATE, colours_of
+from ..sound import open_sound
+from ..video_frames_edgetam import open_video
+from ..video_picture_edgetam import to_frame
+
+try:
+    import av
+except ImportError:
+    av = None
+
+FRAME_RATE = 25.0  # of pictures, and of live videos that do not tell
+LONGEST_WAIT = 20.0  # in seconds, for an address to answer
+ADDRESS = re.compile(r"[a-z][a-z0-9+]+:", re.IGNORECASE)  # longer than the letter of a drive
+
+
+def find_source(options):
+    """`RecordedVideo` or `LiveVideo` of what the command line names, not opened yet."""
+    if (options.video is None) == (options.camera is None):
+        raise ValueError("give a video: a file, a folder of pictures, an address, or --camera 0")
+    if options.camera is not None:
+        name = re.sub(r"\W+", "_", options.camera).strip("_")
+        return LiveVideo(f"camera {options.camera}", f"camera_{name}", *camera_input(options.camera))
+    video = options.video
+    if ADDRESS.match(video) and not Path(video).exists():
+        parts = urlsplit(video)
+        if parts.scheme.lower() != "file":
+            name = Path(parts.path).stem or parts.hostname or "stream"
+            return LiveVideo(video, re.sub(r"\W+", "_", name), video, timeout=LONGEST_WAIT)
+        video = url2pathname(parts.path)
+    if Path(video).is_fifo():
+        return LiveVideo(video, Path(video).stem, video)
+    return RecordedVideo(video)
+
+
+def camera_input(camera):
+    """(address, format, options) by which FFmpeg opens a camera, from its number or its name."""
+    system = platform.system()
+    if system == "Linux":
+        return f"/dev/video{camera}" if camera.isdecimal() else camera, "v4l2", {}
+    if system == "Darwin":
+        return camera, "avfoundation", {"framerate": "30"}  # it has no default that all cameras know
+    if camera.isdecimal():
+        names = [device.name for device in av.enumerate_input_devices("dshow") if "video" in device.media_types]
+        if int(camera) >= len(names):
+            raise ValueError(f"there is no camera {camera}, only {', '.join(names) or 'none'}")
+        camera = names[int(camera)]
+    return f"video={camera}", "dshow", {}
+
+
+class RecordedVideo:
+    """A video file or a folder of pictures.
+
+    `frames` are its frames; `num_frames`, `height`, `width` and `frame_rate` describe it.
+    """
+
+    is_live = False
+
+    def __init__(self, path):
+        self.path = Path(path)
+        resolved = self.path.resolve()
+        self.name = resolved.name
+        # the part behind the last dot of a folder's name is no suffix
+        self.default_output = f"{resolved.name if resolved.is_dir() else resolved.stem}_track"
+
+    @contextmanager
+    def opened(self):
+        """Within it, everything but names can be read."""
+        self.frames = open_video(self.path)
+        self.num_frames, self.height, self.width = len(self.frames), int(self.frames.height), int(self.frames.width)
+        self.times = getattr(self.frames, "times", None)
+        self.frame_rate = _possible_rate(getattr(self.frames, "frame_rate", FRAME_RATE))
+        self.files = [file.name for file in getattr(self.frames, "files", [])]
+        stems = [Path(name).stem for name in self.files]
+        is_unique = len({stem.casefold() for stem in stems}) == len(stems)
+        self._picture_names = stems if is_unique else self.files
+        yield
+
+    def frame_name(self, frame_idx):
+        """Name of what is written of a frame: that of its picture, or its index in a video file."""
+        return self._picture_names[frame_idx] if self.files else f"{frame_idx:05d}"
+
+    def file_name(self, frame_idx):
+        """Name of a frame's picture; for a video file that of its mask."""
+        return self.files[frame_idx] if self.files else f"{frame_idx:05d}.png"
+
+    def time_of(self, frame_idx):
+        """Seconds from the first frame of the video to another one."""
+        is_known = self.times is not None and frame_idx < len(self.times)
+        return float(self.times[frame_idx]) if is_known else frame_idx / self.frame_rate
+
+    def colours(self):
+        """`Colours` of the frames."""
+        if self.path.is_dir():
+            return None
+        with av.open(str(self.path), metadata_errors="replace") as container:
+            return colours_of(container.streams.video[0])
+
+    def sound(self, first_idx, last_idx, stride):
+        """`Sound` of a stretch of frames, the last of which is shown until `stride` frames later, if there is any."""
+        if self.path.is_dir():
+            return None
+        return open_sound(self.path, self.time_of(first_idx), self.time_of(last_idx) + stride / self.frame_rate)
+
+
+class LiveVideo:
+    """A camera, or an address or pipe that FFmpeg reads: frames come one after another and are not kept.
+
+    `height` and `width` are known within `opened`, how many frames will come is not.
+
+    Args:
+        name: what messages call it.
+        stem: what its default output begins with.
+        address, format, options, timeout: how PyAV opens it.
+    """
+
+    is_live = True
+    num_frames = None
+
+    def __init__(self, name, stem, address, format=None, options=None, timeout=None):
+        self.name, self.default_output = name, f"{stem}_track"
+        self.address, self.settings = address, {"format": format, "options": options or {}, "timeout": timeout}
+
+    @contextmanager
+    def opened(self):
+        """Within it, the video is open; its first frame has come."""
+        if av is None:
+            raise ImportError("reading a camera or an address needs PyAV: pip install av")
+        try:
+            self.container = av.open(self.address, metadata_errors="replace", **self.settings)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise ValueError(f"{self.name} cannot be opened: {_reason(error)}") from error
+        with self.container:
+            if not self.container.streams.video:
+                raise ValueError(f"{self.name} has no video track")
+            self._stream = self.container.streams.video[0]
+            self.frame_rate = _possible_rate(self._stream.average_rate or self._stream.guessed_rate or FRAME_RATE)
+            arriving = self._arriving()
+            first = next(arriving, None)
+            if first is None:
+                raise ValueError(f"{self.name} has no frames")
+            self.height, self.width = first[2].shape[-2:]
+            self.arriving = chain([first], arriving)
+            yield
+
+    def _arriving(self):
+        """(index, seconds since the first one or None, uint8 tensor (3, H, W)) of each frame as it comes."""
+        frame_idx, first_time, size = 0, None, None
+        aspect = self._stream.sample_aspect_ratio or 1
+        try:
+            for picture in self.container.decode(self._stream):
+                frame = to_frame(picture, aspect)
+                size = size or frame.shape
+                if frame.shape != size:
+                    raise ValueError(f"frame {frame_idx} of {self.name} has another size than those before it")
+                first_time = picture.time if first_time is None else first_time
+                yield frame_idx, None if picture.time is None else picture.time - first_time, frame
+                frame_idx += 1
+        except av.FFmpegError as error:
+            raise ValueError(f"{self.name} broke off after {frame_idx} frames: {_reason(error)}") from error
+
+    def frame_name(self, frame_idx):
+        """Name of what is written of a frame."""
+        return f"{frame_idx:05d}"
+
+    def file_name(self, frame_idx):
+        """Name of a frame's mask, in place of a picture."""
+        return f"{frame_idx:05d}.png"
+
+    def colours(self):
+        """`Colours` of the frames."""
+        return colours_of(self._stream)
+
+
+def fingerprint(pixels):
+    """Number by which a frame, uint8 array (H, W, 3), is known again."""
+    return zlib.crc32(pixels)
+
+
+def _possible_rate(rate):
+    return min(max(float(rate), LOWEST_RATE), HIGHEST_RATE)
+
+
+def _reason(error):
+    """What an error says, in a few words."""
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,42 @@
+"""Text and JSON of strangers: what they hold, or one line that names the file and what was expected."""
+
+import json
+from pathlib import Path
+
+KINDS = {dict: "an object {…}", list: "a list […]"}
+
+
+def read_text(path):
+    """Text of a file in UTF-8, without the byte order mark that Windows puts before it.
+
+    Raises:
+        ValueError: for a file that is missing, cannot be read or is not UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8: save it as that ({error})") from error
+
+
+def parse_json(text, name, kind=dict):
+    """What JSON says, of a kind: dict or list.
+
+    Raises:
+        ValueError: naming it by `name`, for what is no JSON, too deep, or of another kind.
+    """
+    try:
+        content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply: expected {KINDS[kind]} of JSON") from error
+    except ValueError as error:
+        raise ValueError(f"{name} is no JSON, or it is cut off: {error}") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{name} must hold {KINDS[kind]} of JSON, got a {type(content).__name__}")
+    return content
+
+
+def read_json(path, kind=dict):
+    """What a JSON file says, see `parse_json`."""
+    return parse_json(read_text(path), path, kind)
