@@ -83,6 +83,11 @@ def parse_number_from_zero(text):
     return _integer(text, 0)
 
 
+def parse_layers(text):
+    """A number of layers of crops; the eighth alone has 65,536 crops."""
+    return _integer(text, 0, 8)
+
+
 def parse_formats(text):
     """Names of `FORMATS` from a list with commas."""
     names = text.split(",")

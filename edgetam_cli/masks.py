@@ -6,6 +6,7 @@ from .arguments import (
     add_picture_argument,
     add_speed_options,
     parse_count,
+    parse_layers,
     parse_number_from_zero,
     parse_share,
 )
@@ -55,9 +56,7 @@ def add_arguments(command):
     search.add_argument(
         "--nms", type=parse_share, metavar="SHARE", help="of two masks whose boxes overlap more, keep the better one"
     )
-    search.add_argument(
-        "--crops", type=parse_number_from_zero, metavar="N", help="search N layers of crops: 4, 16, … parts, too"
-    )
+    search.add_argument("--crops", type=parse_layers, metavar="N", help="search N layers of crops: 4, 16, … parts, too")
     search.add_argument(
         "--min-area", type=parse_number_from_zero, metavar="PIXELS", help="remove smaller specks and fill smaller holes"
     )

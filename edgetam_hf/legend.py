@@ -7,9 +7,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from .colours import standing_out
 from .cut_masks import CutMask
-from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, paint
+from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
 
 MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
+TINT = 0.45  # how much of its colour a mask gives to the picture
 LEGEND_COLOUR = (24, 26, 30)
 
 
@@ -42,19 +43,19 @@ def explained_picture(picture, objects, has_prompts=True):
     objects = sorted(objects, key=lambda o: -o.mask.area)
     colours = standing_out(picture, [o.mask for o in objects])
     image, top = Image.fromarray(picture), topmost(objects, picture.shape[:2])
-    for found, colour in zip(objects, colours):
-        if found.mask.area:
-            paint(image, found.mask, colour)
+    drawn = [(found, colour) for found, colour in zip(objects, colours) if found.mask.area]
+    for found, colour in drawn:
+        tint(image, found.mask, top[found.mask.window] == found.number, colour, TINT)
+    for found, colour in drawn:
+        draw_outline(image, found.mask, colour)
     is_taken = np.zeros(picture.shape[:2], bool)
     if has_prompts:
         _draw_prompts(image, objects, colours, is_taken)
     font = text_font(image.size)
-    for found, colour in sorted(zip(objects, colours), key=lambda pair: pair[0].mask.area):
-        if found.mask.area:
-            _draw_number(image, found, colour, font, (top, is_taken, has_prompts))
+    for found, colour in reversed(drawn):
+        _draw_number(image, found, colour, font, (top, is_taken, has_prompts))
     if has_prompts and 0 < len(objects) <= MAX_LEGEND_ROWS:
-        rows = sorted(zip(objects, colours), key=lambda pair: pair[0].number)
-        image = _with_legend(image, rows, font)
+        return _with_legend(image, sorted(zip(objects, colours), key=lambda pair: pair[0].number), font)
     return image
 
 
@@ -140,13 +141,18 @@ def _roomy_place(found, top, is_taken, tag_size):
 
 
 def _with_legend(image, rows, font):
-    """The picture above lines with the number, the prompt and the score of each object, in columns if there is room."""
+    """The picture above lines with the number, the prompt and the score of each object, in columns if there is room.
+
+    A picture that is too narrow for one line stays as it is.
+    """
     texts = [(o.prompt or "object", f"{o.score:.2f}") for o, _ in rows]
     step, margin = round(2 * font.size), round(0.7 * font.size)
     tag_width = max(_tag_size(o.number, font)[0] for o, _ in rows)
     text_width = round(max(font.getlength(prompt) for prompt, _ in texts))
     column = tag_width + text_width + round(font.getlength("0.00")) + 4 * margin
-    num_columns = min(max((image.width - margin) // column, 1), len(rows))
+    num_columns = min((image.width - margin) // column, len(rows))
+    if num_columns < 1:
+        return image
     num_lines = -(-len(rows) // num_columns)
     canvas = Image.new("RGB", (image.width, image.height + num_lines * step + margin), LEGEND_COLOUR)
     canvas.paste(image)

@@ -141,7 +141,9 @@ def _notes(report):
     """Lines on what is not as one might expect."""
     lines = []
     if not report["objects"]:
-        lines.append("nothing found: try lower --pred-iou-thresh and --stability-score-thresh, or --crops 1")
+        lines.append(
+            "nothing found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
+        )
     if report.get("hidden"):
         numbers = ", ".join(map(str, report["hidden"]))
         lines.append(f"covered by others in {report['mask']}: {numbers} (--format masks or coco writes all)")
@@ -157,8 +159,7 @@ def _files(report):
 def _table_of_pictures(report):
     rows = []
     for of_picture in report["pictures"]:
-        covered = sum(row["area"] for row in of_picture["objects"]) / (of_picture["height"] * of_picture["width"])
-        row = {"picture": of_picture["image"], "objects": len(of_picture["objects"]), "area": f"{100 * covered:.1f} %"}
+        row = {"picture": of_picture["image"], "objects": len(of_picture["objects"])}
         files = [of_picture[name] for name in ("overlay", "mask", "masks", "yolo", "cutouts") if name in of_picture]
         rows.append({**row, **({"written to": files[0]} if files else {})})
     lines = as_columns(rows) if rows else []
