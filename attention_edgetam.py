@@ -151,13 +151,14 @@ class EdgeTamTokenToImageAttention(EdgeTamImageAttention):
 class EdgeTamImageToTokenAttention(EdgeTamImageAttention):
     """Attention of the pixels to the tokens."""
 
-    def forward(self, query, key, value, attention_bias=None):
+    def forward(self, query, key, value, attention_bias=None, added_to=None):
         """Attention output (B * O, L, C) of pixels, and `None` for weights, which nobody asks for.
 
         Args:
             query: (B, L, C) or (B * O, L, C), the pixels.
             key, value: (B * O, T, C), the tokens.
             attention_bias: (B * O, 1, 1, T), added to the logits.
+            added_to: (B, L, C) or (B * O, L, C), to which the output is added in one step with the last product.
         """
         is_absorbed = self._is_absorbed(key.shape[1])
         key = self._as_blocks(self.k_proj(key)) * self.scaling  # (B * O, inner, H * T)
@@ -171,9 +172,14 @@ class EdgeTamImageToTokenAttention(EdgeTamImageAttention):
         if attention_bias is not None:
             logits = logits + attention_bias
         weights = F.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype).flatten(2)
-        if is_absorbed:  # weights of a head sum to one, so its values can carry a part of the bias
-            return weights @ (value @ self.o_proj.weight.T + self.o_proj.bias / self.num_heads), None
-        return self.o_proj(weights @ value), None
+        if added_to is not None:
+            added_to = _for_each_object(added_to, value.shape[0])
+        if not is_absorbed:
+            output = self.o_proj(weights @ value)
+            return output if added_to is None else added_to + output, None
+        # weights of a head sum to one, so its values can carry a part of the bias
+        value = value @ self.o_proj.weight.T + self.o_proj.bias / self.num_heads
+        return weights @ value if added_to is None else torch.baddbmm(added_to, weights, value), None
 
     def _as_blocks(self, states):
         """States (B, T, inner) as (B, inner, H * T): for each head one block of rows and columns, zero elsewhere."""

@@ -78,11 +78,12 @@ def check_image_embeddings(image_embeddings, expected, dtype):
         raise ValueError(f"{remedy}, got {type(image_embeddings).__name__}")
     if len(image_embeddings) != len(expected):
         raise ValueError(f"{remedy}, got {len(image_embeddings)} of them")
-    for level, (feature_map, sides) in enumerate(zip(image_embeddings, expected)):
+    for level, feature_map in enumerate(image_embeddings):
         if not torch.is_tensor(feature_map):
             raise ValueError(f"{remedy}, got {type(feature_map).__name__} in place of map {level}")
         check_tensor(f"image_embeddings[{level}]", feature_map, layout, 4)
         check_floats(f"image_embeddings[{level}]", feature_map)
+    for feature_map, sides in zip(image_embeddings, expected):
         if tuple(feature_map.shape[1:]) != sides or feature_map.shape[0] != image_embeddings[-1].shape[0]:
             raise ValueError(f"{remedy}, got {[tuple(fm.shape) for fm in image_embeddings]}")
         device_type = feature_map.device.type

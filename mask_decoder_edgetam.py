@@ -13,6 +13,7 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamAttention, EdgeTamImageToTokenAttention, EdgeTamTokenToImageAttention
+from .folding_edgetam import is_untouched
 
 
 class EdgeTamFeedForward(nn.Module):
@@ -72,8 +73,12 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         tokens = self.layer_norm2(tokens + attended)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
 
-        learned, _ = self.cross_attn_image_to_token(pixels, tokens + token_encoding, tokens, token_bias)
-        image = (image[:, None] + learned.unflatten(0, (image.shape[0], -1))).flatten(0, 1)
+        inputs, attention = (pixels, tokens + token_encoding, tokens, token_bias), self.cross_attn_image_to_token
+        if is_untouched(attention, EdgeTamImageToTokenAttention):
+            image, _ = attention(*inputs, added_to=image)
+        else:  # who looks at the attention sees its output alone
+            learned, _ = attention(*inputs)
+            image = (image[:, None] + learned.unflatten(0, (image.shape[0], -1))).flatten(0, 1)
         return tokens, self.layer_norm4(image), weights
 
 

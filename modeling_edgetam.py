@@ -295,9 +295,13 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         output = self.vision_encoder(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         stride_4, stride_8, *others = output.fpn_hidden_states
         maps = (self.mask_decoder.conv_s0(stride_4), self.mask_decoder.conv_s1(stride_8), *others)
-        output.fpn_hidden_states = tuple(fm.flatten(2).permute(2, 0, 1) for fm in maps)
-        output.fpn_position_encoding = tuple(pe.flatten(2).permute(2, 0, 1) for pe in output.fpn_position_encoding)
-        return _as_requested(output, return_dict, self.config)
+        features = EdgeTamVisionEncoderOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=output.hidden_states,
+            fpn_hidden_states=tuple(fm.flatten(2).permute(2, 0, 1) for fm in maps),
+            fpn_position_encoding=tuple(pe.flatten(2).permute(2, 0, 1) for pe in output.fpn_position_encoding),
+        )
+        return _as_requested(features, return_dict, self.config)
 
     def get_image_embeddings(self, pixel_values):
         """List of the maps of stride 4, 8 and 16 that `forward` takes as `image_embeddings`.
@@ -333,8 +337,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         output = encoder(pixel_values, output_hidden_states=True, return_dict=True)
         maps = output.fpn_hidden_states
         projected = [projection(feature_map) for projection, feature_map in zip(projections, maps)]
-        output.fpn_hidden_states = (*projected, *maps[len(projected) :])
-        return output
+        return EdgeTamVisionEncoderOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=output.hidden_states,
+            fpn_hidden_states=(*projected, *maps[len(projected) :]),
+        )
 
     def forget_memory(self, frame_embedding):
         """The map of stride 16, (B, C, h, w), with the embedding that stands for an empty memory."""
@@ -345,8 +352,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
         The dense ones have shape (B, O, C, h, w) where every object has a mask of its own.
         """
-        given = [prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None]
-        batch_size, device = (given[0].shape[0], given[0].device) if given else (1, self.device)
+        prompts, device = (input_points, input_boxes, input_masks), self.no_memory_embedding.device
+        batch_size = next((p.shape[0] for p in prompts if torch.is_tensor(p) and p.dim() > 0), 1)
         prompts = self._encode_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
         return prompts.sparse, prompts.dense
 
@@ -376,6 +383,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             Low-res logits (N, H / 4, W / 4) in order of the points, and on the CPU their predicted IoU (N,) in float32
             and the index (N,) of the point of each.
         """
+        self._check_image_embeddings(image_embeddings)
+        check_tensor("points", points, "(num_points, 2)", 2)
+        check_device("points", points, image_embeddings[-1].device, self)
+        if points.shape[0] == 0 or points.shape[1] != 2:
+            raise ValueError(f"points must be a tensor of shape (num_points, 2), not empty, got {tuple(points.shape)}")
         encoding, scores, readings = self.get_image_wide_positional_embeddings(), [], []
         for part in points.split(MAX_PROMPTS_AT_ONCE):
             prompts = self._encode_prompts(part[None, :, None], None, None, None, 1, points.device)
@@ -468,6 +480,7 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         if mask_labels is not None:
             size = self.prompt_encoder.image_size
             prompt_seeds = check_labels(mask_labels, prompt_seeds, image_embeddings[-1].shape[:1], size)
+            check_device("mask_labels", mask_labels, image_embeddings[-1].device, self)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
