@@ -4,16 +4,17 @@ import copy
 
 import pytest
 import torch
-import transformers
 from small_models import (
     assert_outputs_close,
     make_model,
     make_native,
     make_native_video,
-    make_video_processor,
+    make_video_model,
     random,
     small_config,
+    small_video_config,
 )
+from test_video_modeling import native_processor, track
 from torch import nn
 
 PICTURE = random((1, 3, 64, 64))
@@ -71,25 +72,14 @@ def test_hooks_fire_while_pictures_are_encoded(model, call):
     assert theirs - ours == {missing for missing in theirs if not is_own(model, missing)}
 
 
-def test_hooks_fire_on_every_module_that_native_calls_for_a_video(video_model, clip):
-    def track(model):
-        processor = make_video_processor(128)
-        session = processor.init_video_session(video=clip[:3])
-        processor.add_inputs_to_inference_session(session, 0, 1, input_points=[[[[25, 45]]]], input_labels=[[[1]]])
-        list(model.propagate_in_video_iterator(session))
-
-    def track_native(model):
-        pixel_values = torch.zeros(3, 3, 128, 128)
-        session = transformers.EdgeTamVideoInferenceSession(pixel_values, 90, 120, dtype=torch.float32)
-        index = session.obj_id_to_idx(1)
-        points = {"point_coords": torch.tensor([[[[25.0, 45]]]]), "point_labels": torch.ones(1, 1, 1).int()}
-        session.add_point_inputs(index, 0, points)
-        session.obj_with_new_inputs = [1]
-        for frame_idx in range(3):
-            model(session, frame_idx=frame_idx)
-
-    ours, theirs = called(video_model, track), called(make_native_video(video_model), track_native)
-    assert theirs - ours == {missing for missing in theirs if not is_own(video_model, missing)}
+def test_hooks_fire_on_every_module_that_native_calls_for_a_video(video_processor, clip):
+    model = make_video_model(config=small_video_config(hidden_size=128))  # as native's object pointers need it
+    prompts = [(0, 1, {"input_points": [[[[25, 45]]]], "input_labels": [[[1]]]})]
+    ours = called(model, lambda m: track(m, video_processor, clip[:3], prompts))
+    native = make_native_video(model)
+    theirs = called(native, lambda m: track(m, native_processor(128), list(clip[:3]), prompts))
+    assert theirs - ours == {missing for missing in theirs if not is_own(model, missing)}
+    assert "memory_attention" in ours and "spatial_perceiver" in ours
 
 
 @pytest.mark.parametrize("kind", ["forward", "forward_pre", "full_backward", "global"])
