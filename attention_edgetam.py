@@ -68,7 +68,7 @@ class EdgeTamAttention(nn.Module):
     def attend(self, query, key, value, attention_bias=None, output_attentions=False):
         """As `forward`, of projections split into heads; one query may serve a batch of keys."""
         output, weights = self.average(
-            query.expand(len(key), -1, -1, -1), key, value, attention_bias, output_attentions
+            query.expand(key.shape[0], -1, -1, -1), key, value, attention_bias, output_attentions
         )
         return self.o_proj(output.flatten(2)), weights
 
@@ -104,67 +104,89 @@ class EdgeTamImageAttention(EdgeTamAttention):
     less work. B pictures, O objects per picture, T tokens, L pixels, H heads; objects may share their image.
     """
 
-    def tokens_to_image(self, tokens, pixels, values, attention_bias=None, output_attentions=False):
-        """Attention output (B * O, T, C) of tokens (B * O, T, C), and weights (B * O, H, T, L) if asked for.
+    def _is_absorbed(self, num_tokens):
+        projections = (self.q_proj, self.k_proj, self.v_proj, self.o_proj)
+        if not is_plain(*projections) or any(projection.bias is None for projection in projections):
+            return False
+        return num_tokens * self.num_heads < self.q_proj.out_features
+
+
+class EdgeTamTokenToImageAttention(EdgeTamImageAttention):
+    """Attention of the tokens to the pixels."""
+
+    def forward(self, query, key, value, attention_bias=None, output_attentions=False):
+        """Attention output (B * O, T, C) of tokens, and weights (B * O, H, T, L) if asked for.
 
         Args:
-            tokens: (B * O, T, C), the queries.
-            pixels, values: (B, L, C) or (B * O, L, C), the keys and values.
+            query: (B * O, T, C), the tokens.
+            key, value: (B, L, C) or (B * O, L, C), the pixels.
             attention_bias: broadcastable to (B * O, H, T, L); with it every object needs its own pixels.
             output_attentions: whether to compute the weights.
         """
-        query = tokens.reshape(len(pixels), -1, tokens.shape[-1])  # objects that share an image are one set of queries
-        attend = self._attend_unprojected if self._is_absorbed(query.shape[1]) else self
-        output, weights = attend(query, pixels, values, attention_bias, output_attentions)
-        if output_attentions:
-            weights = weights.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1)
-        return output.reshape(tokens.shape), weights
+        if output_attentions:  # as they are defined, and with a gradient
+            key, value = (_for_each_object(states, query.shape[0]) for states in (key, value))
+            return super().forward(query, key, value, attention_bias, output_attentions)
+        tokens = query.reshape(key.shape[0], -1, query.shape[-1])  # of objects that share an image: one set of queries
+        attend = self._attend_unprojected if self._is_absorbed(tokens.shape[1]) else super().forward
+        return attend(tokens, key, value, attention_bias)[0].reshape(query.shape), None
 
-    def _is_absorbed(self, num_tokens):
-        projections = (self.q_proj, self.k_proj, self.v_proj, self.o_proj)
-        return num_tokens * self.num_heads < self.q_proj.out_features and is_plain(*projections)
+    def _attend_unprojected(self, query, pixels, values, attention_bias):
+        """As `EdgeTamAttention.forward`: heads become queries of one head, with pixels as they are for keys and values.
 
-    def _attend_unprojected(self, query, pixels, values, attention_bias, output_attentions):
-        """As `forward`: heads become queries of one head, with pixels as they are for keys and values.
-
-        The bias of the keys adds the same to all logits of a query and drops out.
+        The bias of the keys adds the same to all logits of a query and drops out; with weight zero it takes part, so
+        that training in several processes does not wait for its gradient.
         """
-        query = self._split(self.q_proj(query)) @ self.k_proj.weight.unflatten(0, (self.num_heads, -1))  # (B, H, T, C)
+        key_weight = self.k_proj.weight
+        if torch.is_grad_enabled() and self.k_proj.bias.requires_grad:
+            key_weight = key_weight + 0 * self.k_proj.bias[:, None]
+        query = self._split(self.q_proj(query)) @ key_weight.unflatten(0, (self.num_heads, -1))  # (B, H, T, C)
         if attention_bias is not None:
-            attention_bias = attention_bias.expand(*query.shape[:3], -1).reshape(len(query), 1, -1, pixels.shape[1])
-        rows = query.reshape(len(query), 1, -1, query.shape[-1])
-        output, weights = self.average(rows, pixels[:, None], values[:, None], attention_bias, output_attentions)
+            attention_bias = attention_bias.expand(*query.shape[:3], -1).reshape(query.shape[0], 1, -1, pixels.shape[1])
+        rows = query.reshape(query.shape[0], 1, -1, query.shape[-1])
+        output, _ = self.average(rows, pixels[:, None], values[:, None], attention_bias)
         output = output.reshape(query.shape) @ self.v_proj.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
-        output = self.o_proj(output.transpose(1, 2).flatten(2) + self.v_proj.bias)
-        return output, weights.reshape(*query.shape[:3], -1) if output_attentions else None
+        return self.o_proj(output.transpose(1, 2).flatten(2) + self.v_proj.bias), None
 
-    def image_to_tokens(self, image, pixels, tokens, values, attention_bias=None):
-        """The image plus what its pixels learn from the tokens, (B * O, L, C).
+
+class EdgeTamImageToTokenAttention(EdgeTamImageAttention):
+    """Attention of the pixels to the tokens."""
+
+    def forward(self, query, key, value, attention_bias=None, added_to=None):
+        """Attention output (B * O, L, C) of pixels, and `None` for weights, which nobody asks for.
 
         Args:
-            image, pixels: (B, L, C) or (B * O, L, C), what is added to, and the queries.
-            tokens, values: (B * O, T, C), the keys and values.
+            query: (B, L, C) or (B * O, L, C), the pixels.
+            key, value: (B * O, T, C), the tokens.
             attention_bias: (B * O, 1, 1, T), added to the logits.
+            added_to: (B, L, C) or (B * O, L, C), to which the output is added in one step with the last product.
         """
-        key = self._as_blocks(self.k_proj(tokens)) * self.scaling  # (B * O, inner, H * T)
-        value = self._as_blocks(self.v_proj(values)).transpose(1, 2)  # (B * O, H * T, inner)
-        is_absorbed = self._is_absorbed(tokens.shape[1])
-        if is_absorbed and len(pixels) == len(tokens):
-            logits = torch.baddbmm((self.q_proj.bias @ key)[:, None], pixels, self.q_proj.weight.T @ key)
+        is_absorbed = self._is_absorbed(key.shape[1])
+        key = self._as_blocks(self.k_proj(key)) * self.scaling  # (B * O, inner, H * T)
+        value = self._as_blocks(self.v_proj(value)).transpose(1, 2)  # (B * O, H * T, inner)
+        if is_absorbed and query.shape[0] == key.shape[0]:
+            logits = torch.baddbmm((self.q_proj.bias @ key)[:, None], query, self.q_proj.weight.T @ key)
         else:
-            num_objects = len(tokens) // len(pixels)
-            logits = (self.q_proj(pixels)[:, None] @ key.unflatten(0, (-1, num_objects))).flatten(0, 1)
+            key = key.unflatten(0, (query.shape[0], -1))
+            logits = (self.q_proj(query)[:, None] @ key).flatten(0, 1)
         logits = logits.unflatten(2, (self.num_heads, -1))  # (B * O, L, H, T)
         if attention_bias is not None:
             logits = logits + attention_bias
-        weights = F.softmax(logits, dim=-1, dtype=torch.float32).to(pixels.dtype).flatten(2)
-        image = image[:, None].expand(-1, len(tokens) // len(image), -1, -1).flatten(0, 1)
-        if is_absorbed:  # weights of a head sum to one, so its values can carry a part of the bias
-            value = value @ self.o_proj.weight.T + self.o_proj.bias / self.num_heads
-            return torch.baddbmm(image, weights, value)
-        return image + self.o_proj(weights @ value)
+        weights = F.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype).flatten(2)
+        if added_to is not None:
+            added_to = _for_each_object(added_to, value.shape[0])
+        if not is_absorbed:
+            output = self.o_proj(weights @ value)
+            return output if added_to is None else added_to + output, None
+        # weights of a head sum to one, so its values can carry a part of the bias
+        value = value @ self.o_proj.weight.T + self.o_proj.bias / self.num_heads
+        return weights @ value if added_to is None else torch.baddbmm(added_to, weights, value), None
 
     def _as_blocks(self, states):
         """States (B, T, inner) as (B, inner, H * T): for each head one block of rows and columns, zero elsewhere."""
         blocks = torch.eye(self.num_heads, dtype=states.dtype, device=states.device)[:, None, :, None]
         return (self._split(states).transpose(2, 3)[:, :, :, None] * blocks).flatten(3).flatten(1, 2)
+
+
+def _for_each_object(states, num_objects):
+    """States (B * O, L, C) of objects, of which some share the states (B, L, C) of their picture."""
+    return states[:, None].expand(-1, num_objects // states.shape[0], -1, -1).flatten(0, 1)

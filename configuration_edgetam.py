@@ -1,5 +1,6 @@
 """Configurations of EdgeTAM: the names, defaults and JSON of Transformers' own classes, with one image size."""
 
+from contextlib import contextmanager
 from copy import deepcopy
 
 try:
@@ -9,6 +10,13 @@ except ImportError:  # transformers 4
 
 BACKBONE_STRIDE = 32
 REPVIT_WIDTHS_AND_DEPTHS = {"repvit_m1": ((48, 96, 192, 384), (2, 2, 14, 2))}
+KINDS_OF_FIELDS = {
+    bool: "true or false",
+    int: "an integer",
+    (float, int): "a number",
+    str: "a word",
+    (list, tuple): "a list",
+}
 IMAGE_FIELDS = ("vision_config", "prompt_encoder_config", "mask_decoder_config", "initializer_range", "dtype")
 MEMORY_DEFAULTS = {
     "num_maskmem": 7,
@@ -86,7 +94,69 @@ def to_height_and_width(image_size):
     return sides
 
 
-class EdgeTamVisionConfig(PreTrainedConfig):
+@contextmanager
+def _one_error(source):
+    """Turns whatever goes wrong while fields are read into a ValueError of one line."""
+    try:
+        yield
+    except (ValueError, OSError, ImportError):
+        raise
+    except Exception as error:  # what wrong kinds lead to is different in each version of Transformers
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"{source} must be a JSON object of fields and their values, and cannot be read: {reason}; download or "
+            "save it again"
+        ) from error
+
+
+class FieldsReader:
+    """What all configurations share: fields of the wrong kind are refused, wherever they come from."""
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """The stored fields, see `PreTrainedConfig`; a ValueError for a file that holds anything but fields."""
+        with _one_error(f"the configuration of {pretrained_model_name_or_path}"):
+            fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, *args, **kwargs)
+            part = fields.get(cls.base_config_key, {})
+        if not isinstance(part, dict):
+            raise ValueError(
+                f"{cls.base_config_key} of {pretrained_model_name_or_path} must be an object of fields, got {part!r}"
+            )
+        return fields, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        """The configuration with these fields; a ValueError for fields of the wrong kind."""
+        with _one_error(f"{cls.__name__}"):
+            return super().from_dict(config_dict, **kwargs)
+
+    def check_kinds(self, **defaults):
+        """Raises a ValueError unless the fields are of the same kinds as their defaults."""
+        for name, default in defaults.items():
+            value = getattr(self, name)
+            kinds = next(kinds for kinds in KINDS_OF_FIELDS if isinstance(default, kinds))
+            if not isinstance(value, kinds) or isinstance(value, bool) != isinstance(default, bool):
+                raise ValueError(f"{name} must be {KINDS_OF_FIELDS[kinds]}, such as {default!r}, got {value!r}")
+
+
+class BackboneConfig(dict):
+    """A timm wrapper configuration: a dictionary whose entries are attributes, too, as in Transformers' own class."""
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the backbone's configuration has no {name}, it has {', '.join(self)}") from None
+
+    def __setattr__(self, name, value):
+        self[name] = value
+
+    def to_dict(self):
+        """A plain dictionary, to be written into."""
+        return deepcopy(dict(self))
+
+
+class EdgeTamVisionConfig(FieldsReader, PreTrainedConfig):
     """Configuration of the image encoder: RepViT and the feature pyramid neck.
 
     Args:
@@ -129,9 +199,12 @@ class EdgeTamVisionConfig(PreTrainedConfig):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self.backbone_config = _timm_wrapper_dict(backbone_config)
+        self.backbone_config = BackboneConfig(_timm_wrapper_dict(backbone_config))
         widths = list(self.backbone_widths)
-        self.backbone_channel_list = list(backbone_channel_list or widths[::-1])
+        self.backbone_channel_list = backbone_channel_list or widths[::-1]
+        self.fpn_top_down_levels = fpn_top_down_levels or [2, 3]
+        self.check_kinds(backbone_channel_list=[], fpn_top_down_levels=[])
+        self.backbone_channel_list = list(self.backbone_channel_list)
         if self.backbone_channel_list != widths[::-1]:
             raise ValueError(
                 f"backbone_channel_list must be the backbone's widths from stride 32 to 4, {widths[::-1]}, "
@@ -142,11 +215,17 @@ class EdgeTamVisionConfig(PreTrainedConfig):
         self.fpn_kernel_size = fpn_kernel_size
         self.fpn_stride = fpn_stride
         self.fpn_padding = fpn_padding
-        self.fpn_top_down_levels = list(fpn_top_down_levels or [2, 3])
+        self.fpn_top_down_levels = list(self.fpn_top_down_levels)
         self.num_feature_levels = num_feature_levels
         self.hidden_act = hidden_act
         self.layer_norm_eps = layer_norm_eps
         self.initializer_range = initializer_range
+        self.check_kinds(fpn_hidden_size=256, fpn_kernel_size=1, fpn_stride=1, fpn_padding=0, num_feature_levels=3)
+        self.check_kinds(backbone_feature_sizes=[], hidden_act="gelu", layer_norm_eps=1e-6, initializer_range=0.02)
+
+    def to_dict(self):
+        """All fields, as plain numbers, words, lists and dictionaries."""
+        return {**super().to_dict(), "backbone_config": self.backbone_config.to_dict()}
 
     @property
     def backbone_widths(self):
@@ -167,8 +246,7 @@ def _timm_wrapper_dict(backbone_config):
     """A timm wrapper configuration as a dictionary with a known architecture and explicit `model_args`."""
     if backbone_config is None:
         backbone_config = {"architecture": "repvit_m1"}
-    elif not isinstance(backbone_config, dict):
-        backbone_config = backbone_config.to_dict()
+    backbone_config = _to_fields("backbone_config", backbone_config)
     backbone_config = {"model_type": "timm_wrapper", **deepcopy(backbone_config)}
     if not backbone_config.get("num_classes"):
         # the labels mean nothing here, but Transformers' own class does not load without them
@@ -178,11 +256,26 @@ def _timm_wrapper_dict(backbone_config):
         known = ", ".join(REPVIT_WIDTHS_AND_DEPTHS)
         raise ValueError(f"backbone_config['architecture'] must be one of {known}, got {architecture}")
     defaults = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
-    backbone_config["model_args"] = {**defaults, **(backbone_config.get("model_args") or {})}
+    model_args = {**defaults, **_to_fields("model_args", backbone_config.get("model_args") or {})}
+    backbone_config["model_args"] = model_args
+    for name in ("embed_dim", "depth"):
+        counts = model_args.get(name) or [1] * 4
+        is_list = isinstance(counts, (list, tuple)) and len(counts) == 4
+        if not is_list or not all(type(count) is int and count > 0 for count in counts):
+            raise ValueError(f"model_args[{name!r}] must be four positive integers, one for each stage, got {counts!r}")
+    if type(model_args["in_chans"]) is not int or model_args["in_chans"] < 1:
+        raise ValueError(f"model_args['in_chans'] must be a positive integer, got {model_args['in_chans']!r}")
     return backbone_config
 
 
-class EdgeTamPromptEncoderConfig(PreTrainedConfig):
+def _to_fields(name, value):
+    """A dictionary of fields from a dictionary or any configuration object."""
+    if not isinstance(value, dict) and not hasattr(value, "to_dict"):
+        raise ValueError(f"{name} must be a dictionary of fields or a configuration, got {value!r}")
+    return dict(value) if isinstance(value, dict) else value.to_dict()
+
+
+class EdgeTamPromptEncoderConfig(FieldsReader, PreTrainedConfig):
     """Configuration of the prompt encoder.
 
     Args:
@@ -220,9 +313,11 @@ class EdgeTamPromptEncoderConfig(PreTrainedConfig):
         self.hidden_act = hidden_act
         self.layer_norm_eps = layer_norm_eps
         self.scale = scale
+        self.check_kinds(hidden_size=256, patch_size=16, mask_input_channels=16, num_point_embeddings=4)
+        self.check_kinds(hidden_act="gelu", layer_norm_eps=1e-6, scale=1.0)
 
 
-class EdgeTamMaskDecoderConfig(PreTrainedConfig):
+class EdgeTamMaskDecoderConfig(FieldsReader, PreTrainedConfig):
     """Configuration of the mask decoder.
 
     Args:
@@ -275,18 +370,22 @@ class EdgeTamMaskDecoderConfig(PreTrainedConfig):
         self.dynamic_multimask_via_stability = dynamic_multimask_via_stability
         self.dynamic_multimask_stability_delta = dynamic_multimask_stability_delta
         self.dynamic_multimask_stability_thresh = dynamic_multimask_stability_thresh
+        self.check_kinds(hidden_size=256, hidden_act="gelu", mlp_dim=2048, num_hidden_layers=2, num_attention_heads=8)
+        self.check_kinds(attention_downsample_rate=2, num_multimask_outputs=3, iou_head_depth=3, iou_head_hidden_dim=1)
+        self.check_kinds(dynamic_multimask_via_stability=True, dynamic_multimask_stability_delta=0.05)
+        self.check_kinds(dynamic_multimask_stability_thresh=0.98)
 
 
 def _to_config(config_class, value):
     """A configuration of the given class from None, a dictionary or any configuration object with the same fields."""
     if isinstance(value, config_class):
         return value
-    fields = {} if value is None else dict(value) if isinstance(value, dict) else value.to_dict()
+    fields = {} if value is None else _to_fields(config_class.base_config_key, value)
     fields.pop("model_type", None)
     return config_class(**fields)
 
 
-class EdgeTamConfig(PreTrainedConfig):
+class EdgeTamConfig(FieldsReader, PreTrainedConfig):
     """Configuration of EdgeTAM on pictures; the defaults are EdgeTAM itself (RepViT-M1, 1024x1024).
 
     Args:
@@ -333,6 +432,7 @@ class EdgeTamConfig(PreTrainedConfig):
         self.prompt_encoder_config = _to_config(self.sub_configs["prompt_encoder_config"], prompt_encoder_config)
         self.mask_decoder_config = _to_config(self.sub_configs["mask_decoder_config"], mask_decoder_config)
         self.initializer_range = initializer_range
+        self.check_kinds(initializer_range=0.02)
         self.image_size = self.prompt_encoder_config.image_size if image_size is None else image_size
         super().__init__(**kwargs)
 
@@ -443,8 +543,10 @@ class EdgeTamVideoConfig(EdgeTamConfig):
     ):
         for name, default in MEMORY_DEFAULTS.items():
             setattr(self, name, kwargs.pop(name, deepcopy(default)))
+        self.check_kinds(**MEMORY_DEFAULTS)
         theta = kwargs.pop("memory_attention_rope_theta", 10000.0)
-        self.rope_parameters = dict(rope_parameters or {"rope_type": "axial", "rope_theta": theta})
+        rope_parameters = rope_parameters or {"rope_type": "axial", "rope_theta": theta}
+        self.rope_parameters = _to_fields("rope_parameters", rope_parameters)
         kwargs.pop("memory_attention_rope_feat_sizes", None)
         super().__init__(vision_config, prompt_encoder_config, mask_decoder_config, image_size, **kwargs)
 

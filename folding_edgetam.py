@@ -1,32 +1,37 @@
 """Weights computed from other weights: batch normalisation folded into a convolution, convolutions merged into one.
 
 Modules keep the weights of the checkpoint as their parameters and compute with folded ones, which nobody sees:
-`state_dict`, training, `.to` and offloading go on as if there were none.
+`state_dict`, training, `.to` and offloading go on as if there were none. Whoever looks at a module that folding passes
+by, with a hook, a wrapper or a recording of the operations, gets it called as it is.
 """
 
 import weakref
+from contextlib import nullcontext
 
 import torch
-import torch.nn.functional as F
 from torch import nn
+from torch.nn.modules import module as module_calls
 
 
 class FoldedModule(nn.Module):
     """Module that computes with tensors made from its weights, and makes them anew only when a weight has changed.
 
     A weight counts as changed if it is another tensor, lies elsewhere, or was written in place. What is written through
-    `.data` goes unnoticed until `.train()` or `.eval()`. With gradients on nothing is kept, so that they flow through
-    the folding; nor is it under `torch.compile` and `torch.export`, or in copies and pickles.
+    `.data` goes unnoticed until `.train()` or `.eval()`. Nothing is kept of weights that learn while gradients are on,
+    so that those flow through the folding, nor of operations that are recorded, nor in copies and pickles.
     """
 
     _versions, _folded = (), None
 
     def folded(self, fold, *weights):
-        """Results of `fold(*weights)`, computed in float32 at least, in the dtype of the weights."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or any(weight.is_inference() for weight in weights):
-            return _in_full_precision(fold, weights)
+        """Results of `fold(*weights)`, computed in float32 at least, in the dtype of the first weight."""
+        if is_recorded() or (torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)):
+            return in_full_precision(fold, weights)
         if not self._is_folded(weights):
-            self._folded = _in_full_precision(fold, weights)
+            if not all(map(_is_tangible, (*weights, torch.empty(0)))):  # the last is not where tensors are simulated
+                return in_full_precision(fold, weights)
+            with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
+                self._folded = in_full_precision(fold, weights)
             self._versions = [(weakref.ref(weight), weight.data_ptr(), weight._version) for weight in weights]
         return self._folded
 
@@ -44,19 +49,55 @@ class FoldedModule(nn.Module):
         return {name: value for name, value in super().__getstate__().items() if name not in ("_versions", "_folded")}
 
 
-def _in_full_precision(function, tensors):
-    dtype = tensors[0].dtype
+def is_recorded():
+    """Whether operations are written down to be run later, so that nothing may be kept of what they compute now."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _is_exported():
+    """Whether operations are written down for another runtime, which wants convolutions of stored weights."""
+    return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)()
+
+
+def _is_tangible(tensor):
+    """Whether a tensor is numbers in memory that can be kept: not quantised, simulated, batched by `vmap` and such."""
+    return (
+        type(tensor) in (torch.Tensor, nn.Parameter)
+        and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        and not tensor.is_inference()
+    )
+
+
+def in_full_precision(function, tensors):
+    """Results of `function(*tensors)` in the dtype of the first, computed in float32 at least, under autocast too."""
+    dtype, device_type = tensors[0].dtype, tensors[0].device.type
     precise = torch.promote_types(dtype, torch.float32)
-    return [result.to(dtype) for result in function(*(tensor.to(precise) for tensor in tensors))]
+    is_cast = device_type != "meta" and torch.is_autocast_enabled(device_type)
+    with torch.autocast(device_type, enabled=False) if is_cast else nullcontext():
+        return [result.to(dtype) for result in function(*(tensor.to(precise) for tensor in tensors))]
+
+
+def is_untouched(module, module_class):
+    """Whether a module is of the class, and nobody sees whether it is called: it has no hook and no wrapper."""
+    return (
+        type(module) is module_class
+        and not module._forward_hooks
+        and not module._forward_pre_hooks
+        and not module._backward_hooks
+        and not module._backward_pre_hooks
+        and "forward" not in module.__dict__
+        and module._compiled_call_impl is None
+        and not hasattr(module, "_hf_hook")  # accelerate's, which may have to fetch the weights first
+        and not module_calls._has_any_global_hook()
+    )
 
 
 def is_plain(*modules):
-    """Whether modules do nothing but their arithmetic: no wrapper such as LoRA's, no hook."""
-    return all(
+    """Whether arithmetic with their weights may stand for modules: nobody sees it, and the weights are numbers."""
+    return not _is_exported() and all(
         type(module) in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-        and not hasattr(module, "_hf_hook")  # accelerate's, which may have to fetch the weights first
+        and is_untouched(module, type(module))
+        and type(module.weight) in (torch.Tensor, nn.Parameter)
         for module in modules
     )
 
@@ -67,10 +108,24 @@ def fold_norm(weight, norm_weight, norm_bias, mean, variance, eps):
     return weight * scale[:, None, None, None], norm_bias - mean * scale
 
 
+def can_merge(first, second):
+    """Whether two convolutions in a row are one: the second sees single pixels, and nobody looks between them."""
+    return (
+        is_plain(first, second)
+        and second.weight.shape[1:] == (first.weight.shape[0], 1, 1)
+        and (second.stride, second.padding) == ((1, 1), (0, 0))
+        and first.groups == 1
+        and first.bias is not None
+        and second.bias is not None
+    )
+
+
 def convolve_twice(feature_map, first, second):
-    """`second(first(feature_map))` of two convolutions, the second of kernel size 1, in one step where possible."""
-    if not is_plain(first, second):
-        return second(first(feature_map))
-    outer = second.weight.flatten(1)
-    weight = (outer @ first.weight.flatten(1)).unflatten(1, first.weight.shape[1:])
-    return F.conv2d(feature_map, weight, outer @ first.bias + second.bias, first.stride, first.padding)
+    """`second(first(feature_map))` of two convolutions that can be merged, in one step."""
+
+    def merge(weight, bias, outer, outer_bias):
+        outer = outer.flatten(1)
+        return (outer @ weight.flatten(1)).unflatten(1, weight.shape[1:]), outer @ bias + outer_bias
+
+    weight, bias = in_full_precision(merge, (first.weight, first.bias, second.weight, second.bias))
+    return first._conv_forward(feature_map, weight, bias)

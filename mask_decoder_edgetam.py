@@ -12,7 +12,8 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_edgetam import EdgeTamAttention, EdgeTamImageAttention
+from .attention_edgetam import EdgeTamAttention, EdgeTamImageToTokenAttention, EdgeTamTokenToImageAttention
+from .folding_edgetam import is_untouched
 
 
 class EdgeTamFeedForward(nn.Module):
@@ -41,23 +42,23 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         self.is_first = is_first
         self.self_attn = EdgeTamAttention(config, size, num_heads, size)
         self.layer_norm1 = nn.LayerNorm(size)
-        self.cross_attn_token_to_image = EdgeTamImageAttention(config, size, num_heads, cross_size)
+        self.cross_attn_token_to_image = EdgeTamTokenToImageAttention(config, size, num_heads, cross_size)
         self.layer_norm2 = nn.LayerNorm(size)
         self.mlp = EdgeTamFeedForward(size, config.mlp_dim, size, config.num_hidden_layers)
         self.layer_norm3 = nn.LayerNorm(size)
-        self.cross_attn_image_to_token = EdgeTamImageAttention(config, size, num_heads, cross_size)
+        self.cross_attn_image_to_token = EdgeTamImageToTokenAttention(config, size, num_heads, cross_size)
         self.layer_norm4 = nn.LayerNorm(size)
 
-    def forward(self, tokens, image, token_encoding, image_encoding, biases, output_attentions=False):
+    def forward(self, tokens, image, token_encoding, image_encoding, token_bias, image_bias, output_attentions=False):
         """Tokens (B * O, T, C), image (B * O, L, C) and the weights of the attention of tokens to the image.
 
         Args:
             tokens: as returned.
             image: as returned, or (B, L, C) where objects share it.
             token_encoding, image_encoding: position encodings, added to queries and keys but not to values.
-            biases: attention bias of keys that are tokens, and of keys that are pixels; each may be `None`.
+            token_bias, image_bias: attention bias of keys that are tokens or pixels, or `None`. (They come one by one,
+                because checkpointing looks for gradients of tensors, and not of tuples.)
         """
-        token_bias, image_bias = biases
         if self.is_first:  # the initial tokens are their own encoding, and the result replaces them
             tokens, _ = self.self_attn(tokens, tokens, tokens, token_bias)
         else:
@@ -66,15 +67,18 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         tokens = self.layer_norm1(tokens)
 
         pixels = image + image_encoding
-        attended, weights = self.cross_attn_token_to_image.tokens_to_image(
+        attended, weights = self.cross_attn_token_to_image(
             tokens + token_encoding, pixels, image, image_bias, output_attentions
         )
         tokens = self.layer_norm2(tokens + attended)
         tokens = self.layer_norm3(tokens + self.mlp(tokens))
 
-        image = self.cross_attn_image_to_token.image_to_tokens(
-            image, pixels, tokens + token_encoding, tokens, token_bias
-        )
+        inputs, attention = (pixels, tokens + token_encoding, tokens, token_bias), self.cross_attn_image_to_token
+        if is_untouched(attention, EdgeTamImageToTokenAttention):
+            image, _ = attention(*inputs, added_to=image)
+        else:  # who looks at the attention sees its output alone
+            learned, _ = attention(*inputs)
+            image = (image[:, None] + learned.unflatten(0, (image.shape[0], -1))).flatten(0, 1)
         return tokens, self.layer_norm4(image), weights
 
 
@@ -89,7 +93,7 @@ class EdgeTamTwoWayTransformer(nn.Module):
         )
         size, num_heads = config.hidden_size, config.num_attention_heads
         cross_size = size // config.attention_downsample_rate
-        self.final_attn_token_to_image = EdgeTamImageAttention(config, size, num_heads, cross_size)
+        self.final_attn_token_to_image = EdgeTamTokenToImageAttention(config, size, num_heads, cross_size)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
 
     def forward(self, tokens, image, image_encoding, biases, target_embedding=None, output_attentions=False):
@@ -104,9 +108,9 @@ class EdgeTamTwoWayTransformer(nn.Module):
         for layer_idx, layer in enumerate(self.layers):
             if target_embedding is not None and layer_idx > 0:
                 tokens = tokens + target_embedding
-            tokens, image, weights = layer(tokens, image, token_encoding, image_encoding, biases, output_attentions)
+            tokens, image, weights = layer(tokens, image, token_encoding, image_encoding, *biases, output_attentions)
             all_weights += (weights,)
-        attended, weights = self.final_attn_token_to_image.tokens_to_image(
+        attended, weights = self.final_attn_token_to_image(
             tokens + token_encoding, image + image_encoding, image, None, output_attentions
         )
         return self.layer_norm_final_attn(tokens + attended), image, (*all_weights, weights)
@@ -125,9 +129,9 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
         """The upscaled pixels plus features (B, L * 4, C'), which may be shared by several objects."""
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         features = (features + self.bias).unflatten(1, (-1, 4)).flatten(2)[:, None]  # (B, 1, L, 4 * C')
-        features = features.expand(-1, len(pixels) // len(features), -1, -1).flatten(0, 1)
-        upscaled = torch.baddbmm(features, pixels, weight.expand(len(pixels), -1, -1))
-        return upscaled.reshape(len(pixels), 4 * pixels.shape[1], len(self.bias))
+        features = features.expand(-1, pixels.shape[0] // features.shape[0], -1, -1).flatten(0, 1)
+        upscaled = torch.baddbmm(features, pixels, weight.expand(pixels.shape[0], -1, -1))
+        return upscaled.reshape(pixels.shape[0], 4 * pixels.shape[1], self.out_channels)
 
 
 def as_blocks(feature_map, num_splits):
@@ -135,7 +139,7 @@ def as_blocks(feature_map, num_splits):
     sides = (-1, *[2] * num_splits)
     split = feature_map.unflatten(3, sides).unflatten(2, sides)  # (B, C, h, 2, …, w, 2, …)
     pairs = [axis for row in range(2, 3 + num_splits) for axis in (row, row + 1 + num_splits)]
-    return split.permute(0, *pairs, 1).reshape(len(split), -1, feature_map.shape[1])
+    return split.permute(0, *pairs, 1).reshape(split.shape[0], -1, feature_map.shape[1])
 
 
 def from_blocks(pixels, height):
@@ -273,7 +277,7 @@ class EdgeTamMaskDecoder(nn.Module):
         output = torch.cat(
             (self.obj_score_token(token_idx[:1]), self.iou_token(token_idx[:1]), self.mask_tokens(token_idx))
         )
-        return torch.cat((output.expand(len(sparse), -1, -1), sparse), dim=1)
+        return torch.cat((output.expand(sparse.shape[0], -1, -1), sparse), dim=1)
 
     def _padding_bias(self, is_padding, tokens):
         """Attention bias (B * O, 1, 1, T) that hides padded prompts as keys; the model's own tokens are visible."""

@@ -130,7 +130,11 @@ class EdgeTamPerceiverAttention(EdgeTamAttention):
         in_windows = self.average(query, key, value)[0].unflatten(0, (-1, num_windows))[:, :, 0]
         return self.o_proj(torch.cat((attended, in_windows), dim=1).flatten(2))
 
-    def among(self, latents, num_global):
+
+class EdgeTamPerceiverSelfAttention(EdgeTamPerceiverAttention):
+    """Attention of the latents to each other."""
+
+    def forward(self, latents, num_global):
         """Attention output (O, K, m): global latents look at each other, those of the grid at nothing but themselves.
 
         Attention to a single key is its value.
@@ -164,7 +168,7 @@ class EdgeTamPerceiverLayer(GradientCheckpointingLayer):
         size = config.perceiver_resampler_hidden_size
         self.cross_attention = EdgeTamPerceiverAttention(config)
         self.mlp = EdgeTamPerceiverMLP(config)
-        self.self_attention = EdgeTamPerceiverAttention(config)
+        self.self_attention = EdgeTamPerceiverSelfAttention(config)
         self.self_mlp = EdgeTamPerceiverMLP(config)
         self.layer_norm_input = nn.LayerNorm(size)
         self.layer_norm_latents = nn.LayerNorm(size)
@@ -177,7 +181,7 @@ class EdgeTamPerceiverLayer(GradientCheckpointingLayer):
         latents = latents + F.dropout(attended, self.dropout, self.training)
         latents = latents + self.mlp(latents)
         num_global = latents.shape[1] - windows.shape[1]
-        latents = latents + self.self_attention.among(self.layer_norm_self(latents), num_global)
+        latents = latents + self.self_attention(self.layer_norm_self(latents), num_global)
         return latents + self.self_mlp(latents)
 
 

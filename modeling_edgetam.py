@@ -11,18 +11,26 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import nn
-from transformers.modeling_utils import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
-from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamConfig, EdgeTamVisionConfig
+from .checks_edgetam import (
+    check_broadcast,
+    check_device,
+    check_image_embeddings,
+    check_pixel_values,
+    check_prompts,
+    check_tensor,
+)
+from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamVisionConfig
 from .device_edgetam import fetch, send
-from .folding_edgetam import convolve_twice
+from .folding_edgetam import can_merge, convolve_twice, is_untouched
 from .losses_edgetam import LossWeights, cell_shares, segmentation_losses
 from .mask_decoder_edgetam import EdgeTamMaskDecoder, PromptReading
-from .position_edgetam import sine_position_encoding
-from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, check_prompts
+from .position_edgetam import pixel_centres, sine_position_encoding
+from .pretrained_edgetam import EdgeTamPreTrainedModel
+from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder
 from .prompting_edgetam import PromptSimulation
 from .repvit_edgetam import RepVitBackbone
 from .training_edgetam import check_labels, learn_from_pictures, total_loss
@@ -39,12 +47,14 @@ MAX_PROMPTS_AT_ONCE = 16
 
 
 @dataclass
-class EdgeTamVisionEncoderOutput(ModelOutput):
+class EdgeTamVisionEncoderOutput(BaseModelOutputWithPooling):
     """Output of the image encoder.
 
     Args:
         last_hidden_state (`torch.Tensor` of shape `(batch_size, H / 32, W / 32, channels)`):
             Output of the backbone's last stage.
+        pooler_output, attentions:
+            Always `None`: the backbone is convolutional and has no head.
         fpn_hidden_states (`tuple[torch.Tensor]`):
             Maps of the neck, from high to low resolution.
         fpn_position_encoding (`tuple[torch.Tensor]`):
@@ -53,10 +63,8 @@ class EdgeTamVisionEncoderOutput(ModelOutput):
             Outputs of the backbone's stages, `(batch_size, height, width, channels)`, from stride 4 to stride 32.
     """
 
-    last_hidden_state: torch.FloatTensor | None = None
     fpn_hidden_states: tuple[torch.FloatTensor, ...] | None = None
     fpn_position_encoding: tuple[torch.FloatTensor, ...] | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
 @dataclass
@@ -109,73 +117,46 @@ class EdgeTamVisionNeck(nn.Module):
             for in_channels in config.backbone_channel_list
         )
 
-    def join(self, stages, projections=()):
-        """The `num_feature_levels` maps of highest resolution (stride 4 first) of the four backbone stages.
+    def forward(self, hidden_states):
+        """Maps (B, C, height, width) and their position encodings, all of them from stride 32 to stride 4.
 
-        `projections` are convolutions of kernel size 1 that the first maps pass at last, each its own. (They are why
-        this is no `forward`: accelerate's hooks would move modules among its arguments.)
+        `hidden_states` are the outputs of the backbone's stages, (B, height, width, C) from stride 4 to stride 32.
         """
-        convs = list(reversed(self.convs))
-        num_alone = min(self.config.fpn_top_down_levels)  # maps to which, and of which, nothing is added
-        feature_maps = [convolve_twice(*chain) for chain in zip(stages[:num_alone], convs, projections)]
-        num_projected = len(feature_maps)
-        feature_maps += [conv(stage) for stage, conv in zip(stages[num_projected:], convs[num_projected:])]
+        maps = self.join(hidden_states)[::-1]
+        encodings = [sine_position_encoding(*fm.shape[1:], fm.device, fm.dtype) for fm in maps]
+        return tuple(maps), tuple(encoding.expand(fm.shape[0], -1, -1, -1) for encoding, fm in zip(encodings, maps))
+
+    def join(self, hidden_states, projections=()):
+        """List of the maps (B, C, height, width) of the stages, from stride 4 to stride 32; see `forward`.
+
+        The first maps may pass `projections` at last, a convolution each, which are merged with those of the neck.
+        """
+        convs = self.convs[::-1]
+        stages = [states.permute(0, 3, 1, 2) for states in hidden_states]
+        maps = [convolve_twice(*chain) for chain in zip(stages, convs, projections)]
+        maps += [conv(stage) for conv, stage in list(zip(convs, stages))[len(maps) :]]
         for level in range(len(stages) - 2, -1, -1):
             if level in self.config.fpn_top_down_levels:
-                above = F.interpolate(feature_maps[level + 1].float(), scale_factor=2.0, mode="nearest")
-                feature_maps[level] = feature_maps[level] + above.to(feature_maps[level].dtype)
-        for level in range(num_projected, len(projections)):
-            feature_maps[level] = projections[level](feature_maps[level])
-        return feature_maps[: self.config.num_feature_levels]
+                above = F.interpolate(maps[level + 1].float(), scale_factor=2.0, mode="nearest")
+                maps[level] = maps[level] + above.to(maps[level].dtype)
+        return maps
 
-
-class EdgeTamPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation shared by all EdgeTAM models."""
-
-    config_class = EdgeTamConfig
-    base_model_prefix = "edgetam"
-    main_input_name = "pixel_values"
-    input_modalities = ("image",)
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flash_attn_2 = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _no_split_modules = ["RepVitBlock", "RepVitStem", "RepVitDownsample", "EdgeTamTwoWayAttentionBlock"]  # noqa: RUF012
-
-    def train(self, mode=True):
-        """Sets the mode; a batch normalisation whose weight is frozen keeps its statistics in training, too."""
-        super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-                module.train(False)
-        return self
-
-    def _init_weights(self, module):
-        std = self.config.initializer_range
-        if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
-            nn.init.normal_(module.weight, std=std)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.zeros_(module.running_mean)
-                nn.init.ones_(module.running_var)
-                nn.init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, EdgeTamPositionalEmbedding):
-            nn.init.normal_(module.positional_embedding, std=module.scale)
-            module.is_random = True
-        elif isinstance(module, EdgeTamModel):
-            nn.init.zeros_(module.no_memory_embedding)
+    def can_project(self, projections):
+        """Whether nothing is added to, or made of, the maps that pass the projections, and nobody looks at them."""
+        return len(projections) <= min(self.config.fpn_top_down_levels) and all(
+            can_merge(conv, projection) for conv, projection in zip(self.convs[::-1], projections)
+        )
 
 
 class EdgeTamVisionModel(EdgeTamPreTrainedModel):
-    """Image encoder: RepViT and a feature pyramid, without a head."""
+    """Image encoder: RepViT and a feature pyramid, without a head.
+
+    Also loads the image encoder of image and video checkpoints.
+    """
 
     config_class = EdgeTamVisionConfig
+    base_model_prefix = "vision_encoder"  # under which whole checkpoints have its tensors
+    _keys_to_ignore_on_load_unexpected = [r"^(?!backbone\.|neck\.|vision_encoder\.)"]  # noqa: RUF012
 
     def __init__(self, config):
         super().__init__(config)
@@ -184,58 +165,57 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         self.neck = EdgeTamVisionNeck(config)
         self.post_init()
 
-    def forward(self, pixel_values, output_hidden_states=None, return_dict=None):
+    def get_input_embeddings(self):
+        """The stem of the backbone."""
+        return self.backbone.timm_model.stem
+
+    def forward(self, pixel_values, output_hidden_states=None, output_attentions=None, return_dict=None):
         """Feature maps and their position encodings.
 
         Args:
             pixel_values (`torch.Tensor` of shape `(batch_size, channels, H, W)`):
                 Normalised pictures; H and W are multiples of 32.
             output_hidden_states (`bool`, *optional*): Whether to return the outputs of the backbone's stages.
+            output_attentions (`bool`, *optional*): Not used: there are none.
             return_dict (`bool`, *optional*): Whether to return an `EdgeTamVisionEncoderOutput` or a tuple.
 
         Raises:
-            ValueError: for pixel values of another rank, or of a size that is no multiple of 32.
+            ValueError: for pixel values of another rank, dtype or device, or of a size that is no multiple of 32.
         """
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        feature_maps, stages = self.encode(pixel_values)
-        stages = tuple(stage.permute(0, 2, 3, 1) for stage in stages)
+        hidden_states = self._stages(pixel_values)
+        maps, encodings = self.neck(hidden_states)
+        num_levels = self.config.num_feature_levels
         output = EdgeTamVisionEncoderOutput(
-            last_hidden_state=stages[-1],
-            fpn_hidden_states=tuple(feature_maps),
-            fpn_position_encoding=tuple(
-                sine_position_encoding(*fm.shape[1:], fm.device, fm.dtype).expand(len(fm), -1, -1, -1)
-                for fm in feature_maps
-            ),
-            hidden_states=stages if output_hidden_states else None,
+            last_hidden_state=hidden_states[-1],
+            hidden_states=hidden_states if output_hidden_states else None,
+            fpn_hidden_states=maps[-num_levels:][::-1],
+            fpn_position_encoding=encodings[-num_levels:][::-1],
         )
         return _as_requested(output, return_dict, self.config)
 
-    def encode(self, pixel_values, projections=()):
-        """Maps of the neck, see there, and outputs of the backbone's stages, as lists of (B, C, height, width)."""
-        shape = tuple(getattr(pixel_values, "shape", ()))
-        if len(shape) != 4 or any(side % BACKBONE_STRIDE for side in shape[2:]):
-            raise ValueError(
-                "pixel_values must be a tensor (batch_size, channels, height, width) whose height and width are "
-                f"multiples of {BACKBONE_STRIDE}, got {shape or type(pixel_values).__name__}; use the processor"
-            )
-        stages = self.backbone(pixel_values.to(self.neck.convs[0].weight.dtype))
-        return self.neck.join(stages, projections), stages
+    def project(self, pixel_values, projections):
+        """As `forward`, without position encodings; the first maps have passed convolutions of kernel size 1.
 
+        That is a quarter of the work where they can be merged with those of the neck, see `can_project`.
+        """
+        hidden_states = self._stages(pixel_values)
+        maps = self.neck.join(hidden_states, projections)[: self.config.num_feature_levels]
+        return EdgeTamVisionEncoderOutput(
+            last_hidden_state=hidden_states[-1], hidden_states=hidden_states, fpn_hidden_states=tuple(maps)
+        )
 
-def _with_small_parts_in_memory(device_map, large_parts, small_parts):
-    """The device map with nothing but large parts on disk.
+    def can_project(self, projections):
+        """Whether `project` can stand for `forward` and the projections after it, and nobody sees it."""
+        return is_untouched(self.neck, EdgeTamVisionNeck) and self.neck.can_project(projections)
 
-    The rest is small, and partly cannot be read on call: the model's own parameters, and the position embeddings, one
-    of which may have to be copied from the other.
-    """
-    if not isinstance(device_map, dict):
-        return device_map
-    if "" in device_map:
-        parts = dict.fromkeys((*small_parts, *large_parts), device_map[""])
-        device_map = {**parts, **{name: device for name, device in device_map.items() if name}}
-    is_large = {name: name.startswith(large_parts) for name in device_map}
-    return {name: "cpu" if device == "disk" and not is_large[name] else device for name, device in device_map.items()}
+    def _stages(self, pixel_values):
+        """Outputs (B, height, width, C) of the backbone's stages, from stride 4 to stride 32."""
+        check_pixel_values(pixel_values, getattr(self.backbone, "in_channels", None), BACKBONE_STRIDE)
+        weight = next(self.parameters())
+        check_device("pixel_values", pixel_values, weight.device, self)
+        return tuple(stage.permute(0, 2, 3, 1) for stage in self.backbone(pixel_values.to(weight.dtype)))
 
 
 def _as_requested(output, return_dict, config):
@@ -281,43 +261,6 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         self.mask_decoder = EdgeTamMaskDecoder(config.mask_decoder_config)
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.vision_config.fpn_hidden_size))
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
-        """The model of a folder or Hub repository; see `PreTrainedModel.from_pretrained`.
-
-        Raises:
-            ValueError: for a truncated file, or a checkpoint without all tensors of this model in their shapes.
-        """
-        if getattr(kwargs.get("config"), "model_type", None) == "edgetam_video" and cls.config_class is EdgeTamConfig:
-            kwargs["config"] = EdgeTamConfig.image_part(kwargs["config"])
-        try:
-            kwargs["device_map"] = _with_small_parts_in_memory(
-                kwargs.get("device_map"), cls._large_parts, cls._small_parts
-            )
-            if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
-                kwargs.setdefault("offload_buffers", True)
-            kwargs["ignore_mismatched_sizes"] = True  # so that they are reported here, with names and shapes
-            model, info = super().from_pretrained(
-                pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs
-            )
-        except SafetensorError as error:
-            raise ValueError(
-                f"the weights of {pretrained_model_name_or_path} are truncated or not in safetensors format ({error}); "
-                "download or save them again"
-            ) from error
-        if mismatched := sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]):
-            expected = tuple(model.state_dict()[mismatched[0]].shape)
-            raise ValueError(
-                f"{pretrained_model_name_or_path} does not fit its configuration: {len(mismatched)} tensors have "
-                f"another shape, the first is {mismatched[0]}, expected {expected}"
-            )
-        if missing := sorted(info["missing_keys"]):
-            raise ValueError(
-                f"{pretrained_model_name_or_path} is not a complete EdgeTAM checkpoint: {len(missing)} tensors are "
-                f"missing, the first is {missing[0]}"
-            )
-        return (model, info) if output_loading_info else model
-
     def tie_weights(self, *args, **kwargs):
         """Gives the prompts the position embedding of the image where a checkpoint (of Transformers 4) holds one."""
         super().tie_weights(*args, **kwargs)
@@ -339,9 +282,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
     def get_image_wide_positional_embeddings(self):
         """Position embedding (1, C, h, w) of the pixels of the image embedding."""
-        return self.shared_image_embedding.of_map(*self.prompt_encoder.image_embedding_size)
+        matrix = self.shared_image_embedding.positional_embedding
+        grid = pixel_centres(*self.prompt_encoder.image_embedding_size, matrix.device)
+        return self.shared_image_embedding(grid).permute(2, 0, 1)[None].to(matrix.dtype)
 
-    def get_image_features(self, pixel_values, output_hidden_states=None, return_dict=None):
+    def get_image_features(self, pixel_values, output_hidden_states=None, output_attentions=None, return_dict=None):
         """Maps of the image encoder in Transformers' layout: pixels first, (height * width, batch_size, channels).
 
         The maps of stride 4 and 8 have passed the mask decoder's projections; the map of stride 16 is raw, without
@@ -350,9 +295,13 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         output = self.vision_encoder(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         stride_4, stride_8, *others = output.fpn_hidden_states
         maps = (self.mask_decoder.conv_s0(stride_4), self.mask_decoder.conv_s1(stride_8), *others)
-        output.fpn_hidden_states = tuple(fm.flatten(2).permute(2, 0, 1) for fm in maps)
-        output.fpn_position_encoding = tuple(pe.flatten(2).permute(2, 0, 1) for pe in output.fpn_position_encoding)
-        return _as_requested(output, return_dict, self.config)
+        features = EdgeTamVisionEncoderOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=output.hidden_states,
+            fpn_hidden_states=tuple(fm.flatten(2).permute(2, 0, 1) for fm in maps),
+            fpn_position_encoding=tuple(pe.flatten(2).permute(2, 0, 1) for pe in output.fpn_position_encoding),
+        )
+        return _as_requested(features, return_dict, self.config)
 
     def get_image_embeddings(self, pixel_values):
         """List of the maps of stride 4, 8 and 16 that `forward` takes as `image_embeddings`.
@@ -360,29 +309,39 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         Shapes (batch_size, channels / 8, H / 4, W / 4), (batch_size, channels / 4, H / 8, W / 8) and (batch_size,
         channels, H / 16, W / 16) for `pixel_values` (batch_size, 3, H, W) of the configured image size.
         """
-        return self._encode_image(pixel_values)[0]
+        return list(self._encode_image(pixel_values).fpn_hidden_states)
 
     def _encode_image(self, pixel_values):
-        """Image embeddings, and the outputs of the backbone's stages."""
-        (*high_resolution, frame_embedding), stages = self._encode_frame(pixel_values)
-        return [*high_resolution, self.forget_memory(frame_embedding)], stages
+        """`EdgeTamVisionEncoderOutput` whose maps are the image embeddings."""
+        output = self._encode_frame(pixel_values)
+        *high_resolution, frame_embedding = output.fpn_hidden_states
+        output.fpn_hidden_states = (*high_resolution, self.forget_memory(frame_embedding))
+        return output
 
     def _encode_frame(self, pixel_values):
-        """Image embeddings that say nothing of memory yet, and the outputs of the backbone's stages."""
-        size = self.prompt_encoder.image_size
-        if tuple(pixel_values.shape[-2:]) != size:
+        """`EdgeTamVisionEncoderOutput` whose maps are image embeddings that say nothing of memory yet.
+
+        It also has the outputs of the backbone's stages as `hidden_states`.
+        """
+        check_tensor("pixel_values", pixel_values, "(batch_size, channels, height, width)", 4)
+        height, width = self.prompt_encoder.image_size
+        if pixel_values.shape[-2] != height or pixel_values.shape[-1] != width:
             raise ValueError(
-                f"pixel_values must have the configured size {size[0]}x{size[1]} (height x width), got "
+                f"pixel_values must have the configured size {height}x{width} (height x width), got "
                 f"{tuple(pixel_values.shape)}; resize with the processor, or load the model with image_size=(height, "
                 "width)"
             )
-        projections = (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_frozen(self.vision_encoder, *projections)):
-            return self.vision_encoder.encode(pixel_values, projections)
-
-    def _is_frozen(self, *parts):
-        """Whether nothing learns in training: then there is no need for gradients, and weights can be folded."""
-        return self.training and not any(parameter.requires_grad for part in parts for parameter in part.parameters())
+        encoder, projections = self.vision_encoder, (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
+        if is_untouched(encoder, EdgeTamVisionModel) and encoder.can_project(projections):
+            return encoder.project(pixel_values, projections)
+        output = encoder(pixel_values, output_hidden_states=True, return_dict=True)
+        maps = output.fpn_hidden_states
+        projected = [projection(feature_map) for projection, feature_map in zip(projections, maps)]
+        return EdgeTamVisionEncoderOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=output.hidden_states,
+            fpn_hidden_states=(*projected, *maps[len(projected) :]),
+        )
 
     def forget_memory(self, frame_embedding):
         """The map of stride 16, (B, C, h, w), with the embedding that stands for an empty memory."""
@@ -393,15 +352,20 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
 
         The dense ones have shape (B, O, C, h, w) where every object has a mask of its own.
         """
-        given = [prompt for prompt in (input_points, input_boxes, input_masks) if prompt is not None]
-        batch_size, device = (len(given[0]), given[0].device) if given else (1, self.device)
+        prompts, device = (input_points, input_boxes, input_masks), self.no_memory_embedding.device
+        batch_size = next((p.shape[0] for p in prompts if torch.is_tensor(p) and p.dim() > 0), 1)
         prompts = self._encode_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
         return prompts.sparse, prompts.dense
 
     def _encode_prompts(self, input_points, input_labels, input_boxes, input_masks, batch_size, device):
-        if input_masks is not None and input_masks.dim() == 3:
+        if torch.is_tensor(input_masks) and input_masks.dim() == 3:
             input_masks = input_masks[:, None]
-        check_prompts(batch_size, input_points, input_labels, input_boxes, input_masks)
+        prompts = {"input_points": input_points, "input_labels": input_labels}
+        prompts |= {"input_boxes": input_boxes, "input_masks": input_masks}
+        check_prompts(batch_size, prompts, self.config.prompt_encoder_config.num_point_embeddings - 1)
+        for name, prompt in prompts.items():
+            if prompt is not None:
+                check_device(name, prompt, device, self)
         return self.prompt_encoder(input_points, input_labels, input_boxes, input_masks, batch_size, device)
 
     def confident_masks(self, image_embeddings, points, pred_iou_thresh=0.0):
@@ -419,6 +383,11 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             Low-res logits (N, H / 4, W / 4) in order of the points, and on the CPU their predicted IoU (N,) in float32
             and the index (N,) of the point of each.
         """
+        self._check_image_embeddings(image_embeddings)
+        check_tensor("points", points, "(num_points, 2)", 2)
+        check_device("points", points, image_embeddings[-1].device, self)
+        if points.shape[0] == 0 or points.shape[1] != 2:
+            raise ValueError(f"points must be a tensor of shape (num_points, 2), not empty, got {tuple(points.shape)}")
         encoding, scores, readings = self.get_image_wide_positional_embeddings(), [], []
         for part in points.split(MAX_PROMPTS_AT_ONCE):
             prompts = self._encode_prompts(part[None, :, None], None, None, None, 1, points.device)
@@ -502,14 +471,16 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         if (pixel_values is None) == (image_embeddings is None):
             given = "neither" if pixel_values is None else "both"
             raise ValueError(f"exactly one of pixel_values and image_embeddings must be given, got {given}")
-        stages, losses, prompts = None, None, (input_points, input_labels, input_boxes, input_masks)
+        hidden_states, losses, prompts = None, None, (input_points, input_labels, input_boxes, input_masks)
         if pixel_values is not None:
-            image_embeddings, stages = self._encode_image(pixel_values)
+            encoded = self._encode_image(pixel_values)
+            image_embeddings, hidden_states = encoded.fpn_hidden_states, encoded.hidden_states
         else:
             self._check_image_embeddings(image_embeddings)
         if mask_labels is not None:
             size = self.prompt_encoder.image_size
             prompt_seeds = check_labels(mask_labels, prompt_seeds, image_embeddings[-1].shape[:1], size)
+            check_device("mask_labels", mask_labels, image_embeddings[-1].device, self)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
@@ -523,7 +494,6 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 losses = self._losses(prediction, mask_labels, multimask_output)
         select = self.mask_decoder.several_masks if multimask_output else self.mask_decoder.single_mask
         masks, iou_scores = select(prediction)
-        has_stages = output_hidden_states and stages is not None
         loss, terms = (None, None) if losses is None else total_loss(losses, mask_labels)
         output = EdgeTamImageSegmentationOutput(
             loss=loss,
@@ -532,17 +502,18 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             pred_masks=masks,
             object_score_logits=prediction.object_score_logits,
             image_embeddings=tuple(image_embeddings),
-            vision_hidden_states=tuple(stage.permute(0, 2, 3, 1) for stage in stages) if has_stages else None,
+            vision_hidden_states=hidden_states if output_hidden_states else None,
             mask_decoder_attentions=prediction.attentions if output_attentions else None,
         )
         return _as_requested(output, return_dict, self.config)
 
     def _answer(self, image_embeddings, prompts, attention_similarity, target_embedding, output_attentions):
         """The `MaskPrediction` of prompts: points, labels, boxes and masks."""
-        prompts = self._encode_prompts(*prompts, len(image_embeddings[-1]), image_embeddings[-1].device)
+        prompts = self._encode_prompts(*prompts, image_embeddings[-1].shape[0], image_embeddings[-1].device)
+        self._check_concept(attention_similarity, target_embedding, prompts.sparse)
         if target_embedding is not None:
-            shape = torch.broadcast_shapes(target_embedding.shape, (*prompts.sparse.shape[:2], 1, 1))
-            target_embedding = target_embedding.expand(shape).flatten(0, 1)
+            sides = target_embedding.shape[-2:] if target_embedding.dim() > 1 else (1, *target_embedding.shape)
+            target_embedding = target_embedding.expand(*prompts.sparse.shape[:2], *sides).flatten(0, 1)
         return self.mask_decoder(
             image_embeddings,
             self.get_image_wide_positional_embeddings(),
@@ -564,12 +535,29 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
         return segmentation_losses(prediction, cell_shares(mask_labels > 0), is_ambiguous, self.loss_weights)
 
     def _check_image_embeddings(self, image_embeddings):
+        (height, width), channels = (
+            self.prompt_encoder.image_embedding_size,
+            self.config.mask_decoder_config.hidden_size,
+        )
+        expected = [(channels // n, height * s, width * s) for n, s in ((8, 4), (4, 2), (1, 1))]
+        check_image_embeddings(image_embeddings, expected, self.no_memory_embedding.dtype)
+        for level, feature_map in enumerate(image_embeddings):
+            check_device(f"image_embeddings[{level}]", feature_map, self.no_memory_embedding.device, self)
+
+    def _check_concept(self, attention_similarity, target_embedding, sparse):
+        """Raises a ValueError unless what PerSAM adds fits the prompts' embeddings (B, O, T, C)."""
+        (batch_size, num_objects, num_tokens, channels), decoder = sparse.shape, self.mask_decoder
+        num_tokens = num_tokens + decoder.num_mask_tokens + 2  # and those of IoU and object score
         height, width = self.prompt_encoder.image_embedding_size
-        expected = [(height * scale, width * scale) for scale in (4, 2, 1)]
-        is_list = isinstance(image_embeddings, (list, tuple))
-        received = [tuple(fm.shape[-2:]) for fm in image_embeddings] if is_list else type(image_embeddings).__name__
-        if received != expected:
-            raise ValueError(
-                f"image_embeddings must be the three maps that get_image_embeddings returns, of height and width "
-                f"{expected}, got {received}"
-            )
+        num_heads = self.config.mask_decoder_config.num_attention_heads
+        for name, tensor, shape in (
+            (
+                "attention_similarity",
+                attention_similarity,
+                (batch_size * num_objects, num_heads, num_tokens, height * width),
+            ),
+            ("target_embedding", target_embedding, (batch_size, num_objects, num_tokens, channels)),
+        ):
+            if tensor is not None:
+                check_broadcast(name, tensor, shape)
+                check_device(name, tensor, sparse.device, self)

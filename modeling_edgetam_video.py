@@ -28,6 +28,7 @@ from .video_training_edgetam import learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
+    from .checks_edgetam import check_prompts  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
@@ -35,6 +36,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
+    from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .prompting_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
@@ -131,7 +133,8 @@ class EdgeTamVideoModel(EdgeTamModel):
         self.spatial_perceiver = EdgeTamSpatialPerceiver(config)
         self.object_pointer_proj = EdgeTamFeedForward(size, size, size, num_layers=3)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, size))  # in checkpoints, but of no use
+        # in checkpoints, but of no use: nothing waits for its gradient
+        self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, size), requires_grad=False)
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_maskmem, 1, 1, memory_size))
         self.no_object_pointer = nn.Parameter(torch.zeros(1, size))
         if config.enable_temporal_pos_encoding_for_object_pointers:
@@ -155,7 +158,7 @@ class EdgeTamVideoModel(EdgeTamModel):
 
     def get_frame_embeddings(self, pixel_values):
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""
-        return self._encode_frame(pixel_values)[0]
+        return list(self._encode_frame(pixel_values).fpn_hidden_states)
 
     def attend_to_memory(self, frame_embedding, memories):
         """The map of stride 16, (O, C, h, w), as seen by objects that remember `memories`.

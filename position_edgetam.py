@@ -5,17 +5,19 @@ from functools import lru_cache, wraps
 
 import torch
 
+from .folding_edgetam import is_recorded
+
 
 def table(function):
     """Decorator of functions of numbers, devices and dtypes, whose last results are kept: nobody may write into them.
 
-    Under `torch.compile` and `torch.export` nothing is kept, so that tables become a part of the graph.
+    Nothing is kept where operations are recorded, so that tables become a part of the graph, or simulated.
     """
     kept = lru_cache(maxsize=8)(function)
 
     @wraps(function)
     def look_up(*args):
-        if torch.compiler.is_compiling():
+        if is_recorded() or type(torch.empty(0)) is not torch.Tensor:
             return function(*args)
         with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
             return kept(*args)
@@ -46,8 +48,8 @@ def sine_place_encoding(num_channels, height, width, device, dtype):
 @table
 def pixel_centres(height, width, device):
     """Centres (height, width, 2) of the pixels of a map, as (x, y) between its corners (0, 0) and (1, 1)."""
-    y = (torch.arange(height, device=device) + 0.5) / height
-    x = (torch.arange(width, device=device) + 0.5) / width
+    y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+    x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 

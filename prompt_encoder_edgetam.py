@@ -1,4 +1,4 @@
-"""Prompts of EdgeTAM: clicks, boxes and masks, checked and embedded.
+"""Prompts of EdgeTAM: clicks, boxes and masks as embeddings.
 
 Shapes: B pictures, O objects per picture, N points per object, T tokens, C channels, (H, W) the model input in
 pixels, (h, w) = (H / 16, W / 16). Points are (x, y) in pixels of the model input.
@@ -12,12 +12,10 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.activations import ACT2FN
 
+from .checks_edgetam import NOT_A_POINT_LABEL, PADDING_LABEL
 from .configuration_edgetam import to_height_and_width
 from .folding_edgetam import FoldedModule
-from .position_edgetam import pixel_centres
 
-PADDING_LABEL = -10
-NOT_A_POINT_LABEL = -1
 BOX_CORNER_LABELS = (2, 3)
 LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click
 
@@ -34,36 +32,6 @@ class PromptEmbeddings(NamedTuple):
     is_padding: torch.Tensor
 
 
-def check_prompts(batch_size, input_points, input_labels, input_boxes, input_masks):
-    """Raises a ValueError unless the shapes of all prompts are right and fit each other."""
-    layouts = {
-        "input_points": (input_points, "(batch_size, num_objects, num_points, 2)", 4, 2),
-        "input_labels": (input_labels, "(batch_size, num_objects, num_points)", 3, None),
-        "input_boxes": (input_boxes, "(batch_size, num_objects, 4)", 3, 4),
-        "input_masks": (input_masks, "(batch_size, num_objects, height, width)", 4, None),
-    }
-    num_objects = {}
-    for name, (prompt, layout, rank, last) in layouts.items():
-        if prompt is None:
-            continue
-        shape = tuple(getattr(prompt, "shape", ()))
-        if len(shape) != rank or (last and shape[-1] != last):
-            raise ValueError(f"{name} must be a tensor of shape {layout}, got {shape or type(prompt).__name__}")
-        if shape[0] != batch_size:
-            raise ValueError(f"{name} must have the batch size of the pictures, {batch_size}, got shape {shape}")
-        num_objects[name] = shape[1]
-    if input_labels is not None and (input_points is None or input_labels.shape != input_points.shape[:3]):
-        points = None if input_points is None else tuple(input_points.shape)
-        raise ValueError(
-            f"input_labels must have one label per point of input_points, got shape {tuple(input_labels.shape)} for "
-            f"input_points of shape {points}"
-        )
-    if num_objects.get("input_masks") == 1:
-        del num_objects["input_masks"]
-    if len(set(num_objects.values())) > 1:
-        raise ValueError(f"all prompts must name the same number of objects, got {num_objects}")
-
-
 class EdgeTamLayerNorm2d(nn.LayerNorm):
     """Layer normalisation over the channels of every pixel of a map (B, C, height, width)."""
 
@@ -78,23 +46,18 @@ class EdgeTamPositionalEmbedding(FoldedModule):
         super().__init__()
         self.scale = config.scale
         self.is_random = False
-        self.register_buffer("positional_embedding", torch.empty(2, config.hidden_size // 2))
+        self.register_buffer("positional_embedding", torch.zeros(2, config.hidden_size // 2))
 
     def forward(self, positions):
-        """Embedding (…, C) in float32 of positions (…, 2), where (0, 0) and (1, 1) are opposite picture corners."""
-        return self._embed(positions.float(), self.positional_embedding.float())
+        """Embedding (…, C) in float32 of positions (…, 2), where (0, 0) and (1, 1) are opposite picture corners.
 
-    def of_map(self, height, width):
-        """Embedding (1, C, height, width) of the centres of a map's pixels."""
-        matrix = self.positional_embedding
-        return self.folded(self._embed_map, matrix, pixel_centres(height, width, matrix.device))[0]
-
-    def _embed_map(self, matrix, centres):
-        return [self._embed(centres, matrix).permute(2, 0, 1)[None]]
+        The tensor that was embedded last is not embedded again: most often it is the same grid of pixels.
+        """
+        return self.folded(self._embed, positions.float(), self.positional_embedding)[0]
 
     def _embed(self, positions, matrix):
         angle = (2 * positions - 1) @ matrix * (2 * math.pi)
-        return torch.cat((angle.sin(), angle.cos()), dim=-1)
+        return [torch.cat((angle.sin(), angle.cos()), dim=-1)]
 
 
 class EdgeTamMaskEmbedding(nn.Module):
@@ -114,6 +77,15 @@ class EdgeTamMaskEmbedding(nn.Module):
         hidden_states = self.activation(self.layer_norm1(self.conv1(masks)))
         hidden_states = self.activation(self.layer_norm2(self.conv2(hidden_states)))
         return self.conv3(hidden_states)
+
+
+def has_to_use_all(module):
+    """Whether the loss has to depend on a module that has nothing to do with it.
+
+    `DistributedDataParallel` waits for a gradient of everything that learns, where the Trainer checkpoints gradients.
+    """
+    is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return is_distributed and module.training and torch.is_grad_enabled()
 
 
 class EdgeTamPromptEncoder(nn.Module):
@@ -136,16 +108,16 @@ class EdgeTamPromptEncoder(nn.Module):
         A box is two points, its corners, ahead of the clicks; one point that says nothing always ends the list, and
         without clicks and boxes another one stands for them.
         """
-        num_objects = next((len(p[0]) for p in (input_points, input_boxes, input_masks) if p is not None), 1)
+        num_objects = next((p.shape[1] for p in (input_points, input_boxes, input_masks) if p is not None), 1)
         points, labels = self._gather_points(input_points, input_labels, input_boxes)
-        nothing = torch.zeros(batch_size, num_objects, 1 if points else 2, 2, device=device)
+        nothing = torch.zeros(batch_size, num_objects, 1 if points else 2, 2, dtype=torch.float32, device=device)
         points = torch.cat([*points, nothing], dim=2)
         labels = torch.cat([*labels, torch.full_like(nothing[..., 0], NOT_A_POINT_LABEL, dtype=torch.long)], dim=2)
-        return PromptEmbeddings(
-            sparse=self._embed_points(points, labels),
-            dense=self._embed_masks(input_masks, batch_size, device),
-            is_padding=labels == PADDING_LABEL,
-        )
+        dense = self._embed_masks(input_masks, batch_size, device)
+        unused = self.no_mask_embed if input_masks is not None else self.mask_embed
+        if has_to_use_all(unused):
+            dense = dense + 0 * sum(parameter.sum() for parameter in unused.parameters()).to(dense.dtype)
+        return PromptEmbeddings(self._embed_points(points, labels), dense, labels == PADDING_LABEL)
 
     def _gather_points(self, input_points, input_labels, input_boxes):
         """Points (B, O, T, 2) and labels (B, O, T) of box corners and clicks, as two lists to be joined."""
@@ -165,7 +137,7 @@ class EdgeTamPromptEncoder(nn.Module):
         height, width = self.image_size
         x, y = (points + 0.5).unbind(-1)  # the centre of the pixel
         position = self.shared_embedding(torch.stack((x / width, y / height), dim=-1))
-        embedding = position + self.point_embed(labels.clamp(min=0)).float()
+        embedding = position + self.point_embed(labels.clamp(0, self.point_embed.num_embeddings - 1)).float()
         labels = labels[..., None]
         not_a_point = self.not_a_point_embed(torch.zeros_like(labels)).float()
         embedding = torch.where(labels == NOT_A_POINT_LABEL, not_a_point[..., 0, :], embedding)
@@ -178,7 +150,7 @@ class EdgeTamPromptEncoder(nn.Module):
             no_mask = self.no_mask_embed(torch.zeros(1, dtype=torch.long, device=device))
             return no_mask[..., None, None].expand(batch_size, -1, *self.image_embedding_size)
         masks = input_masks.float()
-        if masks.shape[-2:] != self.mask_input_size:
+        if masks.shape[-2] != self.mask_input_size[0] or masks.shape[-1] != self.mask_input_size[1]:
             masks = F.interpolate(masks, self.mask_input_size, mode="bilinear", align_corners=False, antialias=True)
         dense = self.mask_embed(masks.flatten(0, 1)[:, None].to(self.no_mask_embed.weight.dtype))
         return dense if masks.shape[1] == 1 else dense.unflatten(0, masks.shape[:2])

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .folding_edgetam import FoldedModule, fold_norm, is_plain
+from .folding_edgetam import FoldedModule, fold_norm, is_plain, is_untouched
 
 
 class ConvNorm(FoldedModule):
@@ -25,12 +25,18 @@ class ConvNorm(FoldedModule):
         if not self.is_foldable:
             return self.bn(self.c(hidden_states))
         weight, bias = self.folded(self.fold, *self.weights())
-        return F.conv2d(hidden_states, weight, bias, self.c.stride, self.c.padding, groups=self.c.groups)
+        return self.c._conv_forward(hidden_states, weight, bias)
 
     @property
     def is_foldable(self):
-        """Whether the normalisation is a fixed affine function."""
-        return is_plain(self.c, self.bn) and not self.bn.training
+        """Whether the normalisation is a fixed affine function, and nobody looks at what it is applied to."""
+        return (
+            not self.bn.training
+            and is_plain(self.c, self.bn)
+            and self.c.bias is None
+            and self.bn.weight is not None
+            and self.bn.running_mean is not None
+        )
 
     def weights(self):
         """What `fold` takes."""
@@ -53,10 +59,10 @@ class RepVitTokenMixer(FoldedModule):
         self.conv1 = ConvNorm(channels, channels, kernel_size=1, groups=channels)
 
     def forward(self, hidden_states):
-        if not (self.conv.is_foldable and self.conv1.is_foldable):
+        if not all(is_untouched(branch, ConvNorm) and branch.is_foldable for branch in (self.conv, self.conv1)):
             return self.conv(hidden_states) + self.conv1(hidden_states) + hidden_states
         weight, bias = self.folded(self._fold, *self.conv.weights(), *self.conv1.weights())
-        return F.conv2d(hidden_states, weight, bias, padding=1, groups=len(weight))
+        return self.conv.c._conv_forward(hidden_states, weight, bias)
 
     def _fold(self, *weights):
         (weight, bias), (centre, centre_bias) = self.conv.fold(*weights[:5]), self.conv1.fold(*weights[5:])
@@ -179,6 +185,11 @@ class RepVitBackbone(nn.Module):
     def __init__(self, widths, depths, in_channels=3):
         super().__init__()
         self.timm_model = RepVit(widths, depths, in_channels)
+
+    @property
+    def in_channels(self):
+        """Channels of the pictures."""
+        return self.timm_model.stem.conv1.c.in_channels
 
     def forward(self, pixel_values):
         return self.timm_model(pixel_values)

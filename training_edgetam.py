@@ -6,6 +6,7 @@ Labels are 1 on an object, 0 elsewhere, and negative everywhere for an object th
 
 import torch
 
+from .checks_edgetam import check_tensor
 from .losses_edgetam import add_up, cell_shares, mean_over_objects, segmentation_losses
 from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT
 from .prompting_edgetam import PromptSimulator
@@ -20,17 +21,28 @@ def check_labels(mask_labels, prompt_seeds, leading, size):
         leading: (B,) of pictures or (B, T) of clips.
         size: (H, W).
     """
-    shape, leading = tuple(getattr(mask_labels, "shape", ())), tuple(leading)
-    if len(shape) != len(leading) + 3 or shape[: len(leading)] != leading or shape[-2:] != tuple(size):
-        names = ("batch_size", "num_frames")[: len(leading)]
-        expected = ", ".join(
-            (*(f"{name} {count}" for name, count in zip(names, leading)), "num_objects", *map(str, size))
-        )
-        raise ValueError(f"mask_labels must have shape ({expected}), got {shape or type(mask_labels).__name__}")
+    leading = tuple(leading)
+    names = [f"{name} {count}" for name, count in zip(("batch_size", "num_frames"), leading)]
+    layout = f"({', '.join((*names, 'num_objects', *map(str, size)))})"
+    shape = tuple(mask_labels.shape) if torch.is_tensor(mask_labels) else type(mask_labels).__name__
+    is_right = torch.is_tensor(mask_labels) and len(shape) == len(leading) + 3
+    if not is_right or shape[: len(leading)] != leading or shape[-2:] != tuple(size):
+        raise ValueError(f"mask_labels must have shape {layout}, got {shape}")
+    check_tensor("mask_labels", mask_labels, layout, len(shape))
+    if shape[-3] == 0:
+        raise ValueError(f"mask_labels must be of at least one object, got {shape}")
     if prompt_seeds is None:
         return torch.randint(2**31, leading[:1])
-    if tuple(getattr(prompt_seeds, "shape", ())) != leading[:1]:
-        raise ValueError(f"prompt_seeds must be a tensor of {leading[0]} integers, one for each of the batch")
+    is_right = torch.is_tensor(prompt_seeds) and not prompt_seeds.is_meta and not prompt_seeds.is_floating_point()
+    if (
+        not is_right
+        or tuple(prompt_seeds.shape) != leading[:1]
+        or prompt_seeds.is_complex()
+        or (prompt_seeds < 0).any()
+    ):
+        raise ValueError(
+            f"prompt_seeds must be a tensor of {leading[0]} integers of at least 0, one for each of the batch"
+        )
     return prompt_seeds
 
 

@@ -196,7 +196,7 @@ def test_gradients_with_fixed_statistics_equal_those_of_the_unfolded_model(model
             assert expected[name].grad is None or not expected[name].grad.abs().max() > 1e-6, name
         else:
             torch.testing.assert_close(parameter.grad, expected[name].grad, atol=1e-4, rtol=1e-3, msg=name)
-    assert num_kept(model) == 0
+    assert num_kept(model.vision_encoder) == 0
 
 
 def test_moving_and_casting_are_followed(model):
@@ -258,6 +258,45 @@ def test_lora_layers_are_computed(model):
     merged = lora.merge_and_unload()
     assert_outputs_close(predict(merged), actual, 1e-4)
     assert_follows(merged)
+
+
+@torch.no_grad()
+def test_autocast_leaves_later_results_as_they_are(model):
+    expected = predict(copy.deepcopy(model))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = predict(model)
+    assert half.pred_masks.dtype == torch.bfloat16
+    assert_outputs_close(predict(model), expected, 0)
+    assert (half.pred_masks.float() - expected.pred_masks).abs().mean() < 0.1 * expected.pred_masks.std()
+
+
+class Scaled(torch.Tensor):
+    """A weight that is more than numbers, as quantised ones are: it can be read, but not cut into pieces."""
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.flatten, torch.Tensor.unflatten, torch.Tensor.view, torch.Tensor.data_ptr):
+            raise NotImplementedError(f"no {function} of a quantised weight")
+        with torch._C.DisableTorchFunctionSubclass():
+            result = function(*args, **(kwargs or {}))
+        return result.as_subclass(cls) if function is torch.Tensor.detach else result
+
+
+def test_weights_that_are_more_than_numbers_are_left_to_their_modules(model):
+    expected = predict(model)
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.weight = nn.Parameter(module.weight.detach().as_subclass(Scaled), requires_grad=False)
+            assert type(module.weight) is not nn.Parameter
+    assert_outputs_close(predict(model), expected, ROUNDING)
+
+
+def test_weights_quantised_by_torchao_are_left_to_their_modules(model):
+    quantization = pytest.importorskip("torchao.quantization", reason="int8 weights need torchao: pip install torchao")
+    expected = predict(model)
+    quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
+    output = predict(model)
+    assert (output.pred_masks - expected.pred_masks).abs().mean() < 0.1 * expected.pred_masks.std()
 
 
 # Compilation
