@@ -115,7 +115,7 @@ class ClipLesson(Lesson):
             memory = self.model.encode_memory(frame_embeddings[-1], found.masks, found.object_score_logits, is_exact)
         is_conditioning = is_prompted or t in self.plan.corrected
         results = self.bank.conditioning if is_conditioning else self.bank.tracked
-        results[t] = FrameResult(*found, memory, is_prompted, is_conditioning)
+        results[t] = FrameResult(*found, memory, is_conditioning=is_conditioning)
         return losses
 
     def _find(self, frame_embeddings, masks, t):
