@@ -55,7 +55,8 @@ class EdgeTamVideoSegmentationOutput(ModelOutput):
             Low-res mask logits; `processor.post_process_masks` brings them to any size. All -1024 where an object is
             absent.
         object_score_logits (`torch.Tensor` of shape `(num_objects,)`):
-            Logit of "the object is visible".
+            Logit of "the object is visible". (So Transformers documents it, too; its own model returns (num_objects, 1)
+            at run time.)
         iou_scores (`torch.Tensor` of shape `(num_objects,)`):
             Predicted IoU of the mask with the object, in [0, 1]; 1 for a given mask.
         frame_idx (`int`):
@@ -90,6 +91,7 @@ class EdgeTamVideoModel(EdgeTamModel):
     """
 
     config_class = EdgeTamVideoConfig
+    main_input_name = "pixel_values_videos"
     input_modalities = ("video",)
     _no_split_modules = [  # noqa: RUF012
         *EdgeTamModel._no_split_modules,
@@ -306,11 +308,14 @@ class EdgeTamVideoModel(EdgeTamModel):
             prompt_seeds (`torch.Tensor` of shape `(batch_size,)`, *optional*):
                 Integers that decide what is drawn for each clip; by default PyTorch's global generator does.
 
+        Whatever is raised, here or inside of the model, the session stays as it was, and the call can be repeated.
+
         Raises:
-            ValueError: for a frame outside the video, of another size or that is gone; a session of another image size.
-            TypeError: for a session of another class.
+            ValueError: for a frame outside the video, of another size, with NaN or that is gone; a frame of a stream
+                that would leave out one on which an object was prompted; a session of another image size.
+            TypeError: for a session of another class, an index that is no integer, and a frame of integers.
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return_dict = self.config.return_dict if return_dict is None else read_flag(return_dict, "return_dict")
         if mask_labels is not None or pixel_values_videos is not None:
             if inference_session is not None:
                 raise ValueError(
@@ -379,6 +384,10 @@ class EdgeTamVideoModel(EdgeTamModel):
                 Whether to go back in time.
             show_progress_bar (`bool`, *optional*, defaults to `False`):
                 Whether to show one.
+
+        Raises:
+            ValueError: for a stream, a session without prompts, and a first frame outside the video.
+            TypeError: for a session of another class, and for numbers and flags that are none.
         """
         session = inference_session
         self._check_session(session)

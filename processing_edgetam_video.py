@@ -76,8 +76,9 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 See `EdgeTamVideoInferenceSession`.
 
         Raises:
-            ValueError: for a video without frames, of mixed sizes, or that cannot be read.
-            TypeError: for anything that is no video, and for frames that are not uint8.
+            ValueError: for a video without frames, of mixed sizes, or that cannot be read; for a device that is not
+                there, and limits below 1.
+            TypeError: for anything that is no video, and for frames that are not uint8; for a `dtype` of integers.
         """
         size = height_width(self.target_size)
         if size != height_width(self.video_processor.size):
@@ -132,16 +133,18 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             frame_idx (`int`):
                 Index of the frame.
             obj_ids (`int` or `list[int]`):
-                Ids of the objects, any integers; unknown ones begin new objects.
+                Ids of the objects, any integers, also of NumPy or tensors; unknown ones begin new objects.
             input_points:
                 [image][object][point][x, y], with a single image.
             input_labels:
                 [image][object][point]: 1 on the object (the default), 0 off the object.
             input_boxes:
                 [image][object][x_min, y_min, x_max, y_max].
-            input_masks (array, tensor, or list of them):
-                One mask (height, width) per object, of the size of the video. A mask without any pixel says that the
-                object is not in the picture.
+            input_masks (array, tensor, PIL picture of one channel, or list of them):
+                One mask (height, width) per object, of the size of the video. Flags and integers above 0 are on the
+                object; so are floats from 0.5 on, as in Transformers, once the mask is resized to the model input: they
+                are taken as shares, below 0 as 0 and above 1 as 1. Of logits give `logits > 0`. A mask without any
+                pixel says that the object is not in the picture.
             original_size (pair (height, width), *optional*):
                 Size of the frames; needed once in a stream.
             clear_old_inputs (`bool`, *optional*, defaults to `True`):
@@ -171,6 +174,28 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             )
         session.add_prompts(frame_idx, prompts, size)
         return session
+
+    def process_new_points_or_boxes_for_video_frame(
+        self,
+        inference_session,
+        frame_idx,
+        obj_ids,
+        input_points=None,
+        input_labels=None,
+        input_boxes=None,
+        original_size=None,
+        clear_old_inputs=True,
+    ) -> EdgeTamVideoInferenceSession:
+        """The session, with clicks and boxes added: `add_inputs_to_inference_session` under a name of Transformers."""
+        prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
+        sizes = {"original_size": original_size, "clear_old_inputs": clear_old_inputs}
+        return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, **prompts, **sizes)
+
+    def process_new_mask_for_video_frame(
+        self, inference_session, frame_idx, obj_ids, input_masks
+    ) -> EdgeTamVideoInferenceSession:
+        """The session, with masks added: `add_inputs_to_inference_session` under a name of Transformers."""
+        return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, input_masks=input_masks)
 
     def _video_size(self, session, original_size, masks):
         """(height, width) of the frames, from the session or what was given for a stream."""
