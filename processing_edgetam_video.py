@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
 from .memory_edgetam import EdgeTamVideoInferenceSession, Prompt
 from .processing_edgetam import EdgeTamProcessor
-from .video_arguments_edgetam import read_device, read_dtype, read_flag, read_masks, read_object_ids
+from .video_arguments_edgetam import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
@@ -158,21 +158,24 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         session = _check_session(inference_session)
         obj_ids, frame_idx = read_object_ids(obj_ids), session.check_frame(frame_idx)
         clear_old_inputs = read_flag(clear_old_inputs, "clear_old_inputs")
+        prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
+        for name, value in {**prompts, "original_size": original_size}.items():
+            check_nested(value, name)
         masks = None if input_masks is None else read_masks(input_masks)
         size = self._video_size(session, original_size, masks)
-        clicked = self._read_clicks(input_points, input_labels, input_boxes, obj_ids, size)
+        clicked = self._read_clicks(**prompts, obj_ids=obj_ids, size=size)
         masked = {} if masks is None else self._read_masks(masks, obj_ids, size)
-        prompts = {}
+        whole = {}
         for obj_id in obj_ids:
             if (obj_id in clicked) == (obj_id in masked):
                 state = "both a mask and clicks or a box" if obj_id in masked else "no prompt"
                 raise ValueError(
                     f"object {obj_id} has {state} in this call: give it clicks, a box with them, or a mask"
                 )
-            prompts[obj_id] = masked.get(obj_id) or self._joined(
+            whole[obj_id] = masked.get(obj_id) or self._joined(
                 session, frame_idx, obj_id, clicked[obj_id], clear_old_inputs
             )
-        session.add_prompts(frame_idx, prompts, size)
+        session.add_prompts(frame_idx, whole, size)
         return session
 
     def process_new_points_or_boxes_for_video_frame(

@@ -96,6 +96,15 @@ def check_numbers(tensor, name: str) -> None:
         )
 
 
+def check_nested(value, name: str) -> None:
+    """Raises a TypeError if tensors in nested lists have no numbers in memory, or complex ones."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            check_nested(item, name)
+    elif isinstance(value, torch.Tensor):
+        check_numbers(value, name)
+
+
 def check_pixels(pixel_values, name: str) -> None:
     """Raises a TypeError for anything but a floating-point tensor, and a ValueError for one with NaN or infinity.
 
