@@ -2,19 +2,19 @@
 
 from fractions import Fraction
 
+import av
 import numpy as np
 import torch
-
-import av
 
 HEIGHT, WIDTH = 48, 64
 
 
-def encode_file(path, codec, options=(), num_frames=20, pix_fmt="yuv420p", num_b_frames=0, times=None):
+def encode_file(path, codec, options=(), num_frames=20, pix_fmt="yuv420p", num_b_frames=0, times=None, title=None):
     """Writes a video of moving noise with a key frame every 8 frames; `times` are milliseconds."""
     texture = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     unit = Fraction(1, 25) if times is None else Fraction(1, 1000)
     with av.open(str(path), "w") as container:
+        container.metadata.update({} if title is None else {"title": title})
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, pix_fmt
         stream.codec_context.gop_size, stream.codec_context.max_b_frames = 8, num_b_frames
@@ -29,14 +29,38 @@ def encode_file(path, codec, options=(), num_frames=20, pix_fmt="yuv420p", num_b
     return path
 
 
-def remux(source, path, is_dropped=lambda number, packet: False):
-    """Writes the packets of a file into another container, without some of them."""
+def remux(source, path, is_dropped=lambda number, packet: False, damage=None):
+    """Writes the packets of a file into another container, without some of them, one with zeros in its second half."""
     with av.open(str(source)) as old, av.open(str(path), "w") as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for number, packet in enumerate(old.demux(video=0)):
-            if packet.size and not is_dropped(number, packet):
-                packet.stream = stream
-                new.mux(packet)
+            if not packet.size or is_dropped(number, packet):
+                continue
+            if number == damage:
+                content = bytes(packet)
+                packet = _like(packet, content[: len(content) // 2] + bytes(len(content) - len(content) // 2))
+            packet.stream = stream
+            new.mux(packet)
+    return path
+
+
+def _like(packet, content):
+    """A packet with other content."""
+    other = av.Packet(content)
+    other.pts, other.dts, other.time_base = packet.pts, packet.dts, packet.time_base
+    other.is_keyframe = packet.is_keyframe
+    return other
+
+
+def write_packets(template, packets, path):
+    """Writes packets of bytes 20 milliseconds apart, into a stream like that of a file."""
+    with av.open(str(template)) as old, av.open(str(path), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for number, content in enumerate(packets):
+            packet = av.Packet(content)
+            packet.pts = packet.dts = 20 * number
+            packet.time_base, packet.stream, packet.is_keyframe = Fraction(1, 1000), stream, True
+            new.mux(packet)
     return path
 
 
