@@ -412,6 +412,12 @@ class EdgeTamConfig(FieldsReader, PreTrainedConfig):
 
     model_type = "edgetam"
     _auto_class = "AutoConfig"
+    keys_to_ignore_at_inference = [  # noqa: RUF012 - what evaluation with the Trainer need not keep of every picture
+        "image_embeddings",
+        "vision_hidden_states",
+        "mask_decoder_attentions",
+        "loss_dict",
+    ]
     code_map = AUTO_MAP
     sub_configs = {  # noqa: RUF012
         "vision_config": EdgeTamVisionConfig,

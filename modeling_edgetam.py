@@ -437,7 +437,8 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
                 Clicks.
             input_labels (`torch.Tensor` of shape `(batch_size, num_objects, num_points)`, *optional*):
                 1 on the object (the default), 0 off the object, 2 and 3 top-left and bottom-right corner of a box, -1
-                no position, -10 padding: such a point has no influence at all.
+                no position, -10 padding: such a point has no influence at all. Others are refused on the CPU; on a GPU,
+                which would have to be waited for, those above 3 count as 3, and those below -1 as 0.
             input_boxes (`torch.Tensor` of shape `(batch_size, num_objects, 4)`, *optional*):
                 x_min, y_min, x_max, y_max of a box around each object; (-10, -10, -10, -10) stands for no box. May
                 be combined with points.
@@ -460,13 +461,15 @@ class EdgeTamModel(EdgeTamPreTrainedModel):
             mask_labels (`torch.Tensor` of shape `(batch_size, num_objects, H, W)`, *optional*):
                 True masks to learn from: 1 on the object, 0 elsewhere, -1 everywhere for an object that only fills up
                 the batch. Without any prompt, users are simulated as `prompt_simulation` says, an attribute of the
-                model, and the output is that after the last correction.
+                model, and the output is that after the last correction. The Trainer takes whatever has "label" in its
+                name for labels, and `input_labels` may be missing: evaluate with
+                `TrainingArguments(label_names=["mask_labels"])`, or there is no `eval_loss`.
             prompt_seeds (`torch.Tensor` of shape `(batch_size,)`, *optional*):
                 Integers that decide what users are simulated for each picture; by default PyTorch's global generator
                 does.
 
         Raises:
-            ValueError: for inputs whose shapes are wrong or do not fit each other.
+            ValueError: for inputs whose kind, shape, dtype or device is wrong, or that do not fit each other.
         """
         if (pixel_values is None) == (image_embeddings is None):
             given = "neither" if pixel_values is None else "both"
