@@ -202,7 +202,7 @@ def test_track_resumes_after_an_interruption(run, finished, pictures, tmp_path, 
         patch.setattr(track_command.TrackRun, "write", interrupted)
         code, out, err = run(pictures, *PROMPTS, "--output", folder)
     if num_frames < NUM_FRAMES:
-        assert code == 1 and out == "" and f"stopped after {num_frames} frames" in err.splitlines()[-1]
+        assert code == 130 and out == "" and f"stopped after {num_frames} frames" in err.splitlines()[-1]
     assert run(pictures, *PROMPTS, "--output", folder, "--resume")[0] == 0
     assert_same_results(folder, finished)
 

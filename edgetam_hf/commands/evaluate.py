@@ -240,7 +240,7 @@ def click_on_pictures(options, pictures, state):
     mine = pictures[state.process_index :: state.num_processes]
     checkpoint = checkpoint_of(options.model)
     model = load_quietly(EdgeTamModel, checkpoint, device_map=process_device(options, state))
-    processor = EdgeTamProcessor.from_pretrained(checkpoint)
+    processor = load_quietly(EdgeTamProcessor, checkpoint)
     objects = []
     bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
     for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):

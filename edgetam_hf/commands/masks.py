@@ -24,7 +24,7 @@ def run(options):
     checkpoint = checkpoint_of(options.model)
     generator = EdgeTamMaskGenerationPipeline(
         model=load_quietly(EdgeTamModel, checkpoint, device_map=device_of(options.device)),
-        image_processor=EdgeTamImageProcessor.from_pretrained(checkpoint),
+        image_processor=load_quietly(EdgeTamImageProcessor, checkpoint),
     )
     outputs = generator(
         Image.fromarray(picture),

@@ -32,7 +32,7 @@ def run(options):
     picture, objects = load_picture(options.image), group_prompts(options.prompts)
     checkpoint = checkpoint_of(options.model)
     model = load_quietly(EdgeTamModel, checkpoint, device_map=device_of(options.device))
-    processor = EdgeTamProcessor.from_pretrained(checkpoint)
+    processor = load_quietly(EdgeTamProcessor, checkpoint)
     clicks = [corner_points(o["box"]) + o["points"] for o in objects]
     inputs = processor(
         images=picture,

@@ -10,6 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
 
 from .. import nano_checkpoint
+from ..checkpoint_files import loading, read_config
 from ..drawing import index_picture, save_whole
 from ..image_processing_edgetam import decode_picture
 
@@ -47,10 +48,11 @@ def device_of(name):
     return name
 
 
-def load_quietly(model_class, name, **settings):
-    """The model of a folder or Hub id, loaded without a progress bar."""
-    with hidden_file_bars():
-        return model_class.from_pretrained(name, **settings)
+def load_quietly(kind, name, **settings):
+    """The model or processor of a folder or Hub id, loaded without a progress bar; see `loading` for errors."""
+    read_config(name)
+    with hidden_file_bars(), loading(name):
+        return kind.from_pretrained(name, **settings)
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PretrainedConfig
 from transformers.utils import logging
 
 from edgetam_cli.arguments import VIDEO_CHECKPOINT
 
 from .. import EdgeTamConfig, EdgeTamVideoModel, EdgeTamVideoProcessor, video_output
+from ..checkpoint_files import read_config
 from ..drawing import overlay, save_whole, whole_file
 from ..memory_edgetam import EdgeTamVideoInferenceSession, FrameResult, Prompt, TrackedObject
 from ..video_frames_edgetam import open_video
@@ -311,24 +311,17 @@ def read_settings(options, folder):
 def load_video_model(settings, device, **processor_settings):
     """The video model and its processor, at the image size of the settings, with other settings of the processor."""
     name, image_size = checkpoint_of(settings["model"]), settings["image_size"]
-    try:
-        model_type = PretrainedConfig.get_config_dict(name)[0].get("model_type")
-        if model_type == EdgeTamConfig.model_type:
-            raise ValueError(
-                f"{name} is a checkpoint for pictures, it has no memory for video: use one for video, such as the "
-                f"published --model {VIDEO_CHECKPOINT}"
-            )
-        model_settings = {}
-        if image_size is not None:
-            model_settings["image_size"] = image_size
-            processor_settings["size"] = {"height": image_size, "width": image_size}
-        model = load_quietly(EdgeTamVideoModel, name, device_map=device, **model_settings)
-        return model, EdgeTamVideoProcessor.from_pretrained(name, **processor_settings)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise OSError(
-            f"{name} cannot be loaded, give --model a folder or the id of a video checkpoint: {reason}"
-        ) from error
+    if read_config(name).get("model_type") == EdgeTamConfig.model_type:
+        raise ValueError(
+            f"{name} is a checkpoint for pictures, it has no memory for video: use one for video, such as the "
+            f"published --model {VIDEO_CHECKPOINT}"
+        )
+    model_settings = {}
+    if image_size is not None:
+        model_settings["image_size"] = image_size
+        processor_settings["size"] = {"height": image_size, "width": image_size}
+    model = load_quietly(EdgeTamVideoModel, name, device_map=device, **model_settings)
+    return model, load_quietly(EdgeTamVideoProcessor, name, **processor_settings)
 
 
 def frames_to_track(session, prompts, settings):
