@@ -131,7 +131,9 @@ def make_learner(model, settings):
     learning = [plain_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not learning:
         raise ValueError("frozen matches every parameter: nothing is left to learn")
-    matching_names(learning, settings.learning_rates, "learning_rates")
+    # a configuration's rates may be for parts that get no adapters
+    known = [*learning, *parameters] if settings.lora else learning
+    matching_names(known, settings.learning_rates, "learning_rates")
     if settings.teacher:
         return Distillation(model, load_quietly(AutoModel, settings.teacher, dtype=torch.float32))
     return model
