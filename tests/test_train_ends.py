@@ -3,8 +3,7 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
 
 import pytest
 import small_models
@@ -133,27 +132,25 @@ def test_folders_of_a_last_move_that_was_killed_are_replaced(tmp_path):
     assert [path.name for path in (tmp_path / "adapter").iterdir()] == ["weights1"]
 
 
-def test_training_stopped_by_a_signal_goes_on(config, finished, tmp_path):
-    """In a process of its own, once it has a checkpoint."""
-    script = (
-        "import os, signal, sys\n"
-        "from edgetam_hf.training import trainer\n"
-        "save = trainer.EdgeTamTrainer._save_checkpoint\n"
-        "def and_stop(self, *args):\n"
-        "    save(self, *args)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "trainer.EdgeTamTrainer._save_checkpoint = and_stop\n"
-        "from edgetam_cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
-    arguments = ["train", str(config), "--output", str(tmp_path / "run"), "--json"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True)
-    assert done.returncode == 130 and "Traceback" not in done.stderr
-    assert "edgetam: stopped after 1 steps; the last good checkpoint is" in done.stderr
-    assert not list((tmp_path / "run").glob(".*"))
-    run(read_settings(config), tmp_path / "run", is_resumed=True, is_quiet=True)
-    assert_same_model(tmp_path / "run", finished)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_training_stopped_by_a_signal_goes_on(config, finished, tmp_path, capsys, monkeypatch, number, code):
+    save = EdgeTamTrainer._save_checkpoint
+
+    def and_stop(self, *arguments):
+        save(self, *arguments)
+        os.kill(os.getpid(), number)
+
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(EdgeTamTrainer, "_save_checkpoint", and_stop)
+        assert train(capsys, config, "--output", folder) == (
+            code,
+            f"edgetam: stopped after 1 steps; the last good checkpoint is {folder / 'checkpoint-1'}; the same command "
+            "with --resume goes on",
+        )
+    assert not list(folder.glob(".*"))
+    run(read_settings(config), folder, is_resumed=True, is_quiet=True)
+    assert_same_model(folder, finished)
 
 
 # Damaged.

@@ -147,6 +147,8 @@ def checked_settings(options, folder, **more):
         return settings
     try:
         known = read_json(folder / "run.json")
+        if "dataset" not in known:
+            raise ValueError(f"{folder / 'run.json'} is not of an evaluation")
     except ValueError as error:
         raise ValueError(f"folder {folder} has files of something else, choose another --output: {error}") from error
     names = [name for name in {**settings, **known} if known.get(name) != settings.get(name)]

@@ -42,9 +42,7 @@ def device_of(name):
     except Exception:  # each backend has errors of its own
         is_there = False
     if not is_there:
-        raise ValueError(
-            f"--device {name}: there is no such device here; cpu is, and cuda or mps where PyTorch finds one"
-        )
+        raise ValueError(f"--device {name}: PyTorch finds no such device here; leave it out, or take cpu")
     return name
 
 
