@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub.utils import HFValidationError
 from transformers.utils import cached_file
 
 from .text_files import read_json
@@ -39,10 +40,10 @@ def loading(name):
             f"{name} cannot be loaded: the token of the Hub, or the name, has {found!r} in it, which none has: check "
             "HF_TOKEN, or run `hf auth login`"
         ) from error
+    except (OSError, HFValidationError) as error:
+        raise OSError(f"{name} cannot be loaded: {_reason(name, error)}") from error
     except (ValueError, ImportError, MemoryError):
         raise
-    except OSError as error:
-        raise OSError(f"{name} cannot be loaded: {_reason(name, error)}") from error
     except Exception as error:
         if "memory" in str(error):
             raise
