@@ -4,12 +4,18 @@ import argparse
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 
-from edgetam_hf.commands.support import quieten_hub_client
-from edgetam_hf.hub.check import check_folder, fill_card
-from edgetam_hf.hub.folder import Source, assemble, check_listed, read_source
-from edgetam_hf.hub.push import Target, check_repo_id, check_tag, push
+from edgetam_cli.endings import end, loading_libraries
+
+with loading_libraries():
+    from edgetam_hf.commands.support import quieten_hub_client
+    from edgetam_hf.hub.check import check_folder, fill_card
+    from edgetam_hf.hub.folder import Source, assemble, check_listed, read_source
+    from edgetam_hf.hub.push import Target, check_repo_id, check_tag, push
+    from edgetam_hf.output_folder import reserved
+    from edgetam_hf.whole_files import unfinished_prefix, writing
 
 PLACEHOLDER = "USER/NAME"
 EPILOG = """\
@@ -84,8 +90,13 @@ def run(options):
     parent = options.output.absolute().parent if options.output else None
     if parent:
         parent.mkdir(parents=True, exist_ok=True)
+    prefix = unfinished_prefix(options.output or "repository")
     # what is not complete and checked never stands at --output
-    with tempfile.TemporaryDirectory(prefix=".assembling_", dir=parent) as work:
+    with (
+        reserved(options.output) if parent else nullcontext(),
+        writing(options.output or tempfile.gettempdir()),
+        tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as work,
+    ):
         converted = Path(work) / "converted"
         kind = read_source(options.source, options.nano, converted)
         is_there = is_filled(options.output)
@@ -126,13 +137,7 @@ def main(arguments=None):
     """Exit code of the command; what is not its own fault is one line on stderr."""
     options = make_parser().parse_args(arguments)
     quieten_hub_client()
-    try:
-        run(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        print(f"hub_upload.py: error: {lines[0]}", file=sys.stderr)
-        return 1
-    return 0
+    return end("hub_upload.py", lambda: run(options))
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ examples:
 
 Numbers stay as they are, bit by bit, unless --dtype is given. A checkpoint is converted whole or not at all: keys that
 are unknown, missing or of another shape are all listed. Checkpoints with code in them are refused. Where a checkpoint
-came from, and the SHA-256 of its files, is kept: in provenance.json, or as "provenance" beside "model" in a .pt file.
+came from, and the SHA-256 of its files, is kept: in provenance.json, or as "provenance" beside "model" in a .pt file,
+which also has the configuration, for the way back. A file of torch.save(model.state_dict()) is taken, too.
 """
 
 
 def add_arguments(command):
     """Adds the arguments to a parser."""
-    command.add_argument("source", help="checkpoint: .pt file of the original release, or folder or Hub id")
+    command.add_argument("source", help="checkpoint: .pt file of the original release, folder, Hub id, or nano")
     command.add_argument("target", help="new .pt file for the original release, or new folder for Transformers")
     dtypes = ("float32", "float16", "bfloat16")
     command.add_argument("--dtype", choices=dtypes, help="type of the numbers (default: as they are)")

@@ -10,11 +10,8 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 import warnings
 from collections import Counter
-from contextlib import contextmanager
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +21,6 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import PretrainedConfig
 from transformers.utils import cached_file, logging
 
 from . import (
@@ -37,12 +33,23 @@ from . import (
     EdgeTamVideoProcessor,
     EdgeTamVideoVideoProcessor,
 )
+from .checkpoint_files import loading, read_config
 from .configuration_edgetam import to_height_and_width
-from .drawing import whole_file
+from .data_names import inside
 from .original_names import is_teacher, original_names, without_training_names
+from .output_folder import reserved
+from .text_files import read_json
+from .whole_files import check_free, check_parent, whole_file, whole_folder
 
 ORIGINAL_SUFFIXES = (".pt", ".pth")
 PROVENANCE = "provenance"  # name of the file in a folder, and the entry beside "model" in an original checkpoint
+CONFIG = "transformers_config"  # entry beside "model" in an original checkpoint
+TRANSFORMERS_PREFIX = "vision_encoder."  # of names in Transformers, and in no original checkpoint
+OTHER_SIZE = (
+    "; it was taken for EdgeTAM itself, as the file holds no configuration: for a model of another size, name the "
+    "folder that save_pretrained wrote"
+)
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 VIDEO_PARTS = ("memory_attention.", "memory_encoder.", "spatial_perceiver.")
 IMAGE_MATRIX = "shared_image_embedding.positional_embedding"
 PROMPT_MATRIX = "prompt_encoder.shared_embedding.positional_embedding"
@@ -63,7 +70,7 @@ class KeyProblem(NamedTuple):
 class CheckpointKeysError(ValueError):
     """Keys of a checkpoint do not map; `problems` names each with its reason, and so do the lines of the message."""
 
-    def __init__(self, name, problems, num_keys):
+    def __init__(self, name, problems, num_keys, remedy=""):
         counts = Counter(problem.problem for problem in problems)
         first = problems[0]
         if not num_keys:
@@ -75,7 +82,8 @@ class CheckpointKeysError(ValueError):
             texts = {"shape": "of another shape", "unknown": "unknown", "missing": "missing"}
             summary = ", ".join(f"{counts[kind]} {text}" for kind, text in texts.items() if counts[kind])
             head = f"{name} does not fit EdgeTAM: keys do not map, {summary}, such as {first.key} ({first.detail})"
-        self.problems = problems
+        self.problems, self.num_keys = problems, num_keys
+        head += remedy
         super().__init__("\n".join([head, *(f"{p.problem}: {p.key} ({p.detail})" for p in problems)]))
 
 
@@ -233,7 +241,8 @@ def convert(source, target, dtype=None, config=None):
             Transformers, of a video or image model.
         target: an original checkpoint if it ends with .pt or .pth, else a folder, which must be empty or not exist.
         dtype: `torch.dtype` of all floating-point tensors; they stay as they are unless given.
-        config: configuration of the model in an original checkpoint, which does not hold any; EdgeTAM unless given.
+        config: configuration of the model in an original checkpoint; unless given, the one that this function has
+            written there, or EdgeTAM's own.
 
     Raises:
         ValueError: for a damaged or foreign source, with all keys that do not map; for a target in use.
@@ -253,11 +262,12 @@ def convert(source, target, dtype=None, config=None):
     model.load_state_dict(tensors, assign=True)
     if is_original:
         written = to_original(tensors, checkpoint.config, str(source))
-        with whole_file(target) as temporary:
-            torch.save({"model": written, PROVENANCE: provenance}, temporary)
+        content = {"model": written, PROVENANCE: provenance, CONFIG: _plain(checkpoint.config)}
+        with reserved(target), whole_file(target) as temporary:
+            torch.save(content, temporary)
     else:
         written = tensors
-        with whole_folder(target) as temporary:
+        with reserved(target), whole_folder(target) as temporary:
             _save_folder(temporary, model, checkpoint.processor, provenance)
     return {
         "source": str(source),
@@ -280,13 +290,45 @@ def read_original(path, config=None):
     path = Path(path)
     content = load_tensors(path)
     state_dict = find_state_dict(content, path)
-    config = config or release_config(without_training_names(state_dict, str(path)))
-    tensors = to_transformers(state_dict, config, str(path))
+    config = config or _stored_config(content, path)
+    try:
+        tensors = _named_as_transformers(state_dict, config, str(path))
+    except CheckpointKeysError as error:
+        if config is not None or not any(problem.problem == "shape" for problem in error.problems):
+            raise
+        raise CheckpointKeysError(str(path), error.problems, error.num_keys, OTHER_SIZE) from error
+    config = config or release_config(tensors)
     origin = {"source": path.name, "format": "original", "files": {path.name: _sha256(path)}}
     if isinstance(content.get(PROVENANCE), dict):
         origin["earlier"] = content[PROVENANCE]
     num_teacher = sum(map(is_teacher, state_dict))
     return Checkpoint(config, tensors, _make_processor(config), len(state_dict), num_teacher, origin)
+
+
+def _named_as_transformers(state_dict, config, name):
+    """The tensors of a file under the names of Transformers, which they may have already."""
+    if not any(key.startswith(TRANSFORMERS_PREFIX) for key in state_dict):
+        return to_transformers(state_dict, config, name)
+    tensors = _with_prompt_matrix(state_dict)
+    check_tensors(tensors, model_tensors(config or release_config(tensors)), name)
+    return tensors
+
+
+def _plain(config):
+    """A configuration as a dictionary of JSON, which takes no code to load."""
+    return json.loads(config.to_json_string(use_diff=False))
+
+
+def _stored_config(content, path):
+    """The configuration that `convert` has put beside the tensors of a file; None if there is none."""
+    stored = content.get(CONFIG)
+    classes = {kind.model_type: kind for kind in (EdgeTamConfig, EdgeTamVideoConfig)}
+    if stored is None:
+        return None
+    if not isinstance(stored, dict) or stored.get("model_type") not in classes:
+        raise ValueError(f"{path} has a {CONFIG} that is no configuration of EdgeTAM: {str(stored)[:100]}")
+    with loading(path):
+        return classes[stored["model_type"]].from_dict(stored)
 
 
 def find_state_dict(content, path):
@@ -333,9 +375,10 @@ def load_tensors(path):
 def read_transformers(source):
     """`Checkpoint` of a folder or Hub id; see `convert`."""
     source = str(source)
-    config_file = _find(source, "config.json")
-    is_image = PretrainedConfig.get_config_dict(source)[0].get("model_type") == EdgeTamConfig.model_type
-    config = (EdgeTamConfig if is_image else EdgeTamVideoConfig).from_pretrained(source)
+    is_image = read_config(source).get("model_type") == EdgeTamConfig.model_type
+    with loading(source):
+        config_file = _find(source, "config.json")
+        config = (EdgeTamConfig if is_image else EdgeTamVideoConfig).from_pretrained(source)
     weights, files = {}, _weight_files(source)
     for path in files:
         try:
@@ -353,7 +396,7 @@ def read_transformers(source):
         origin["revision"] = config_file.parent.name  # the cache keeps a folder per commit
     earlier = config_file.with_name(f"{PROVENANCE}.json")
     if earlier.exists():
-        origin["earlier"] = _read_json(earlier)
+        origin["earlier"] = read_json(earlier)
     return Checkpoint(config, tensors, _load_processor(source, config), len(weights), 0, origin)
 
 
@@ -362,9 +405,11 @@ def _weight_files(source):
     index = cached_file(source, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
     if index is None:
         return [_find(source, "model.safetensors")]
-    weight_map = _read_json(Path(index)).get("weight_map")
-    if not isinstance(weight_map, dict):
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise ValueError(f"{index} has no weight_map, which says in which files the tensors are")
+    for name in set(weight_map.values()):
+        inside(Path(index).parent, name)
     return [_find(source, name) for name in sorted(set(weight_map.values()))]
 
 
@@ -376,17 +421,6 @@ def _find(source, name):
     return Path(path)
 
 
-def _read_json(path):
-    """The dictionary in a JSON file."""
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, expected a JSON object")
-    return content
-
-
 def _processor_class(config):
     is_video = config.model_type == EdgeTamVideoConfig.model_type
     return EdgeTamVideoProcessor if is_video else EdgeTamProcessor
@@ -394,10 +428,11 @@ def _processor_class(config):
 
 def _load_processor(source, config):
     """The processor of a folder or Hub id, or one for the configuration where there is none."""
-    try:
-        return _processor_class(config).from_pretrained(source)
-    except OSError:
+    found = (cached_file(source, name, _raise_exceptions_for_missing_entries=False) for name in PROCESSOR_FILES)
+    if not any(found):
         return _make_processor(config)
+    with loading(source):
+        return _processor_class(config).from_pretrained(source)
 
 
 def _make_processor(config):
@@ -420,13 +455,11 @@ def _cast(tensors, dtype):
 
 
 def _check_target(target, is_original):
-    if not target.absolute().parent.is_dir():
-        raise ValueError(f"there is no folder {target.parent} to write {target.name} to; make it first")
-    if target.is_dir() and not is_original:
-        if any(target.iterdir()):
-            raise ValueError(f"the target folder {target} is not empty; name a new one")
-    elif target.exists():
-        raise ValueError(f"the target {target} already exists; name a new one")
+    check_parent(target)
+    if not is_original:
+        check_free(target)
+    elif os.path.lexists(target):
+        raise ValueError(f"the target {target} already exists: name a new one")
 
 
 def _save_folder(folder, model, processor, provenance):
@@ -438,22 +471,6 @@ def _save_folder(folder, model, processor, provenance):
         logging.enable_progress_bar()
     processor.save_pretrained(folder)
     Path(folder, f"{PROVENANCE}.json").write_text(json.dumps(provenance, indent=2) + "\n")
-
-
-@contextmanager
-def whole_folder(path):
-    """Path of a temporary folder that takes the place of `path` when the block ends, and vanishes if it raises."""
-    path = Path(path).absolute()
-    temporary = tempfile.mkdtemp(prefix=".writing_", dir=path.parent)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o755)
-        if path.exists():
-            path.rmdir()  # empty, or this fails
-        os.rename(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
 
 
 def _sha256(path):

@@ -35,7 +35,9 @@ def locked(folder, is_needed=True):
     try:
         with _held(folder / LOCK, folder):
             for path, names, files in os.walk(folder):
-                _remove(Path(path, name) for name in [*names, *files] if name.startswith(UNFINISHED))
+                for name in [*names, *files]:
+                    if name.startswith(UNFINISHED):
+                        remove(Path(path, name))
             yield folder
     finally:
         with suppress(OSError):  # not empty
@@ -58,7 +60,9 @@ def reserved(path):
     check_parent(path)
     lock = parent / f"{prefix}{LOCK}"
     with _held(lock, path):
-        _remove(entry for entry in parent.iterdir() if entry.name.startswith(prefix) and entry != lock)
+        for entry in parent.iterdir():
+            if entry.name.startswith(prefix) and entry != lock:
+                remove(entry)
         yield path
 
 
@@ -94,9 +98,10 @@ def _make(folder):
     return missing
 
 
-def _remove(paths):
-    for path in paths:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+def remove(path):
+    """Removes a file, a link or a folder with all that is in it, not what a link points to."""
+    path = Path(path)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import resource
 import shutil
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from small_models import native_config, randomise, small_config, small_video_con
 from tracking import CLICK, Tracker, assert_equal
 
 from edgetam_cli import main
-from edgetam_hf import conversion
+from edgetam_hf import conversion, nano_checkpoint
 from edgetam_hf.conversion import CheckpointKeysError, convert, model_tensors, to_original, to_transformers
 from edgetam_hf.original_names import PATTERNS, original_name
 
@@ -439,6 +440,21 @@ def edit_model_type(folder):
     (folder / "config.json").write_text(json.dumps({"model_type": "sam2"}))
 
 
+def edit_index(folder):
+    index = {"weight_map": {"a": "../../secret.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def edit_part(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vision_config": 5}))
+
+
+def edit_processor(folder, text):
+    for path in folder.glob("*processor_config.json"):
+        path.write_text(text)
+
+
 DAMAGED_FOLDERS = {
     "truncated": (edit_truncate, "model.safetensors is truncated"),
     "keys": (edit_key, r"1 unknown, 1 missing, such as extra \(\(1, 64\)\)"),
@@ -446,8 +462,18 @@ DAMAGED_FOLDERS = {
     "no_weights": (lambda folder: (folder / "model.safetensors").unlink(), "model.safetensors"),
     "no_config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
     "config": (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
-    "provenance": (lambda folder: (folder / "provenance.json").write_text("{"), "provenance.json is not JSON"),
+    "provenance": (lambda folder: (folder / "provenance.json").write_text("{"), "provenance.json is no JSON"),
     "index": (lambda folder: (folder / "model.safetensors.index.json").write_text("{}"), "has no weight_map"),
+    "index_outside": (edit_index, "names nothing inside"),
+    "index_list": (
+        lambda folder: (folder / "model.safetensors.index.json").write_text("[]"),
+        "index.json must hold an",
+    ),
+    "config_list": (lambda folder: (folder / "config.json").write_text("[]"), "config.json must hold an object"),
+    "config_deep": (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is nested too"),
+    "config_number": (edit_part, r"config\.json: vision_config must be an object"),
+    "processor_list": (lambda folder: edit_processor(folder, "[]"), "cannot be loaded"),
+    "processor_cut": (lambda folder: edit_processor(folder, "{"), "cannot be loaded"),
 }
 
 
@@ -471,7 +497,7 @@ def test_convert_rejects_a_target_in_use(original_file, tmp_path):
         convert(original_file, tmp_path / "full")
     with pytest.raises(ValueError, match=r"old\.pt already exists"):
         convert(original_file, tmp_path / "old.pt")
-    with pytest.raises(ValueError, match=r"no folder .*nowhere to write x to"):
+    with pytest.raises(OSError, match=r"no folder .*nowhere to write x to"):
         convert(original_file, tmp_path / "nowhere" / "x")
     assert (tmp_path / "full" / "mine.txt").read_text() == (tmp_path / "old.pt").read_text() == "mine"
 
@@ -493,6 +519,72 @@ def test_interrupted_write_leaves_nothing(original_file, video_model, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         convert(original_file, tmp_path / target, config=video_model.config)
     assert not list(tmp_path.iterdir())
+
+
+def limited_files(function, *arguments):
+    """Calls a function that may write 50 kB to a file, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        return function(*arguments)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("target", ["folder", "file.pt"])
+def test_full_disk_leaves_nothing_and_is_told_in_one_line(original_file, release, capsys, tmp_path, target):
+    code, _, err = limited_files(run, capsys, original_file, tmp_path / target)
+    assert code == 1 and err.startswith(f"edgetam: error: could not write {tmp_path / target}: ")
+    assert len(err.splitlines()) == 1 and "MB are free" in err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["folder", "file.pt"])
+def test_convert_removes_what_a_killed_process_left_of_the_same_target(original_file, video_model, tmp_path, target):
+    (tmp_path / f".writing_{target}_1").mkdir()
+    (tmp_path / ".writing_other_1").touch()
+    convert(original_file, tmp_path / target, config=video_model.config)
+    assert {path.name for path in tmp_path.iterdir()} == {target, ".writing_other_1"}
+
+
+# What is read without a configuration beside it
+
+
+@pytest.mark.parametrize("name", ["video_folder", "folder"])
+def test_model_of_any_size_goes_to_a_file_and_back(name, request, tmp_path):
+    source = request.getfixturevalue(name)
+    convert(source, tmp_path / "small.pt")
+    convert(tmp_path / "small.pt", tmp_path / "back")
+    assert_bit_equal(load_file(tmp_path / "back/model.safetensors"), load_file(Path(source, "model.safetensors")))
+    before, after = (json.loads(Path(folder, "config.json").read_text()) for folder in (source, tmp_path / "back"))
+    assert {k: v for k, v in after.items() if k != "auto_map"} == {k: v for k, v in before.items() if k != "auto_map"}
+
+
+def test_embedded_checkpoint_goes_to_a_file_and_back(tmp_path):
+    convert(nano_checkpoint(), tmp_path / "nano.pt")
+    convert(tmp_path / "nano.pt", tmp_path / "back")
+    assert_bit_equal(load_file(tmp_path / "back/model.safetensors"), load_file(nano_checkpoint() / "model.safetensors"))
+
+
+def test_state_dict_of_transformers_is_converted(video_model, release, tmp_path):
+    torch.save(video_model.state_dict(), tmp_path / "state.pt")
+    torch.save({"model": video_model.state_dict()}, tmp_path / "nested.pt")
+    for name in ("state", "nested"):
+        convert(tmp_path / f"{name}.pt", tmp_path / name)
+        assert_bit_equal(load_file(tmp_path / name / "model.safetensors"), dict(video_model.state_dict()))
+
+
+def test_state_dict_of_another_size_says_what_to_name(video_model, original, capsys, tmp_path):
+    for name, tensors in (("ours", video_model.state_dict()), ("original", original)):
+        torch.save(tensors, tmp_path / f"{name}.pt")
+        code, _, err = run(capsys, tmp_path / f"{name}.pt", tmp_path / "target")
+        assert code == 1 and "of another shape" in err and "name the folder that save_pretrained wrote" in err
+
+
+@pytest.mark.parametrize("stored", [5, [], {"model_type": "sam2"}, {}])
+def test_convert_rejects_a_file_whose_configuration_is_none(original, stored, tmp_path):
+    torch.save({"model": original, "transformers_config": stored}, tmp_path / "odd.pt")
+    with pytest.raises(ValueError, match="transformers_config that is no configuration of EdgeTAM"):
+        convert(tmp_path / "odd.pt", tmp_path / "target")
 
 
 # The command

@@ -23,6 +23,7 @@ from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, conversion
 from edgetam_hf.hub import check, folder, push
 from edgetam_hf.hub.card import examples, local_blocks, make_card, with_results
 from edgetam_hf.hub.check import CheckError, run_clean
+from edgetam_hf.output_folder import reserved
 
 ROOT = Path(__file__).parents[1]
 REPO_ID = "somebody/edgetam"
@@ -479,6 +480,22 @@ def test_command_leaves_nothing_of_a_folder_that_fails(folder_of_pictures, tmp_p
     monkeypatch.setattr(hub_upload, "fill_card", fail)
     assert hub_upload.main([str(folder_of_pictures), "--output", str(tmp_path / "out")]) == 1
     assert "it fails" in one_line(capsys) and list(tmp_path.iterdir()) == []
+
+
+def test_command_is_refused_while_another_one_makes_the_same_folder(tmp_path, capsys):
+    with reserved(tmp_path / "out"):
+        assert hub_upload.main(["--nano", "--output", str(tmp_path / "out")]) == 1
+    assert "another run is writing to" in one_line(capsys) and list(tmp_path.iterdir()) == []
+
+
+def test_command_that_is_stopped_leaves_nothing(tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    (tmp_path / ".writing_out_killed").mkdir()  # of an earlier one
+    monkeypatch.setattr(hub_upload, "read_source", stop)
+    assert hub_upload.main(["--nano", "--output", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "hub_upload.py: stopped\n" and list(tmp_path.iterdir()) == []
 
 
 def test_command_line_runs_as_a_script():

@@ -1,26 +1,23 @@
 """Output folders: one run at a time, and nothing left of those that were killed."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from edgetam_hf.output_folder import locked, reserved
 from edgetam_hf.whole_files import unfinished_prefix, whole_file, whole_folder
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from edgetam_hf.output_folder import locked
-with locked(sys.argv[1]) as folder:
-    (folder / "masks").mkdir()
-    (folder / "masks" / ".writing_a.png_1").touch()
-    (folder / ".writing_b_2" / "inner").mkdir(parents=True)
-    print("held", flush=True)
-    time.sleep(1000)
-"""
+
+def hold(folder, is_held):
+    """Holds a lock for ever, in the middle of writing."""
+    with locked(folder):
+        (folder / "masks").mkdir()
+        (folder / "masks" / ".writing_a.png_1").touch()
+        (folder / ".writing_b_2" / "inner").mkdir(parents=True)
+        is_held.set()
+        signal.pause()
 
 
 def test_locked_folder_is_refused_to_a_second_run_and_free_after_the_first(tmp_path):
@@ -35,13 +32,15 @@ def test_locked_folder_is_refused_to_a_second_run_and_free_after_the_first(tmp_p
 
 def test_lock_of_a_killed_process_is_free_and_its_litter_goes(tmp_path):
     folder = tmp_path / "out"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE, env=environment)
-    assert holder.stdout.readline() == b"held\n"
+    context = multiprocessing.get_context("fork")  # which is fast, for a process that does next to nothing
+    is_held = context.Event()
+    holder = context.Process(target=hold, args=(folder, is_held))
+    holder.start()
+    is_held.wait()
     with pytest.raises(ValueError, match="another run is writing"), locked(folder):
         pass
-    holder.send_signal(signal.SIGKILL)
-    holder.communicate()
+    holder.kill()
+    holder.join()
     (folder / "masks" / "a.png").touch()
     (tmp_path / ".writing_other").touch()  # of something else, beside the folder
     (tmp_path / "linked").mkdir()

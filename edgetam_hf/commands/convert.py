@@ -5,14 +5,14 @@ import json
 import torch
 
 from ..conversion import CheckpointKeysError, convert
-from .support import as_columns
+from .support import as_columns, checkpoint_of
 
 
 def run(options):
     """Converts and returns the report; where keys do not map, all of them are printed before the error goes on."""
     dtype = getattr(torch, options.dtype) if options.dtype else None
     try:
-        return convert(options.source, options.target, dtype)
+        return convert(checkpoint_of(options.source), options.target, dtype)
     except CheckpointKeysError as error:
         problems = [problem._asdict() for problem in error.problems]
         print(json.dumps({"problems": problems}) if options.json else "\n".join(as_columns(problems)))

@@ -147,6 +147,8 @@ def checked_settings(options, folder, **more):
         return settings
     try:
         known = read_json(folder / "run.json")
+        if "dataset" not in known:
+            raise ValueError(f"{folder / 'run.json'} is not of an evaluation")
     except ValueError as error:
         raise ValueError(f"folder {folder} has files of something else, choose another --output: {error}") from error
     names = [name for name in {**settings, **known} if known.get(name) != settings.get(name)]
@@ -240,7 +242,7 @@ def click_on_pictures(options, pictures, state):
     mine = pictures[state.process_index :: state.num_processes]
     checkpoint = checkpoint_of(options.model)
     model = load_quietly(EdgeTamModel, checkpoint, device_map=process_device(options, state))
-    processor = EdgeTamProcessor.from_pretrained(checkpoint)
+    processor = load_quietly(EdgeTamProcessor, checkpoint)
     objects = []
     bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
     for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
 
 from .. import nano_checkpoint
+from ..checkpoint_files import loading, read_config
 from ..image_processing_edgetam import decode_picture
 
 
@@ -39,16 +40,15 @@ def device_of(name):
     except Exception:  # each backend has errors of its own
         is_there = False
     if not is_there:
-        raise ValueError(
-            f"--device {name}: there is no such device here; cpu is, and cuda or mps where PyTorch finds one"
-        )
+        raise ValueError(f"--device {name}: PyTorch finds no such device here; leave it out, or take cpu")
     return name
 
 
-def load_quietly(model_class, name, **settings):
-    """The model of a folder or Hub id, loaded without a progress bar."""
-    with hidden_file_bars():
-        return model_class.from_pretrained(name, **settings)
+def load_quietly(kind, name, **settings):
+    """The model or processor of a folder or Hub id, loaded without a progress bar; see `loading` for errors."""
+    read_config(name)
+    with hidden_file_bars(), loading(name):
+        return kind.from_pretrained(name, **settings)
 
 
 @contextmanager

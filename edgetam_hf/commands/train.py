@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from ..training.run import run as train
-from ..training.settings import read_settings
+from ..training.settings import read_configuration, read_settings
 from .support import as_columns
 
 
@@ -14,12 +14,16 @@ def run(options):
     """Trains, and returns the report; None in all processes but the first."""
     settings = read_settings(options.config, options.overrides)
     if options.print:
-        return {"settings": dataclasses.asdict(settings)}
+        report = {"settings": dataclasses.asdict(settings)}
+        has_text = not options.overrides and not options.json  # with comments
+        return {**report, "text": read_configuration(options.config)} if has_text else report
     return train(settings, options.output or Path("runs") / Path(options.config).stem, options.resume, options.json)
 
 
 def as_text(report):
     """The report as text, or the settings as YAML."""
+    if "text" in report:
+        return report["text"].strip()
     if "settings" in report:
         return yaml.safe_dump(report["settings"], sort_keys=False).strip()
     row = {name: f"{value:.4f}" if isinstance(value, float) else value for name, value in report.items()}

@@ -118,7 +118,7 @@ class Source:
         model_class = EdgeTamVideoModel if self.has_memory else EdgeTamModel
         processor_class = EdgeTamVideoProcessor if self.has_memory else EdgeTamProcessor
         self.model = load_quietly(model_class, folder, dtype=torch.float32).to(getattr(torch, dtype)).float().eval()
-        self.processor = processor_class.from_pretrained(folder)
+        self.processor = load_quietly(processor_class, folder)
 
     def outputs(self):
         """Outputs on the sample picture, as the clean process computes them from the folder."""

@@ -140,6 +140,8 @@ def explain(error, repo_id):
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
     response = next((cause.response for cause in causes if getattr(cause, "response", None) is not None), None)
+    if any(isinstance(cause, UnicodeEncodeError) for cause in causes):
+        return "the token has a letter that no token has: check HF_TOKEN, or run `hf auth login`"
     if response is None:
         first_line = (str(causes[-1]).strip() or type(causes[-1]).__name__).splitlines()[0]
         return f"no connection to the Hub, or it broke ({first_line})"

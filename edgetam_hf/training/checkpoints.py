@@ -7,10 +7,13 @@ import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..whole_files import write_json_whole
+from ..output_folder import LOCK, remove
+from ..text_files import read_json
+from ..whole_files import UNFINISHED, write_json_whole
 
-WRITING = ".writing"
+WRITING = f"{UNFINISHED}by_all_processes"
 RECORD = "run.json"  # the settings of the run
+FINISHED = "config.json"  # of the trained model: the last file that gets to the output folder
 # what may differ when a run goes on, since weights do not depend on it
 FREE_SETTINGS = {"picture_steps", "num_validation_items", "validation"}
 FREE_ARGUMENTS = re.compile(
@@ -23,6 +26,8 @@ FREE_ARGUMENTS = re.compile(
 def whole_folder(folder, wait_for_everyone, is_mover):
     """Path of a temporary folder whose entries move to `folder` when the block ends; if it raises, they vanish.
 
+    The file `FINISHED` moves last: where it is, all others are.
+
     Args:
         folder: where they go.
         wait_for_everyone: keeps the processes that write into it together.
@@ -34,8 +39,11 @@ def whole_folder(folder, wait_for_everyone, is_mover):
         yield temporary
         wait_for_everyone()
         if is_mover:
-            for entry in temporary.iterdir():
-                os.replace(entry, Path(folder) / entry.name)
+            for entry in sorted(temporary.iterdir(), key=lambda entry: entry.name == FINISHED):
+                target = Path(folder) / entry.name
+                if target.is_dir():  # of a process that was killed here
+                    remove(target)
+                os.replace(entry, target)
             temporary.rmdir()
         wait_for_everyone()
     except BaseException:
@@ -45,14 +53,15 @@ def whole_folder(folder, wait_for_everyone, is_mover):
 
 def list_checkpoints(folder):
     """Folders of checkpoints, the latest one last."""
-    return sorted(Path(folder).glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
+    found = (path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]+", path.name))
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 def remove_old_checkpoints(folder, num_kept, best=None):
     """Leaves the latest `num_kept` checkpoints, and the best one."""
     for path in list_checkpoints(folder)[:-num_kept]:
         if best is None or path != Path(best):
-            shutil.rmtree(path)
+            remove(path)
 
 
 def name_last_checkpoint(folder):
@@ -63,11 +72,13 @@ def name_last_checkpoint(folder):
 
 def is_finished(folder):
     """Whether the trained model is in the folder."""
-    return (Path(folder) / "config.json").exists()
+    return (Path(folder) / FINISHED).exists()
 
 
 def check_folder(folder, record, is_resumed):
     """Raises a ValueError unless the folder is free for a run, or holds an unfinished one that may go on.
+
+    A run without a checkpoint has nothing to go on from: another one may take its place.
 
     Args:
         folder: where the run goes.
@@ -75,14 +86,16 @@ def check_folder(folder, record, is_resumed):
         is_resumed: whether it goes on.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file: --output must be a folder")
-    if not folder.exists() or not any(folder.iterdir()):
+    if not [path for path in folder.iterdir() if path.name != LOCK]:
         return
     try:
-        known = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"folder {folder} has files of something else: choose another --output") from error
+        known = read_json(folder / RECORD)
+        if "trainer" not in known:
+            raise ValueError(f"{folder / RECORD} is not of a training")
+    except ValueError as error:
+        raise ValueError(f"folder {folder} has files of something else, choose another --output: {error}") from error
+    if not is_finished(folder) and not list_checkpoints(folder):
+        return
     if not is_resumed:
         state = "a finished run" if is_finished(folder) else "an unfinished run: go on with --resume, or"
         raise ValueError(f"{folder} has {state}{': ' if is_finished(folder) else ' '}choose another --output")
@@ -103,8 +116,5 @@ def _differences(known, wanted, path=""):
 
 
 def write_record(folder, record):
-    """Writes the settings of a run into its folder, and removes what a killed process left there."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(folder / WRITING, ignore_errors=True)
-    write_json_whole(record, folder / RECORD)
+    """Writes the settings of a run into its folder."""
+    write_json_whole(record, Path(folder) / RECORD)

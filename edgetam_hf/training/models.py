@@ -3,9 +3,10 @@
 from fnmatch import fnmatchcase
 
 import torch
-from transformers import AutoConfig, AutoModel
+from transformers import AutoModel
 
 from .. import nano_checkpoint
+from ..checkpoint_files import read_config
 from ..commands.support import load_quietly
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
 from ..image_processing_edgetam import EdgeTamImageProcessor
@@ -77,7 +78,7 @@ def load_what_there_is(model, weights):
 
 def is_image_checkpoint(name):
     """Whether a folder or Hub id is that of an image model, which has no memory."""
-    return AutoConfig.from_pretrained(name).model_type == EdgeTamConfig.model_type
+    return read_config(name).get("model_type") == EdgeTamConfig.model_type
 
 
 def image_fields(config):
@@ -130,7 +131,9 @@ def make_learner(model, settings):
     learning = [plain_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad]
     if not learning:
         raise ValueError("frozen matches every parameter: nothing is left to learn")
-    matching_names(learning, settings.learning_rates, "learning_rates")
+    # a configuration's rates may be for parts that get no adapters
+    known = [*learning, *parameters] if settings.lora else learning
+    matching_names(known, settings.learning_rates, "learning_rates")
     if settings.teacher:
         return Distillation(model, load_quietly(AutoModel, settings.teacher, dtype=torch.float32))
     return model
@@ -150,7 +153,7 @@ def matching_names(names, patterns, key):
 def add_adapters(model, settings):
     """The model of peft around a model, in which adapters alone learn; see `LoraSettings`."""
     if peft is None:
-        raise ImportError('lora needs peft: pip install "edgetam-hf[train]"')
+        raise ImportError("lora needs peft: pip install peft")
     options = {"r": settings.r, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
     return peft.get_peft_model(model, peft.LoraConfig(target_modules=settings.target_modules, **options))
 

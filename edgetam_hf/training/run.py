@@ -5,11 +5,14 @@ from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from transformers import PrinterCallback, TrainerState, TrainingArguments, set_seed
+from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.integrations import is_tensorboard_available
 from transformers.trainer import TRAINER_STATE_NAME
 
-from .checkpoints import check_folder, is_finished, list_checkpoints, write_record
+from ..output_folder import locked
+from ..text_files import read_json
+from .checkpoint_check import check_checkpoint
+from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
 from .dataset import collate
 from .mask_pictures import MaskPictures
 from .models import make_learner, make_model, make_processor, save_model
@@ -37,6 +40,11 @@ RESERVED_ARGUMENTS = {
     "output_dir": "--output does",
     "num_train_epochs": "items are drawn at random, trainer.max_steps says how many",
 }
+POSITIVE_ARGUMENTS = {
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    *("save_steps", "eval_steps", "logging_steps", "save_total_limit"),  # of which null keeps all checkpoints
+}
+SHARES = {"adam_beta1", "adam_beta2", "warmup_ratio"}
 VALIDATION_SEED = 2**32  # far from any seed of training data
 
 
@@ -50,23 +58,35 @@ def run(settings, folder, is_resumed=False, is_quiet=False):
         is_quiet: no progress bar, and no figures on the way.
 
     Raises:
-        ValueError: for a folder that is in use, and settings that do not fit the model or the data.
+        ValueError: for a folder in use, a damaged checkpoint, and settings that do not fit the model or the data.
         ImportError: for an extra that is not installed.
         FloatingPointError: for a loss or weights that are not finite.
         OSError: for a disk that is full; the checkpoint before stays whole.
     """
     folder, arguments = Path(folder), make_arguments(settings, folder, is_quiet)
     record = {**dataclasses.asdict(settings), "items_per_step": items_per_step(arguments)}
-    check_folder(folder, record, is_resumed)
     state = PartialState()
-    if not is_finished(folder):
-        parts = prepare(settings, arguments)
-        state.wait_for_everyone()  # until all have checked, before anything is written
-        if state.is_main_process:
-            write_record(folder, record)
-        state.wait_for_everyone()
-        train(settings, arguments, parts, is_quiet)
-    return report(folder, arguments.max_steps) if state.is_main_process else None
+    with locked(folder, state.is_main_process):
+        state.wait_for_everyone()  # until the folder is there
+        check_folder(folder, record, is_resumed)
+        if not is_finished(folder):
+            last = find_checkpoint(folder, state)
+            parts = prepare(settings, arguments)
+            state.wait_for_everyone()  # until all have checked, before anything is written
+            if state.is_main_process:
+                write_record(folder, record)
+            state.wait_for_everyone()
+            train(settings, arguments, parts, last, is_quiet)
+        return report(folder, arguments.max_steps) if state.is_main_process else None
+
+
+def find_checkpoint(folder, state):
+    """The checkpoint to go on from, which is whole; None where there is none."""
+    checkpoints = list_checkpoints(folder)
+    if not checkpoints:
+        return None
+    check_checkpoint(checkpoints[-1], state.process_index, state.num_processes)
+    return checkpoints[-1]
 
 
 def make_arguments(settings, folder, is_quiet):
@@ -79,12 +99,18 @@ def make_arguments(settings, folder, is_quiet):
     defaults = {**TRAINER_DEFAULTS, "eval_strategy": "steps" if settings.validation else "no"}
     given = {**defaults, **given, **FIXED_ARGUMENTS, "output_dir": str(folder)}
     if "tensorboard" in (given["report_to"] or "") and not is_tensorboard_available():
-        raise ImportError('logging needs TensorBoard: pip install "edgetam-hf[train]", or set trainer.report_to=none')
+        raise ImportError("logging needs TensorBoard: pip install tensorboard, or set trainer.report_to=none")
     known = {f.name for f in dataclasses.fields(TrainingArguments)}
     for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
         newer = name.replace("gradient", "activation")
         if name in given and newer in known:  # Transformers 5 warns of the older name
             given[newer] = given.pop(name)
+    for name in POSITIVE_ARGUMENTS & given.keys():
+        if given[name] is not None and given[name] <= 0:
+            raise ValueError(f"trainer.{name} must be positive, got {given[name]}")
+    for name in SHARES & given.keys():
+        if not 0 <= given[name] <= 1:
+            raise ValueError(f"trainer.{name} must lie between 0 and 1, got {given[name]}")
     if settings.batch_size is not None and "gradient_accumulation_steps" in settings.trainer:
         raise ValueError("batch_size decides how often gradients accumulate: leave out gradient_accumulation_steps")
     if is_quiet:
@@ -122,8 +148,8 @@ def prepare(settings, arguments):
     return learner, dataset, held_out, collate([(held_out or dataset)[0]]), processor
 
 
-def train(settings, arguments, parts, is_quiet):
-    """Trains from the last checkpoint in the output folder, or from the beginning, and writes the model there."""
+def train(settings, arguments, parts, checkpoint, is_quiet):
+    """Trains from a checkpoint, or from the beginning for None, and writes the model to the output folder."""
     folder, (learner, dataset, held_out, item, processor) = Path(arguments.output_dir), parts
     trainer = EdgeTamTrainer(
         learning_rates=settings.learning_rates,
@@ -140,8 +166,13 @@ def train(settings, arguments, parts, is_quiet):
     if settings.picture_steps:
         callbacks = trainer.callback_handler.callbacks
         trainer.add_callback(MaskPictures(item, settings.picture_steps, folder / "pictures", callbacks))
-    checkpoints = list_checkpoints(folder)
-    trainer.train(resume_from_checkpoint=str(checkpoints[-1]) if checkpoints else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    except KeyboardInterrupt as error:
+        raise InterruptedError(
+            f"stopped after {trainer.state.global_step} steps; {name_last_checkpoint(folder)}; the same command with "
+            "--resume goes on"
+        ) from error
     with trainer.writing() as temporary:
         if arguments.should_save:
             trainer.state.save_to_json(str(temporary / TRAINER_STATE_NAME))
@@ -150,6 +181,6 @@ def train(settings, arguments, parts, is_quiet):
 
 def report(folder, num_steps):
     """What is to be said of a finished run."""
-    log = TrainerState.load_from_json(str(folder / TRAINER_STATE_NAME)).log_history
+    log = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
     last = {name: value for entry in log for name, value in entry.items() if name in ("loss", "eval_loss")}
     return {"model": str(folder), "steps": num_steps, **last}

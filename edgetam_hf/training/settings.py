@@ -4,6 +4,7 @@ A key is written with dots, `data.0.root`; an error names the key by that path, 
 """
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
+
+from ..text_files import read_text
 
 CONFIGS = Path(__file__).with_name("configs")
 
@@ -98,11 +101,9 @@ class Settings:
         check_arguments(self.trainer)
         if not self.data:
             raise ValueError("data must name one source at least, such as `- kind: synthetic`")
-        for name in ("num_validation_items", "num_frames", "max_objects"):
-            if getattr(self, name) < 1:
+        for name in ("num_validation_items", "num_frames", "max_objects", "batch_size"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.lora and self.frozen:
-            raise ValueError("lora freezes the whole model: leave `frozen` out")
         if self.lora and self.teacher:
             raise ValueError("adapters are not distilled: leave out either `lora` or `teacher`")
 
@@ -120,7 +121,9 @@ def parse_yaml(text, name):
     """What a piece of YAML says; a ValueError of one line names it by `name`."""
     try:
         return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise ValueError(f"{name} is nested too deeply for YAML of settings") from error
+    except (yaml.YAMLError, ValueError) as error:  # of YAML, and of values such as dates
         raise ValueError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
 
 
@@ -129,8 +132,8 @@ def ready_configurations():
     return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
-def read_settings(config, overrides=()):
-    """`Settings` of a YAML file, or of a ready configuration by its name, with overrides KEY=VALUE."""
+def read_configuration(config):
+    """Text of a YAML file, or of a ready configuration by its name."""
     path = Path(config)
     if not path.is_file():
         path = CONFIGS / f"{config}.yaml"
@@ -138,7 +141,12 @@ def read_settings(config, overrides=()):
         raise ValueError(
             f"{config} is neither a file nor one of the configurations {', '.join(ready_configurations())}"
         )
-    values = parse_yaml(path.read_text(encoding="utf-8"), config)
+    return read_text(path)
+
+
+def read_settings(config, overrides=()):
+    """`Settings` of a YAML file, or of a ready configuration by its name, with overrides KEY=VALUE."""
+    values = parse_yaml(read_configuration(config), config)
     if not isinstance(values, dict):
         raise ValueError(f"{config} must be a mapping of keys to values, got {type(values).__name__}")
     for override in overrides:
@@ -211,8 +219,17 @@ def read_value(hint, value, path):
     for alternative in alternatives:
         is_fitting, found = _fit(alternative, value, path)
         if is_fitting:
+            check_number(found, path)
             return found
     raise TypeError(f"{path} must be {' or '.join(map(_describe, alternatives))}, got {value!r}")
+
+
+def check_number(value, path):
+    """Raises a ValueError, which names its path, for a number that no setting can have."""
+    if isinstance(value, (int, float)) and not math.isfinite(value):
+        raise ValueError(f"{path} must be a finite number, got {value}")
+    if isinstance(value, (int, float)) and value < 0:
+        raise ValueError(f"{path} must not be negative, got {value:g}")
 
 
 def _fit(hint, value, path):

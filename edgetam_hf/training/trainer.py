@@ -14,6 +14,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from ..commands.support import hidden_file_bars
+from .checkpoint_check import reading
 from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
 
 
@@ -140,6 +141,18 @@ class EdgeTamTrainer(Trainer):
         raise FloatingPointError(f"step {step}: {reason} of the training data; {last_checkpoint}")
 
     # Checkpoints.
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        with reading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        with reading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint):
+        with reading(checkpoint):
+            super()._load_rng_state(checkpoint)
 
     def _get_output_dir(self, trial):
         return str(self.writing_folder or super()._get_output_dir(trial))
