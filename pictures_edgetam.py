@@ -45,7 +45,7 @@ def read_picture(source, name: str | None = None, timeout: float | None = None) 
         TypeError: for a source of another type.
     """
     name = _name_of(source) if name is None else name
-    return decode_picture(_open_upright(source, name, timeout), name)
+    return decode_picture(open_picture(source, name, timeout), name)
 
 
 def read_index_picture(source, name: str | None = None) -> np.ndarray:
@@ -54,7 +54,7 @@ def read_index_picture(source, name: str | None = None) -> np.ndarray:
     Arguments and errors are those of `read_picture`; colours and floats are a `ValueError`.
     """
     name = _name_of(source) if name is None else name
-    image = _open_upright(source, name)
+    image = open_picture(source, name)
     indices = np.array(image)
     if indices.ndim != 2 or indices.dtype.kind == "f":
         raise ValueError(
@@ -68,7 +68,7 @@ def read_mask_picture(source, name: str | None = None) -> np.ndarray:
 
     Arguments and errors are those of `read_picture`. In a palette the index counts, not the colour.
     """
-    image = _open_upright(source, _name_of(source) if name is None else name)
+    image = open_picture(source, name)
     levels = np.array(image).reshape(image.height, image.width, -1)
     is_colour = [image.mode == "LAB" or band not in ("A", "a", "X") for band in image.getbands()]
     return (levels[..., is_colour] != 0).any(-1)
@@ -139,13 +139,19 @@ def _name_of(source) -> str:
     return f"picture {name!r}" if isinstance(name, str) else "the picture"
 
 
-def _open_upright(source, name: str, timeout: float | None = None) -> Image.Image:
-    """The first frame of a picture, decoded and turned as its EXIF data say."""
+def open_picture(source, name: str | None = None, timeout: float | None = None) -> Image.Image:
+    """PIL picture of the first frame, decoded, and turned upright as its EXIF data say.
+
+    Arguments and errors are those of `read_picture`.
+    """
+    name = _name_of(source) if name is None else name
     file = _file_of(source, name, timeout)
     try:
         image = Image.open(file)
     except UnidentifiedImageError as error:
-        raise ValueError(f"{name} is not a picture in a format that Pillow knows: {_why_unknown(file)}") from error
+        raise ValueError(
+            f"{name} cannot be read, it is not a picture in a format that Pillow knows: {_why_unknown(file)}"
+        ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
             f"{name} may be a decompression bomb: {str(error).split(',')[0]}; make it smaller, or raise "

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
-from PIL import Image
 
 from .drawing import index_picture, save_whole, whole_file
+from .pictures_edgetam import open_picture
 
 try:
     import av
@@ -103,10 +103,10 @@ def write_index_picture(masks, object_numbers, path):
 
 def read_index_picture(path, object_numbers):
     """Boolean masks (H, W) of the numbered objects from a palette or grey picture; an absent object's is empty."""
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L"):
-            raise ValueError(f"{path} must be a palette or grey picture of 8 bits, got mode {image.mode}")
-        indices = np.array(image)
+    image = open_picture(path, str(path))
+    if image.mode not in ("P", "L"):
+        raise ValueError(f"{path} must be a palette or grey picture of 8 bits, got mode {image.mode}")
+    indices = np.array(image)
     return [indices == number for number in object_numbers]
 
 

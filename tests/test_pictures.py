@@ -218,8 +218,10 @@ def unreadable(tmp_path):
     (tmp_path / "folder.png").mkdir()
     uri = "data:image/png;base64," + base64.b64encode(files["cut.png"]).decode()
     return {
-        r"empty\.png' is not a picture in a format that Pillow knows: it is empty": tmp_path / "empty.png",
-        r"text\.jpg' is not a picture in a format that Pillow knows: convert it": tmp_path / "text.jpg",
+        r"empty\.png' cannot be read, it is not a picture in a format that Pillow knows: it is empty": tmp_path
+        / "empty.png",
+        r"text\.jpg' cannot be read, it is not a picture in a format that Pillow knows: convert it": tmp_path
+        / "text.jpg",
         r"cut\.png' cannot be decoded, its file is truncated or damaged": tmp_path / "cut.png",
         r"cut\.jpg' cannot be decoded, its file is truncated or damaged": tmp_path / "cut.jpg",
         r"bomb\.png' may be a decompression bomb: .* make it smaller, or raise": tmp_path / "bomb.png",
@@ -230,8 +232,8 @@ def unreadable(tmp_path):
         "is cut off or damaged: its base64 text is not valid": "data:image/png;base64,ab",
         "a data: URI of .* characters, cannot be decoded": uri,
         "of 2000 characters cannot be read: no such file, nor address": "?" * 2000,
-        "the picture is not a picture": b"no",
-        "the picture is not a picture in a format that Pillow knows: it is empty": b"",
+        "the picture cannot be read, it is not a picture": b"no",
+        "the picture cannot be read, it is not a picture in a format that Pillow knows: it is empty": b"",
         "cannot be read: No such file": "nul\0byte",
     }
 

@@ -9,9 +9,7 @@ import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from transformers import PretrainedConfig
 from transformers.utils import logging
 
@@ -20,6 +18,7 @@ from edgetam_cli.arguments import VIDEO_CHECKPOINT
 from .. import EdgeTamConfig, EdgeTamVideoModel, EdgeTamVideoProcessor, video_output
 from ..drawing import overlay, save_whole, whole_file
 from ..memory_edgetam import EdgeTamVideoInferenceSession, FrameResult, Prompt, TrackedObject
+from ..pictures_edgetam import read_mask_picture
 from ..video_frames_edgetam import open_video
 from .support import as_columns, checkpoint_of, describe, device_of, load_quietly, measure
 
@@ -120,13 +119,7 @@ def _frames_and_objects_first(options):
 
 def read_mask(path):
     """Boolean array (H, W) of the pixels of a picture that are not zero; transparency does not count."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image)
-            channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
-    except (OSError, SyntaxError, EOFError) as error:  # what PIL raises for damaged files
-        raise ValueError(f"mask {path} cannot be read: {error}") from error
-    return pixels > 0 if pixels.ndim == 2 else (pixels[..., channels] > 0).any(-1)
+    return read_mask_picture(path, f"mask {path}")
 
 
 # What is written.
