@@ -118,8 +118,8 @@ def _as_tensor(image, name: str) -> torch.Tensor:
     return image
 
 
-def _to_rgb(image, name: str, data_format=None, is_rescaled: bool = True, is_converted: bool = True) -> torch.Tensor:
-    """Tensor (3, H, W) of one picture; 8-bit levels stay uint8, floats stay floats."""
+def to_rgb(image, name: str, data_format=None, is_rescaled: bool = True, is_converted: bool = True) -> torch.Tensor:
+    """Tensor (3, H, W) of one picture of any kind, in 0..255; 8-bit levels stay uint8, floats stay floats."""
     if is_picture_source(image):
         image, data_format = read_picture(image), "channels_last"
     elif isinstance(image, Image.Image):
@@ -273,7 +273,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         used = own | {name: value for name, value in kwargs.items() if value is not None}
         flags = used["do_rescale"] is not False, used["do_convert_rgb"] is not False
         pictures = [
-            _to_rgb(picture, f"images[{i}]", data_format, *flags) for i, picture in enumerate(_flat_list(images))
+            to_rgb(picture, f"images[{i}]", data_format, *flags) for i, picture in enumerate(_flat_list(images))
         ]
         if not pictures:
             raise ValueError("images is empty: give at least one picture")
@@ -393,7 +393,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         num_layers = as_count(crop_n_layers, "crop_n_layers", 0, MOST_CROP_LAYERS)
         factor = as_number(crop_n_points_downscale_factor, "crop_n_points_downscale_factor", 1)
         device = torch.device("cpu") if device is None else as_device(device, "device")
-        picture = _to_rgb(image, "image")
+        picture = to_rgb(image, "image")
         crops = crops_of_picture(*picture.shape[-2:], num_layers, as_number(overlap_ratio, "overlap_ratio", 0, 1))
         height, width = self._target_height_width(target_size)
         points = []

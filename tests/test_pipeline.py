@@ -340,7 +340,7 @@ def test_pipeline_options_given_first_are_defaults_of_calls(model):
         ({"points_per_batch": True}, TypeError, "`points_per_batch` must be an integer, got True"),
         ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be at least 1, got 0"),
         ({"points_per_crop": None}, TypeError, "`points_per_crop` must be an integer, got None"),
-        ({"crops_n_layers": -1}, ValueError, "`crops_n_layers` must be at least 0, got -1"),
+        ({"crops_n_layers": -1}, ValueError, "`crops_n_layers` must be between 0 and 8, got -1"),
         ({"crop_overlap_ratio": 1.5}, ValueError, "`crop_overlap_ratio` must be between 0 and 1"),
         ({"crop_n_points_downscale_factor": 0}, ValueError, "`crop_n_points_downscale_factor` must be at least 1"),
         ({"pred_iou_thresh": 88}, ValueError, "`pred_iou_thresh` must be between 0 and 1, got 88"),
@@ -400,9 +400,9 @@ def test_pipeline_rejects_unreadable_images(generator, tmp_path):
     make_picture(50, 40).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:2000])
     for name in ("text.png", "cut.png"):
-        with pytest.raises(ValueError, match=f"cannot read the image .*{name}"):
+        with pytest.raises(ValueError, match=f"{name}' cannot be "):
             generator(tmp_path / name)
-    with pytest.raises(ValueError, match="missing"):
+    with pytest.raises(ValueError, match=r"missing\.png' cannot be read: No such file"):
         generator(tmp_path / "missing.png")
     with pytest.raises(ValueError, match="is empty"):
         generator(Image.new("RGB", (0, 4)))
