@@ -11,15 +11,7 @@ import os
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
-
-try:  # Transformers 5 brings this one, Transformers 4 the other
-    import httpx
-except ImportError:
-    httpx = None
-try:
-    import requests
-except ImportError:
-    requests = None
+from transformers.image_utils import load_image
 
 # What the largest level of a picture may be, for 8, 12 and 16 bits.
 LARGEST_LEVELS = (255, 4095, 65535)
@@ -32,7 +24,8 @@ SHORTEST_TEXT = 64  # characters of a picture in base64; a shorter text is taken
 def read_picture(source, name: str | None = None, timeout: float | None = None) -> np.ndarray:
     """uint8 array (H, W, 3) of a colour picture in any format that Pillow knows, upright; of several frames the first.
 
-    Transparency is dropped. Grey levels of more than 8 bits are scaled as `to_8_bits` says.
+    Transparency is dropped. Grey levels of more than 8 bits are scaled as `to_8_bits` says; only those of an address
+    are clipped, since Transformers, which fetches it, does so: download such a picture first.
 
     Args:
         source: path, `bytes`, open binary file, address (http, https), `data:` URI or base64 text.
@@ -145,7 +138,9 @@ def open_picture(source, name: str | None = None, timeout: float | None = None) 
     Arguments and errors are those of `read_picture`.
     """
     name = _name_of(source) if name is None else name
-    file = _file_of(source, name, timeout)
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return _fetched(source, name, timeout)
+    file = _file_of(source, name)
     try:
         image = Image.open(file)
     except UnidentifiedImageError as error:
@@ -193,7 +188,7 @@ def _why_unknown(file) -> str:
     return "it is empty, 0 bytes" if is_empty else "convert it to PNG or JPEG, or check that it is complete"
 
 
-def _file_of(source, name: str, timeout: float | None):
+def _file_of(source, name: str):
     """Path or open file, which `PIL.Image.open` takes."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
@@ -204,8 +199,6 @@ def _file_of(source, name: str, timeout: float | None):
             f"{name} must be a path, bytes, an open binary file, an address or a data: URI, got {type(source).__name__}"
         )
     text = os.fsdecode(source)
-    if text.startswith(("http://", "https://")):
-        return io.BytesIO(_fetched(text, name, timeout))
     if text.startswith("data:"):
         return io.BytesIO(_of_uri(text, name))
     if os.path.isfile(text):
@@ -231,16 +224,11 @@ def _of_base64(text: str, complaint: str) -> bytes:
         raise ValueError(complaint) from error
 
 
-def _fetched(address: str, name: str, timeout: float | None) -> bytes:
+def _fetched(address: str, name: str, timeout: float | None) -> Image.Image:
     try:
-        if httpx is not None:
-            response = httpx.get(address, timeout=timeout, follow_redirects=True)
-        else:
-            response = requests.get(address, timeout=timeout)
-        response.raise_for_status()
-    except Exception as error:  # each has errors of its own, without a common class
+        return load_image(address, timeout=timeout)
+    except Exception as error:  # of requests or httpx, whichever Transformers uses, or of Pillow
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"{name} cannot be fetched, check the address and the connection, or give a file: {reason[:LONGEST_NAME]}"
         ) from error
-    return response.content

@@ -13,10 +13,6 @@ from transformers.image_utils import pil_torch_interpolation_mapping
 
 LARGEST_SIDE = 2**24  # pixels; float32 coordinates are exact up to here
 LAYOUTS = ("channels_first", "channels_last")
-FLAGS = (
-    *("do_resize", "do_rescale", "do_normalize", "do_convert_rgb", "do_center_crop", "do_pad"),
-    *("default_to_square", "disable_grouping", "resize_in_float"),
-)
 
 
 def height_width(size, name: str = "size") -> tuple[int, int]:
@@ -145,7 +141,15 @@ def _options(value, name):
 
 
 READERS = {
-    **dict.fromkeys(FLAGS, as_flag),
+    "do_resize": as_flag,
+    "do_rescale": as_flag,
+    "do_normalize": as_flag,
+    "do_convert_rgb": as_flag,
+    "do_center_crop": as_flag,
+    "do_pad": as_flag,
+    "default_to_square": as_flag,
+    "disable_grouping": as_flag,
+    "resize_in_float": as_flag,
     "rescale_factor": _positive,
     "image_mean": _for_channels,
     "image_std": _for_channels,

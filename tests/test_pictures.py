@@ -61,7 +61,7 @@ def test_read_picture_fetches_addresses(tmp_path):
         address = f"http://127.0.0.1:{server.server_port}"
         try:
             assert (read_picture(f"{address}/picture.png", timeout=10) == rgb()).all()
-            with pytest.raises(ValueError, match=r"none\.png' cannot be fetched, check the address.*404"):
+            with pytest.raises(ValueError, match=r"none\.png' cannot be fetched, check the address"):
                 read_picture(f"{address}/none.png")
         finally:
             server.shutdown()

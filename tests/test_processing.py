@@ -388,6 +388,102 @@ def test_call_rejects_original_sizes(processor, sizes, error, message):
         processor(original_sizes=sizes, input_points=[[[[1, 2]]]])
 
 
+# True masks, from which a model learns.
+
+
+def test_mask_labels_reach_the_loss(model):
+    processor = EdgeTamProcessor(EdgeTamImageProcessor(size={"height": 128, "width": 128}))
+    objects = np.zeros((32, 48), np.uint8)
+    objects[4:12, 6:30], objects[16:30, 20:40] = 3, 7
+    masks = np.stack([objects == 3, objects == 7])
+    two = processor([PICTURE, PICTURE], mask_labels=[objects, [objects == 7]], return_tensors="pt")
+    assert two["mask_labels"].shape == (2, 2, 128, 128) and two["mask_labels"].dtype == torch.int8
+    expected = torch.from_numpy(masks).repeat_interleave(4, 1).float()
+    expected = torch.nn.functional.interpolate(expected[None], (128, 128), mode="nearest-exact")[0]
+    assert torch.equal(two["mask_labels"][0].float(), expected)
+    assert torch.equal(two["mask_labels"][1, 0].float(), expected[1]) and (two["mask_labels"][1, 1] == -1).all()
+
+    learner = copy.deepcopy(model).train()
+    output = learner(**two, prompt_seeds=torch.tensor([1, 2]))
+    output.loss.backward()
+    assert output.loss.isfinite() and learner.mask_decoder.iou_token.weight.grad.abs().sum() > 0
+
+
+def test_mask_labels_of_every_form_are_equal(processor, tmp_path):
+    objects = np.zeros((32, 48), np.uint8)
+    objects[4:12, 6:30], objects[16:30, 20:40] = 1, 2
+    masks = np.stack([objects == 1, objects == 2])
+    Image.fromarray(objects).save(tmp_path / "objects.png")
+    forms = [objects, Image.fromarray(objects).convert("P"), str(tmp_path / "objects.png"), torch.from_numpy(objects)]
+    forms += [[objects], objects[None], [masks], masks[None], [list(masks)], [masks * 255.0], objects.astype(np.uint16)]
+    expected = processor(PICTURE, mask_labels=objects)["mask_labels"]
+    assert expected.shape == (1, 2, 64, 64) and set(expected.unique().tolist()) == {0, 1}
+    for form in forms:
+        assert torch.equal(processor(PICTURE, mask_labels=form)["mask_labels"], expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.ones((3, 32, 48), bool), ValueError, r"one entry per picture, got 3 for 1 pictures; .*: \[masks\]"),
+        (
+            np.ones((32, 47), np.uint8),
+            ValueError,
+            r"mask_labels\[0\] must be .* of the size of its picture, \(32, 48\)",
+        ),
+        ([[np.ones((32, 48)), np.ones((2, 2))]], ValueError, "must have masks of one size"),
+        (np.full((32, 48), 0.5), ValueError, "must hold whole numbers"),
+        (np.zeros((32, 48), np.uint8), ValueError, "no object in any picture"),
+        ([[]], ValueError, "no object in any picture"),
+        (3, TypeError, "must be a list with one entry per picture, got int"),
+        ([None], TypeError, r"mask_labels\[0\] must be a PIL picture, an array"),
+        (np.full((32, 48), "a"), TypeError, "must hold whole numbers"),
+    ],
+)
+def test_call_rejects_mask_labels(processor, labels, error, message):
+    with pytest.raises(error, match=message):
+        processor(PICTURE, mask_labels=labels)
+    with pytest.raises(ValueError, match="mask_labels need the images"):
+        processor(original_sizes=[[32, 48]], mask_labels=labels)
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"do_resize": "yes"}, TypeError, "do_resize must be True or False, got 'yes'"),
+        ({"size": -3}, ValueError, "size must be .*positive numbers of pixels, got -3"),
+        ({"size": {"shortest_edge": 3}}, ValueError, "size must be"),
+        ({"mask_size": "large"}, ValueError, "mask_size must be"),
+        ({"image_mean": [1, 2]}, ValueError, "image_mean must have 3 numbers"),
+        ({"image_mean": (0, 0, 0, 0)}, ValueError, "image_mean must have 3 numbers"),
+        ({"image_std": [1, 0, 1]}, ValueError, "image_std must be above 0"),
+        ({"rescale_factor": float("nan")}, ValueError, "rescale_factor must be finite"),
+        ({"resample": 99}, ValueError, "resample must be a filter"),
+        ({"resample": "soft"}, ValueError, "resample must be a filter"),
+        ({"return_tensors": "tf"}, ValueError, 'return_tensors must be "pt", "np" or None'),
+        ({"data_format": "channels_last"}, ValueError, 'data_format must be "channels_first"'),
+        ({"input_data_format": "HWC"}, ValueError, 'input_data_format must be "channels_first" or "channels_last"'),
+        ({"device": "toaster"}, ValueError, 'device must be a device such as "cpu"'),
+        ({"sise": 64}, TypeError, "the image processor has no setting sise; it accepts .*size"),
+    ],
+)
+def test_call_rejects_settings(processor, settings, error, message):
+    with pytest.raises(error, match=message):
+        processor(PICTURE, input_points=[[[[1, 2]]]], **settings)
+
+
+@pytest.mark.parametrize(
+    "picture", [np.zeros((6, 5, 4), np.uint8), Image.new("RGBA", (5, 4)), Image.new("CMYK", (5, 4))]
+)
+def test_call_rejects_four_channels_that_are_not_to_be_converted(processor, picture):
+    with pytest.raises(ValueError, match=r"images\[0\] has .*leave do_convert_rgb=False out"):
+        processor(picture, do_convert_rgb=False)
+    assert processor(picture, return_tensors="pt")["pixel_values"].shape == (1, 3, 64, 64)
+
+
 # Saved folders.
 
 
