@@ -48,7 +48,7 @@ REPAIRED_LOGIT = 10.0
 class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
     """Settings of `EdgeTamImageProcessor` that can also be given per call."""
 
-    resize_in_float: bool
+    resize_in_float: bool | None
 
 
 def _mask_size(size) -> dict[str, int]:

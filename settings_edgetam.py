@@ -126,12 +126,16 @@ def _output_layout(value, name):
 
 
 def as_device(value, name: str) -> torch.device:
-    """A device that PyTorch knows by this name."""
+    """A device that this computer has."""
     try:
-        return torch.device(value)
-    except (RuntimeError, TypeError) as error:
+        device = torch.device(value)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:  # each backend has its own
         reason = str(error).splitlines()[0]
-        raise ValueError(f'{name} must be a device such as "cpu" or "cuda:0", got {value!r}: {reason}') from error
+        raise ValueError(f'{name} must be a device that is there, such as "cpu", got {value!r}: {reason}') from error
+    if device.type == "meta":
+        raise ValueError(f'{name} must be a device that computes, such as "cpu", got {value!r}')
+    return device
 
 
 def _options(value, name):

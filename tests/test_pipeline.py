@@ -526,9 +526,8 @@ def test_embedded_checkpoint_finds_the_eyes_and_the_nose_of_its_cat():
     generator = EdgeTamMaskGenerationPipeline(
         model=EdgeTamModel.from_pretrained(folder), image_processor=EdgeTamImageProcessor.from_pretrained(folder)
     )
-    found = generator(folder.parent / "samples" / "cat.jpg", crops_n_layers=0)[
-        "masks"
-    ]  # crops find more, and take longer
+    # crops find more, and take longer
+    found = generator(folder.parent / "samples" / "cat.jpg", crops_n_layers=0)["masks"]
     assert 3 <= len(found) < 20
     for x, y in ((172, 117), (324, 135), (262, 242)):  # left eye, right eye and nose
         assert any(mask[y, x] and mask.float().mean() < 0.05 for mask in found), (x, y)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.processing_edgetam import EdgeTamProcessor
+from edgetam_hf.settings_edgetam import READERS
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -189,3 +190,35 @@ def test_call_rejects_other_depths(depth):
         call(prompt)
     with pytest.raises(ValueError, match="nest"):
         call(torch.tensor(prompt))
+
+
+settings_of_any_kind = st.one_of(
+    st.none() | st.booleans() | st.integers(-3, 70) | st.floats() | st.text(max_size=3) | st.just({"height": 9}),
+    st.lists(st.floats(-1, 2) | st.none(), max_size=4),
+    st.sampled_from([np.float32(0.5), np.bool_(True), np.array([0.5, 0.5, 0.5]), torch.tensor(3), torch.float16, b"x"]),
+)
+
+
+@modest
+@given(st.sampled_from(sorted(READERS)), settings_of_any_kind)
+def test_preprocess_takes_or_refuses_every_setting(name, value):
+    if name == "mask_generation":
+        return  # it is no setting of a call
+    try:
+        pixel_values = PROCESSOR.image_processor(PICTURE, **{"return_tensors": "pt", name: value})["pixel_values"]
+    except (ValueError, TypeError) as error:
+        assert name in str(error) or name in ("do_center_crop", "do_pad"), (name, value)
+    else:
+        assert len(pixel_values) == 1
+
+
+@modest
+@given(anything, anything)
+def test_preprocess_refuses_other_labels(segmentation_maps, mask_labels):
+    for name, value in (("segmentation_maps", segmentation_maps), ("mask_labels", mask_labels)):
+        try:
+            encoded = PROCESSOR.image_processor(PICTURE, **{name: value}, return_tensors="pt")
+        except (ValueError, TypeError) as error:
+            assert name in str(error) or "picture" in str(error)
+        else:
+            assert value is None or len(encoded["labels" if name == "segmentation_maps" else name]) == 1

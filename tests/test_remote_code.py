@@ -96,7 +96,8 @@ LOAD_NATIVE = """
 folder = sys.argv[1]
 for auto in (AutoConfig, AutoModel, AutoModelForMaskGeneration, AutoProcessor, AutoImageProcessor):
     print(auto.__name__, type(auto.from_pretrained(folder)).__module__)
-print("pipeline", type(pipeline("mask-generation", model=folder)).__module__)
+generator = pipeline("mask-generation", model=folder)
+print(f"\\npipeline {type(generator).__module__}")
 """
 
 
