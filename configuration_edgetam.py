@@ -480,10 +480,21 @@ class EdgeTamConfig(FieldsReader, PreTrainedConfig):
         image_config._attn_implementation = config._attn_implementation
         return image_config
 
+    @property
+    def custom_pipelines(self):
+        """By task, the pipeline that is loaded from a folder together with this code; none where this is a package.
+
+        It is no field of config.json, where it would keep all others from making a pipeline of the folder.
+        """
+        return deepcopy(CUSTOM_PIPELINES) if type(self).__module__.startswith("transformers_modules.") else {}
+
+    @custom_pipelines.setter
+    def custom_pipelines(self, stored):
+        pass  # what older folders have in config.json
+
     def save_pretrained(self, save_directory, *args, **kwargs):
-        """Writes config.json with the entries by which Transformers finds this code in the folder."""
+        """Writes config.json with the entry by which Transformers finds this code in the folder."""
         self.auto_map = dict(self.code_map)
-        self.custom_pipelines = deepcopy(CUSTOM_PIPELINES)
         super().save_pretrained(save_directory, *args, **kwargs)
 
 

@@ -7,8 +7,10 @@ Shapes: N masks, (h, w) low-res masks of a crop, (H, W) the original picture. Bo
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.ops import nms
@@ -19,6 +21,8 @@ from .mask_generation_edgetam import Crop, is_cut_by_crop, masks_to_boxes
 
 # Interpolation may exceed the values between which it lies by a rounding error, which this much covers.
 ROUNDING = 1e-5
+# Parts of masks wait on the device until they have about this many pixels together, a byte each.
+MAX_PIXELS_AT_ONCE = 2**27
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,39 @@ class BoxedLogits:
         return stretched[:, new_start:new_stop], new_start
 
 
+class Masks(Sequence):
+    """Boolean masks (H, W) of a picture: tensors on the CPU, each made when it is asked for.
+
+    What is kept of a mask is the part inside a box, a bit for each pixel.
+    """
+
+    def __init__(self, height: int, width: int):
+        self.height, self.width = height, width
+        self._parts = []
+
+    def append(self, part: torch.Tensor, left: int = 0, top: int = 0):
+        """Adds a mask that is bool (H', W') from (left, top) on and empty elsewhere."""
+        self._parts.append((np.packbits(part.numpy()), part.shape, left, top))
+
+    def chosen(self, indices: torch.Tensor) -> "Masks":
+        """The masks at these indices, in their order."""
+        masks = Masks(self.height, self.width)
+        masks._parts = [self._parts[idx] for idx in indices.tolist()]
+        return masks
+
+    def __len__(self):
+        return len(self._parts)
+
+    def __getitem__(self, idx):
+        if isinstance(idx, slice):
+            return [self[i] for i in range(*idx.indices(len(self)))]
+        bits, (height, width), left, top = self._parts[idx]
+        part = np.unpackbits(bits, count=height * width).reshape(height, width)
+        mask = torch.zeros(self.height, self.width, dtype=torch.bool)
+        mask[top : top + height, left : left + width] = torch.from_numpy(part)
+        return mask
+
+
 @dataclass
 class MaskCandidates:
     """Masks that passed the filters, and what is known of them. Tensors are on the CPU, except for the logits.
@@ -106,18 +143,18 @@ class MaskCandidates:
         """Best score first, without those whose boxes overlap that of a better one with an IoU above `max_overlap`."""
         return self.chosen(nms(self.boxes.float(), self.scores, max_overlap))
 
-    def masks(self, height: int, width: int, mask_threshold: float) -> list[torch.Tensor]:
-        """N boolean masks (H, W) of a picture of this size, on the CPU."""
-        parts, corners = [], []
-        for logits, crop in zip(self.logits, self.crops, strict=True):
+    def masks(self, height: int, width: int, mask_threshold: float) -> Masks:
+        """N masks of a picture of this size."""
+        masks, parts, corners = Masks(height, width), [], []
+        for idx, (logits, crop) in enumerate(zip(self.logits, self.crops, strict=True)):
             part, left, top = logits.upsampled(crop.height, crop.width)
             parts.append(part > mask_threshold)
             corners.append((crop.left + left, crop.top + top))
-        masks = []
-        for part, (left, top) in zip(fetch(parts), corners, strict=True):
-            mask = torch.zeros(height, width, dtype=torch.bool)
-            mask[top : top + part.shape[0], left : left + part.shape[1]] = part
-            masks.append(mask)
+            is_last = idx == len(self.logits) - 1
+            if is_last or parts[0].device.type == "cpu" or sum(p.numel() for p in parts) > MAX_PIXELS_AT_ONCE:
+                for fetched, corner in zip(fetch(parts), corners, strict=True):
+                    masks.append(fetched, *corner)
+                parts, corners = [], []
         return masks
 
 
@@ -183,16 +220,22 @@ def remove_small_regions(mask: torch.Tensor, min_area: float) -> torch.Tensor:
 
 
 def without_small_regions(
-    candidates: MaskCandidates, masks: list[torch.Tensor], min_area: float, max_overlap: float
-) -> tuple[MaskCandidates, list[torch.Tensor]]:
+    candidates: MaskCandidates, masks: Sequence, min_area: float, max_overlap: float
+) -> tuple[MaskCandidates, Sequence]:
     """Candidates and masks after `remove_small_regions`, and without the duplicates that it makes.
 
     Of duplicates the one that was not changed stays, as in SAM's automatic mask generator.
     """
     if not masks:
         return candidates, masks
-    cleaned = [remove_small_regions(mask, min_area) for mask in masks]
-    is_unchanged = torch.tensor([torch.equal(*pair) for pair in zip(cleaned, masks, strict=True)])
-    candidates.boxes = torch.cat([masks_to_boxes(mask[None]) for mask in cleaned])
-    kept = nms(candidates.boxes.float(), is_unchanged.float(), max_overlap).sort().values  # best score first again
-    return candidates.chosen(kept), [cleaned[idx] for idx in kept.tolist()]
+    cleaned, is_unchanged, boxes = Masks(*masks[0].shape), [], []
+    for mask in masks:
+        clean = remove_small_regions(mask, min_area)
+        is_unchanged.append(torch.equal(clean, mask))
+        boxes.append(masks_to_boxes(clean[None])[0])
+        left, top, right, bottom = boxes[-1].tolist()
+        cleaned.append(clean[top : bottom + 1, left : right + 1], left, top)
+    candidates.boxes = torch.stack(boxes)
+    is_unchanged = torch.tensor(is_unchanged, dtype=torch.float32)
+    kept = nms(candidates.boxes.float(), is_unchanged, max_overlap).sort().values  # best score first again
+    return candidates.chosen(kept), cleaned.chosen(kept)

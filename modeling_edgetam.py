@@ -40,7 +40,10 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
+    from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
+    from .settings_edgetam import height_width  # noqa: F401
 
 # Prompts that `confident_masks` reads or draws at once: more are not faster, but need more memory.
 MAX_PROMPTS_AT_ONCE = 16

@@ -36,11 +36,14 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .losses_edgetam import LossWeights  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
+    from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .prompting_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
+    from .settings_edgetam import height_width  # noqa: F401
     from .training_edgetam import Lesson  # noqa: F401
 
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits

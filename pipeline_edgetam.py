@@ -8,21 +8,24 @@ by the image processor); every docstring says which.
 """
 
 import math
-import os
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from transformers import Pipeline
-from transformers.image_utils import load_image
 from transformers.utils import logging
 
 from .device_edgetam import send
-from .image_processing_edgetam import decode_picture
+from .image_processing_edgetam import MOST_CROP_LAYERS, to_rgb
 from .mask_candidates_edgetam import MaskCandidates, candidates_of_crop, without_small_regions
 from .mask_generation_edgetam import Crop, crops_of_picture, masks_to_rle, point_grid
+from .pictures_edgetam import is_picture_source, read_picture
+
+if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+    from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .settings_edgetam import height_width  # noqa: F401
 
 try:
     from pycocotools import mask as coco_mask
@@ -35,6 +38,12 @@ MAX_PIXELS_PER_GROUP = 2**25
 
 # The documentation writes the plural, the code of Transformers reads the singular; both work here.
 OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
+
+# Options that say what to return and how to work; the others say how to search, and a checkpoint may bring its own.
+RESULT_OPTIONS = {
+    *("output_rle_mask", "output_bboxes_mask", "output_areas", "output_stability_scores", "output_points"),
+    *("masks_on_demand", "timeout", "progress"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class MaskGenerationOptions:
     output_areas: bool = False
     output_stability_scores: bool = False
     output_points: bool = False
+    masks_on_demand: bool = False
     timeout: float | None = None
     progress: bool = False
 
@@ -66,7 +76,7 @@ class MaskGenerationOptions:
         if self.points_per_batch is not None:
             self._check_number("points_per_batch", Integral, lowest=1)
         self._check_number("points_per_crop", Integral, lowest=1)
-        self._check_number("crops_n_layers", Integral, lowest=0)
+        self._check_number("crops_n_layers", Integral, lowest=0, highest=MOST_CROP_LAYERS)
         self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
         self._check_number("stability_score_offset", Real, lowest=0)
         self._check_number("mask_threshold", Real)
@@ -76,7 +86,7 @@ class MaskGenerationOptions:
         for name in ("max_hole_area", "max_sprinkle_area", "timeout"):
             if getattr(self, name) is not None:
                 self._check_number(name, Real, lowest=0)
-        for name in ("output_bboxes_mask", "output_areas", "output_stability_scores", "output_points", "progress"):
+        for name in RESULT_OPTIONS - {"output_rle_mask", "timeout"}:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}")
         if not isinstance(self.output_rle_mask, bool) and self.output_rle_mask != "compressed":
@@ -107,12 +117,28 @@ class MaskGenerationOptions:
         for plural, singular in OPTION_SPELLINGS.items():
             if plural in given and singular in given:
                 raise TypeError(f"`{plural}` and `{singular}` are the same option: give one of them")
-        given = {OPTION_SPELLINGS.get(name, name): value for name, value in given.items()}
         accepted = [field.name for field in fields(self)]
-        unknown = sorted(set(given) - set(accepted))
+        unknown = sorted(set(given) - {*accepted, *OPTION_SPELLINGS})
         if unknown:
             raise TypeError(f"mask generation has no option {', '.join(unknown)}; it accepts {', '.join(accepted)}")
-        return replace(self, **given)
+        spellings = {OPTION_SPELLINGS.get(name, name): name for name in given}
+        try:
+            return replace(self, **{name: given[spelling] for name, spelling in spellings.items()})
+        except (TypeError, ValueError) as error:  # named as it was given
+            message = str(error)
+            for name, spelling in spellings.items():
+                message = message.replace(f"`{name}`", f"`{spelling}`")
+            raise type(error)(message) from error
+
+    @classmethod
+    def of_checkpoint(cls, options: dict | None) -> "MaskGenerationOptions":
+        """The defaults, with the options that a checkpoint has in its `preprocessor_config.json`."""
+        try:
+            if unfit := sorted(RESULT_OPTIONS & {OPTION_SPELLINGS.get(name, name) for name in options or {}}):
+                raise ValueError(f"{', '.join(unfit)} cannot be set by a checkpoint, but when the pipeline is called")
+            return cls().updated(options or {})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`mask_generation` of the image processor is wrong: {error}") from error
 
 
 def compressed_rle(mask: torch.Tensor) -> dict:
@@ -139,6 +165,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
 
     With a model object: `pipeline("mask-generation", model=model, image_processor=image_processor,
     pipeline_class=EdgeTamMaskGenerationPipeline)`. Any option of `__call__` may also be given here, as its new default.
+    The defaults of a checkpoint are those that its image processor has in `mask_generation`, if it has any.
     """
 
     _load_processor = False
@@ -158,14 +185,23 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
 
     def _sanitize_parameters(self, **given):
         # Merged here and not by the base class, so that options given in two places are checked together.
-        options = getattr(self, "_postprocess_params", {}).get("options", MaskGenerationOptions()).updated(given)
+        options = self.options.updated(given)
         return {"timeout": options.timeout}, {"options": options}, {"options": options}
+
+    @property
+    def options(self) -> MaskGenerationOptions:
+        """What a call does unless told otherwise: options given to the pipeline, the checkpoint's, the defaults."""
+        if hasattr(self, "_postprocess_params"):
+            return self._postprocess_params["options"]
+        return MaskGenerationOptions.of_checkpoint(getattr(self.image_processor, "mask_generation", None))
 
     def __call__(self, image, *, num_workers: int | None = None, batch_size: int | None = None, **options):
         """Masks of all objects of each picture, best score first.
 
         Args:
-            image: A picture as PIL image, path, URL or base64 string; or a list, generator or dataset of them.
+            image: A picture as PIL picture, path, address, `data:` URI, base64 text, bytes, array or tensor; or a list,
+                generator or dataset of them. Files are turned upright as their EXIF data say; PIL pictures and arrays
+                are taken as their pixels lie.
             num_workers: Processes that load the pictures of a list or dataset; 0, the default, loads them here.
             batch_size: Accepted as by every pipeline. Pictures run one after the other whatever it is: the model's
                 batch is `points_per_batch`.
@@ -193,13 +229,15 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
                 encodings, as lists or compressed as COCO does, for which pycocotools is needed.
             output_bboxes_mask, or output_bboxes_masks (`bool`, defaults to `False`): Also return boxes.
             output_areas, output_stability_scores, output_points (`bool`, defaults to `False`): Also return these.
+            masks_on_demand (`bool`, defaults to `False`): `masks` is a sequence that makes each mask when it is asked
+                for, so that masks of a large picture do not fill the memory.
             timeout (`float`, *optional*): Seconds to wait for a picture from the web.
             progress (`bool`, defaults to `False`): Show a progress bar over the points of each picture and, if there
                 are several, one over the pictures.
 
         Returns:
             A dict for one picture, a list of dicts for a list, an iterator of dicts for a generator or dataset, with
-            masks: list of N boolean tensors (H, W), the size of the original picture.
+            masks: list of N boolean tensors (H, W), the size of the original picture. N may be 0.
             scores: predicted IoU (N,), descending.
             rle_mask: if asked for, N COCO encodings `{"size": [H, W], "counts": [...]}`; `counts` is a string if
                 compressed.
@@ -222,28 +260,25 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         return list(results) if is_list else results
 
     def preprocess(self, image, timeout: float | None = None) -> dict:
-        """The picture as RGB image, upright."""
-        picture = image
-        try:
-            if isinstance(image, (str, os.PathLike)):
-                picture = Image.open(image) if os.path.isfile(image) else load_image(str(image), timeout=timeout)
-            if not isinstance(picture, Image.Image):
-                raise TypeError(f"the image must be a PIL picture, a path, a URL or a base64 string, got {type(image)}")
-            picture = ImageOps.exif_transpose(picture)
-        except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-            raise ValueError(f"cannot read the image {image!r}: {error}") from error
-        return {"picture": Image.fromarray(decode_picture(picture, "the image"))}
+        """The picture as uint8 array (H, W, 3)."""
+        if is_picture_source(image):
+            return {"picture": read_picture(image, timeout=timeout)}
+        pixels = to_rgb(image, "the image")
+        if pixels.is_floating_point():
+            pixels = pixels.round().clamp(0, 255).byte()
+        return {"picture": pixels.permute(1, 2, 0).cpu().numpy()}
 
     def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> dict:
         image = model_inputs["picture"]
-        crops = crops_of_picture(image.height, image.width, options.crops_n_layers, options.crop_overlap_ratio)
+        height, width = image.shape[:2]
+        crops = crops_of_picture(height, width, options.crops_n_layers, options.crop_overlap_ratio)
         num_points = sum(options.points_per_side(crop.layer) ** 2 for crop in crops)
         candidates = []
         with logging.tqdm(total=num_points, unit="point", leave=None, disable=not options.progress) as progress:
             for crop in crops:
                 for group in self.confident_masks_of_crop(image, crop, options, progress):
                     candidates.append(candidates_of_crop(*group, crop, crops[0], options))
-        return {"candidates": MaskCandidates.joined(candidates), "height": image.height, "width": image.width}
+        return {"candidates": MaskCandidates.joined(candidates), "height": height, "width": width}
 
     def confident_masks_of_crop(self, image, crop: Crop, options: MaskGenerationOptions, progress):
         """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
@@ -274,7 +309,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             candidates, masks = without_small_regions(
                 candidates, masks, options.min_mask_region_area, options.crops_nms_thresh
             )
-        result = {"masks": masks, "scores": candidates.scores}
+        result = {"masks": masks if options.masks_on_demand else list(masks), "scores": candidates.scores}
         if options.output_rle_mask == "compressed":
             result["rle_mask"] = [compressed_rle(mask) for mask in masks]
         elif options.output_rle_mask:
@@ -291,5 +326,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
 
     def pixel_values_of_crop(self, image, crop: Crop) -> torch.Tensor:
         """Model input (1, 3, height, width) of a crop of the picture, in the model's dtype and on its device."""
-        pixel_values = self.image_processor(images=image.crop(crop.box), return_tensors="pt")["pixel_values"]
+        pixels = image[crop.top : crop.bottom, crop.left : crop.right]
+        settings = {"input_data_format": "channels_last", "return_tensors": "pt"}
+        pixel_values = self.image_processor(images=pixels, **settings)["pixel_values"]
         return send(pixel_values, self.device).to(self.model.dtype)

@@ -12,11 +12,15 @@ import torch
 from transformers import Sam2Processor
 from transformers.image_processing_utils import BatchFeature
 
-from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
+from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
+from .settings_edgetam import checked_settings, height_width
 
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
     from .mask_generation_edgetam import Crop  # noqa: F401
+    from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .pictures_edgetam import read_picture  # noqa: F401
 
+PAD_VALUE = -10  # coordinates and label of a point that only fills up a batch
 LABELS = {1: "foreground", 0: "background", -1: "not a point", 2: "top left of a box", 3: "bottom right of a box"}
 # Beyond this a coordinate times the model's size could overflow float32.
 LARGEST_NUMBER = 1e30
@@ -25,8 +29,8 @@ LARGEST_NUMBER = 1e30
 def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | None = None) -> list:
     """New nested lists of floats, one level for each name in `layout`, from lists, tuples, arrays, tensors.
 
-    The innermost lists must have `row_length` entries if it is given; elsewhere lengths may differ. `path` names the
-    value in errors, e.g. `input_points[0][2]`.
+    The innermost lists must have `row_length` entries if it is given; elsewhere lengths may differ, and be 0. `path`
+    names the value in errors, e.g. `input_points[0][2]`.
     """
     if isinstance(value, (np.ndarray, torch.Tensor)):
         if value.ndim == 0:
@@ -36,8 +40,6 @@ def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | 
         raise ValueError(_nesting_error(path, layout, f"the single number {value}"))
     if not isinstance(value, (list, tuple)):
         raise TypeError(_nesting_error(path, layout, repr(type(value).__name__)))
-    if len(value) == 0:
-        raise ValueError(f"{path} is empty: it must hold at least one {layout[0]}; leave an unused prompt out")
     if len(layout) > 1:
         return [nested_numbers(item, layout[1:], f"{path}[{i}]", row_length) for i, item in enumerate(value)]
     row = [_finite_number(item, f"{path}[{i}]") for i, item in enumerate(value)]
@@ -64,8 +66,12 @@ def _finite_number(value, path: str) -> float:
 
 
 def pad_nested(nested: list, depth: int, pad_value: float) -> torch.Tensor:
-    """float64 tensor with `depth` dimensions from ragged nested lists, padded at the end of every level."""
-    padded = torch.full(_largest_lengths(nested, depth), pad_value, dtype=torch.float64)
+    """float64 tensor with `depth` dimensions from ragged nested lists, padded at the end of every level.
+
+    A level that is empty in all lists gets one entry of padding.
+    """
+    lengths = [max(length, 1) for length in _largest_lengths(nested, depth)]
+    padded = torch.full(lengths, pad_value, dtype=torch.float64)
     _fill(padded, nested)
     return padded
 
@@ -73,8 +79,8 @@ def pad_nested(nested: list, depth: int, pad_value: float) -> torch.Tensor:
 def _largest_lengths(nested: list, depth: int) -> list[int]:
     if depth == 1:
         return [len(nested)]
-    inner = zip(*(_largest_lengths(item, depth - 1) for item in nested), strict=True)
-    return [len(nested), *map(max, inner)]
+    inner = [_largest_lengths(item, depth - 1) for item in nested] or [[0] * (depth - 1)]
+    return [len(nested), *map(max, zip(*inner, strict=True))]
 
 
 def _fill(tensor: torch.Tensor, nested: list) -> None:
@@ -83,6 +89,11 @@ def _fill(tensor: torch.Tensor, nested: list) -> None:
         return
     for part, item in zip(tensor, nested, strict=False):
         _fill(part, item)
+
+
+def _check_not_empty(prompts: list, name: str) -> None:
+    if not prompts:
+        raise ValueError(f"{name} is empty: it must hold at least one prompt; leave an unused kind of prompt out")
 
 
 def _check_one_label_per_point(points: list, labels: list, depth: int = 3, path: str = "") -> None:
@@ -119,7 +130,7 @@ class EdgeTamProcessor(Sam2Processor):
         target_size (`int` or pair (height, width), *optional*):
             Another frame for coordinates. Needed only for pictures that were prepared elsewhere.
         point_pad_value (`int`, *optional*, defaults to -10):
-            Coordinates and label of padding.
+            Coordinates and label of padding; the model knows no other than -10.
     """
 
     _auto_class = "AutoProcessor"
@@ -127,8 +138,11 @@ class EdgeTamProcessor(Sam2Processor):
     part_files = {"image_processor": "preprocessor_config.json"}  # noqa: RUF012
 
     def __init__(self, image_processor, target_size=None, point_pad_value: int = -10, **kwargs):
-        if point_pad_value in LABELS and point_pad_value >= 0:
-            raise ValueError(f"point_pad_value must not be a label of a real point, got {point_pad_value}; use -10")
+        if isinstance(point_pad_value, bool) or point_pad_value != PAD_VALUE:
+            raise ValueError(
+                f"point_pad_value must be {PAD_VALUE}, the only number that the model takes for padding, got "
+                f"{point_pad_value!r}: leave it out"
+            )
         super().__init__(image_processor, target_size=target_size, point_pad_value=point_pad_value, **kwargs)
         self.target_size = target_size
 
@@ -154,6 +168,7 @@ class EdgeTamProcessor(Sam2Processor):
         input_boxes=None,
         original_sizes=None,
         return_tensors=None,
+        mask_labels=None,
         **kwargs,
     ) -> BatchFeature:
         """Model inputs: `pixel_values`, `original_sizes` and the prompts in pixels of the model input.
@@ -165,29 +180,39 @@ class EdgeTamProcessor(Sam2Processor):
             images:
                 One picture or a list of B pictures, as for `EdgeTamImageProcessor`.
             segmentation_maps:
-                One map (H, W) of integers per picture, for training.
+                One map (H, W) of integers per picture, which gives `labels` as native; the model learns from
+                `mask_labels`.
             input_points:
-                [image][object][point][x, y].
+                [image][object][point][x, y]. A picture or object without points, `[]`, is padded.
             input_labels:
                 [image][object][point]: 1 foreground, 0 background, -1 not a point, 2 and 3 corners of a box, -10
                 padding. All points are foreground if left out; then points of (-10, -10) are padding.
             input_boxes:
-                [image][object][x_min, y_min, x_max, y_max]; boxes of four times -10 are padding.
+                [image][object][x_min, y_min, x_max, y_max]; boxes of four times -10 are padding, with which a picture
+                without boxes, `[]`, is filled up.
             original_sizes:
                 (height, width) of each picture, instead of `images`: for prompts on a picture already encoded.
             return_tensors (`str`, *optional*):
                 "pt", or "np" (pictures: from Transformers 5). Prompts are tensors also without it.
+            mask_labels:
+                The true objects of each picture, a map (H, W) of their numbers or masks (O, H, W), which become what
+                the loss of `EdgeTamModel` takes: see `EdgeTamImageProcessor.preprocess`.
             kwargs:
                 Settings of the image processor for this call. A `size` given here is also the frame of coordinates.
 
         Returns:
             `BatchFeature` with `pixel_values` (B, 3, height, width), `original_sizes` (B, 2), `labels` (B, h, w),
-            `input_points` (B, O, P, 2), `input_labels` (B, O, P) and `input_boxes` (B, O, 4), as far as asked for.
-            Padding has coordinates and labels of `point_pad_value`.
+            `mask_labels` (B, O, height, width), `input_points` (B, O, P, 2), `input_labels` (B, O, P) and
+            `input_boxes` (B, O, 4), as far as asked for. Padding has coordinates and labels of `point_pad_value`.
         """
+        if return_tensors is not None:
+            kwargs["return_tensors"] = return_tensors
+        kwargs = checked_settings(kwargs)
         points, labels = self._read_points(input_points, input_labels)
         boxes = self._read_boxes(input_boxes)
-        encoding = self._encode_pictures(images, segmentation_maps, original_sizes, return_tensors, kwargs)
+        maps = {"segmentation_maps": segmentation_maps, "mask_labels": mask_labels}
+        maps = {name: value for name, value in maps.items() if value is not None}
+        encoding = self._encode_pictures(images, maps, original_sizes, kwargs)
         sizes = check_original_sizes(encoding["original_sizes"])
         _check_counts(points, boxes, len(sizes), self.point_pad_value)
         scale = self._coordinate_scale(sizes, kwargs.get("size"))
@@ -198,20 +223,18 @@ class EdgeTamProcessor(Sam2Processor):
         if boxes is not None:
             is_padding = (boxes == self.point_pad_value).all(dim=-1)
             prompts["input_boxes"] = self._scaled(boxes, scale.repeat(1, 2)[:, None], is_padding)
-        encoding.update(BatchFeature(prompts, tensor_type=return_tensors or "pt"))
+        encoding.update(BatchFeature(prompts, tensor_type=kwargs.get("return_tensors") or "pt"))
         return encoding
 
-    def _encode_pictures(self, images, segmentation_maps, original_sizes, return_tensors, settings) -> BatchFeature:
+    def _encode_pictures(self, images, maps: dict, original_sizes, settings: dict) -> BatchFeature:
         if images is None:
             if original_sizes is None:
                 raise ValueError("Either images or original_sizes must be given")
-            if segmentation_maps is not None:
-                raise ValueError("segmentation_maps need the images that they belong to: give images too")
+            if maps:
+                raise ValueError(f"{' and '.join(maps)} need the images that they belong to: give images too")
             sizes = [list(size) for size in check_original_sizes(original_sizes)]
-            return BatchFeature({"original_sizes": sizes}, tensor_type=return_tensors)
-        encoding = self.image_processor(
-            images, segmentation_maps=segmentation_maps, return_tensors=return_tensors, **settings
-        )
+            return BatchFeature({"original_sizes": sizes}, tensor_type=settings.get("return_tensors"))
+        encoding = self.image_processor(images, **maps, **settings)
         if original_sizes is not None:
             given, measured = (check_original_sizes(sizes) for sizes in (original_sizes, encoding["original_sizes"]))
             if given != measured:
@@ -228,6 +251,7 @@ class EdgeTamProcessor(Sam2Processor):
             return None, None
         pad_value = self.point_pad_value
         nested = nested_numbers(input_points, ("image", "object", "point", "x, y"), "input_points", row_length=2)
+        _check_not_empty([point for image in nested for obj in image for point in obj], "input_points")
         points = pad_nested(nested, 4, pad_value).float()
         if input_labels is None:
             is_padding = (points == pad_value).all(dim=-1)
@@ -251,11 +275,20 @@ class EdgeTamProcessor(Sam2Processor):
             return None
         layout = ("image", "object", "x_min, y_min, x_max, y_max")
         nested = nested_numbers(input_boxes, layout, "input_boxes", row_length=4)
-        return pad_nested(nested, 3, self.point_pad_value).float()
+        _check_not_empty([box for image in nested for box in image], "input_boxes")
+        boxes = pad_nested(nested, 3, self.point_pad_value).float()
+        is_inside_out = (boxes[..., 2:] < boxes[..., :2]).any(-1)
+        if is_inside_out.any():
+            image_idx, object_idx = is_inside_out.nonzero()[0].tolist()
+            raise ValueError(
+                "input_boxes must be (x_min, y_min, x_max, y_max) with x_min <= x_max and y_min <= y_max, "
+                f"input_boxes[{image_idx}][{object_idx}] is turned inside out: {nested[image_idx][object_idx]}"
+            )
+        return boxes
 
     def _coordinate_scale(self, sizes: list[tuple[int, int]], size=None) -> torch.Tensor:
         """(B, 2) factors of x and y from the original pictures to the model input."""
-        height, width = height_width(self.target_size if size is None else size)
+        height, width = height_width(size or self.target_size)
         # A product with the reciprocal rounds as native does, so that coordinates are equal to the last bit.
         return torch.tensor([(w, h) for h, w in sizes]).reciprocal() * torch.tensor([width, height])
 

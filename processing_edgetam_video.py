@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
+from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
 from .memory_edgetam import EdgeTamVideoInferenceSession, Prompt
 from .processing_edgetam import EdgeTamProcessor
+from .settings_edgetam import height_width
 from .video_arguments_edgetam import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
@@ -18,6 +19,8 @@ from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
     from .device_edgetam import send  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
+    from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .pictures_edgetam import read_picture  # noqa: F401
     from .video_index_edgetam import VideoIndex  # noqa: F401
     from .video_picture_edgetam import to_frame  # noqa: F401
     from .video_reader_edgetam import VideoReader  # noqa: F401

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
+from . import pictures_edgetam
 from .drawing import index_picture
 from .run_lengths import read_counts
 from .whole_files import save_whole, write_json_whole  # noqa: F401
@@ -48,10 +49,7 @@ def write_index_picture(masks, object_numbers, path):
 
 def read_index_picture(path, object_numbers):
     """Boolean masks (H, W) of the numbered objects from a palette or grey picture; an absent object's is empty."""
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L") and not image.mode.startswith("I"):
-            raise ValueError(f"{path} must be a palette or grey picture, of 8 or 16 bits, got mode {image.mode}")
-        indices = np.array(image)
+    indices = pictures_edgetam.read_index_picture(path, str(path))
     return [indices == number for number in object_numbers]
 
 

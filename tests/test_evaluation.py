@@ -380,7 +380,7 @@ def test_results_that_do_not_match_are_rejected(davis):
     with pytest.raises(ValueError, match=r"00002\.png has object 7, the sequence has \[1, 2\]"):
         score_results(sequences, copy)
     (copy / "cat/00002.png").unlink()
-    with pytest.raises(ValueError, match=r"cat/00002\.png is missing"):
+    with pytest.raises(ValueError, match=r"cat/00002\.png cannot be read: No such file"):
         score_results(sequences, copy)
 
 

@@ -139,7 +139,7 @@ def test_preprocess_reads_grey_and_bool_arrays(processor):
     assert torch.equal(pixels(processor, binary), pixels(processor, binary.astype(np.uint8) * 255))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 7, 3), (7, 1, 3), (3, 1, 1), (3, 5, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 7, 3), (7, 1, 3), (3, 1, 1), (3, 5, 5)])
 def test_preprocess_reads_tiny_pictures(processor, shape, recwarn):
     encoded = processor(np.full(shape, 128, np.uint8), return_tensors="pt")
     expected = ((128 / 255 - MEAN) / STD)[:, None, None].expand(3, 64, 64)
@@ -175,7 +175,7 @@ def test_preprocess_rejects_truncated_picture(processor):
 def test_preprocess_rejects_truncated_file(processor, tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(damaged_file())
-    with pytest.raises(ValueError, match=r"broken\.png' cannot be read"):
+    with pytest.raises(ValueError, match=r"broken\.png' cannot be decoded, its file is truncated"):
         processor(str(path))
 
 
@@ -193,11 +193,18 @@ def test_preprocess_rejects_missing_file(processor):
         (np.zeros(5, np.uint8), "2 or 3 dimensions"),
         (np.zeros((5, 6, 7), np.uint8), "with 1, 3 or 4 channels"),
         (np.full((5, 6, 3), np.nan), "NaN or infinite"),
-        (np.full((5, 6), 300), r"levels outside 0\.\.255"),
-        (Image.new("F", (4, 4)), "mode F"),
+        (np.full((5, 6), 90000.0), r"levels outside 0\.\.65535, 90000 to 90000.*do_rescale=False"),
+        (np.random.default_rng(0).normal(size=(5, 6, 3)), r"levels outside 0\.\.65535.*do_rescale=False"),
+        (np.full((5, 6), -1), "levels outside"),
+        (np.zeros((3, 6, 3), np.uint8), r"\(3, 6, 3\), whose channels may be first or last: .*input_data_format"),
+        (np.zeros((4, 6, 4), np.uint8), "channels may be first or last"),
+        (torch.zeros(3, 6, 3), "channels may be first or last"),
         (Image.fromarray(np.full((4, 4), 70000, np.int32)), r"outside 0\.\.65535"),
     ],
-    ids=["none", "no_rows", "no_columns", "1d", "7_channels", "nan", "large_integers", "mode_f", "32_bit"],
+    ids=[
+        *("none", "no_rows", "no_columns", "1d", "7_channels", "nan", "large", "normalized", "negative"),
+        *("rgb_either_way", "rgba_either_way", "tensor_either_way", "32_bit"),
+    ],
 )
 def test_preprocess_rejects_picture(processor, picture, message):
     with pytest.raises(ValueError, match=message):
@@ -331,10 +338,39 @@ def test_post_process_masks_leaves_inputs_unchanged(processor):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_post_process_masks_upcasts_half(processor, dtype):
+def test_post_process_masks_keeps_half_precision(processor, native, dtype):
     masks = torch.randn(1, 1, 1, 16, 16).to(dtype)
     (logits,) = processor.post_process_masks(masks, [(40, 56)], binarize=False)
-    assert torch.equal(logits, processor.post_process_masks(masks.float(), [(40, 56)], binarize=False)[0])
+    (in_float,) = processor.post_process_masks(masks.float(), [(40, 56)], binarize=False)
+    assert logits.dtype == dtype == native.post_process_masks(masks, [(40, 56)], binarize=False)[0].dtype
+    assert torch.equal(logits, in_float.to(dtype))
+    assert torch.equal(processor.post_process_masks(masks, [(40, 56)])[0], in_float > 0)
+
+
+@pytest.mark.parametrize("masks", [[[[1.0, 2.0]]], [None], "masks", None, 3, torch.tensor(1.0), [np.zeros(3, object)]])
+def test_post_process_masks_rejects_what_is_no_tensor(processor, masks):
+    with pytest.raises(TypeError, match=r"masks.* must .*tensor"):
+        processor.post_process_masks(masks, [(40, 56), (1, 1), (2, 2)])
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"mask_threshold": "0"}, TypeError, "mask_threshold must be a number, got '0'"),
+        ({"mask_threshold": float("nan")}, ValueError, "mask_threshold must be finite, got nan"),
+        ({"binarize": "no"}, TypeError, "binarize must be True or False, got 'no'"),
+        ({"max_hole_area": -1}, ValueError, "max_hole_area must be at least 0, got -1"),
+        ({"max_sprinkle_area": [3]}, TypeError, "max_sprinkle_area must be a number"),
+        (
+            {"apply_non_overlapping_constraints": 2},
+            TypeError,
+            "constraints must be True or False, got 2",
+        ),
+    ],
+)
+def test_post_process_masks_rejects_settings(processor, settings, error, message):
+    with pytest.raises(error, match=message):
+        processor.post_process_masks(torch.zeros(1, 1, 1, 4, 4), [(40, 56)], **settings)
 
 
 def test_post_process_masks_accepts_no_objects(processor):
@@ -471,8 +507,18 @@ def test_filter_masks_accepts_no_masks(processor):
 
 
 def test_filter_masks_rejects_other_number_of_scores(processor):
-    with pytest.raises(ValueError, match="got 3 masks and 2 scores"):
+    with pytest.raises(ValueError, match=r"iou_scores must have shape \(3, 1\), .* got \(2, 1\)"):
         processor.filter_masks(blocks(), torch.zeros(2, 1), (60, 50), [0, 0, 50, 60])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_filter_masks_gives_scores_that_suppression_takes_in_half_precision(processor, dtype):
+    masks, scores, boxes = processor.filter_masks(
+        blocks().to(dtype), torch.ones(3, 1, dtype=dtype), (60, 50), [0, 0, 50, 60], stability_score_thresh=0.0
+    )
+    assert scores.dtype == torch.float32 and len(masks) > 0
+    kept, *_ = processor.post_process_for_mask_generation(masks, scores, boxes, 0.7)
+    assert len(kept) > 0
 
 
 def test_masks_to_rle_encodes_columns():

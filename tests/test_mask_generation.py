@@ -46,7 +46,7 @@ def straightforward(generator, picture, **given):
     whole, *others = crops_of_picture(picture.height, picture.width, options.crops_n_layers, options.crop_overlap_ratio)
     found = []
     for crop in (whole, *others):
-        pixel_values = generator.pixel_values_of_crop(picture, crop)
+        pixel_values = generator.pixel_values_of_crop(np.asarray(picture), crop)
         image_embeddings = model.get_image_embeddings(pixel_values)
         points = point_grid(options.points_per_side(crop.layer), crop, *pixel_values.shape[-2:])
         for batch in points.split(options.points_per_batch):

@@ -158,7 +158,7 @@ def test_call_leaves_prompts_unchanged(processor):
     processor(input_points=points, input_labels=labels, input_boxes=boxes, original_sizes=sizes)
     assert given == before
     tensor = torch.rand(1, 2, 2, 2)
-    processor(PICTURE, input_points=tensor, input_boxes=tensor.view(1, 2, 4))
+    processor(PICTURE, input_points=tensor, input_boxes=tensor.view(1, 2, 4).sort().values)
     assert tensor.max() < 1
 
 
@@ -198,9 +198,15 @@ def test_call_scales_a_labelled_point_at_the_pad_value(processor):
     torch.testing.assert_close(encoded["input_points"], expected)
 
 
-def test_call_pads_with_another_value():
-    encoded = make(point_pad_value=-7)(PICTURE, input_points=[[[[24, 16]], [[24, 16], [24, 16]]]])
-    assert encoded["input_points"][0, 0, 1].tolist() == [-7, -7] and encoded["input_labels"][0, 0, 1] == -7
+def test_call_pads_pictures_and_objects_without_prompts(processor):
+    points, boxes = [[], [[[24, 16], [6, 8]], []]], [[[0, 8, 48, 32]], []]
+    encoded = processor([PICTURE, PICTURE], input_points=points)
+    assert encoded["input_points"].tolist() == [[[[-10, -10]] * 2] * 2, [[[32, 32], [8, 16]], [[-10, -10]] * 2]]
+    assert encoded["input_labels"].tolist() == [[[-10, -10]] * 2, [[1, 1], [-10, -10]]]
+    labelled = processor([PICTURE, PICTURE], input_points=points, input_labels=[[], [[1, 0], []]])
+    assert labelled["input_labels"].tolist() == [[[-10, -10]] * 2, [[1, 0], [-10, -10]]]
+    encoded = processor([PICTURE, PICTURE], input_boxes=boxes)
+    assert encoded["input_boxes"].tolist() == [[[0, 16, 64, 64]], [[-10] * 4]]
 
 
 # Sizes.
@@ -237,9 +243,10 @@ def test_processor_rejects_target_size(target_size):
         make(target_size=target_size)
 
 
-def test_processor_rejects_pad_value_that_is_a_label():
-    with pytest.raises(ValueError, match="must not be a label of a real point, got 1"):
-        make(point_pad_value=1)
+@pytest.mark.parametrize("point_pad_value", [1, -7, True, None, "-10"])
+def test_processor_rejects_pad_value_that_the_model_does_not_know(point_pad_value):
+    with pytest.raises(ValueError, match="point_pad_value must be -10"):
+        make(point_pad_value=point_pad_value)
 
 
 # Errors.
@@ -261,10 +268,11 @@ def test_processor_rejects_pad_value_that_is_a_label():
         ([[[[1, float("-inf")]]]], "must be finite"),
         ([[[[1, 10**400]]]], "must be finite"),
         (np.full((1, 1, 1, 2), np.nan), "must be finite"),
-        ([], "input_points is empty: it must hold at least one image"),
-        ([[]], r"input_points\[0\] is empty: it must hold at least one object"),
-        ([[[[1, 2]], []]], r"input_points\[0\]\[1\] is empty: it must hold at least one point"),
-        (torch.zeros(1, 0, 1, 2), r"input_points\[0\] is empty"),
+        ([], "input_points is empty: it must hold at least one prompt"),
+        ([[]], "input_points is empty"),
+        ([[[]]], "input_points is empty"),
+        ([[[[]]]], "must have 2 coordinates x, y, got 0"),
+        (torch.zeros(1, 0, 1, 2), "input_points is empty"),
         ([[[[1, 2]]], [[[1, 2]]]], "input_points must have one entry per picture, got 2 for 1 pictures"),
     ],
 )
@@ -298,7 +306,7 @@ def test_call_rejects_points_of_dtype(processor, points):
         ([[[1, 1], [1, 7]]], r"1 \(foreground\), 0 \(background\).* got 7 at \[image\]\[object\]\[point\] \[0, 1, 1\]"),
         ([[[1, 1], [1, 0.5]]], "got 0.5 at"),
         ([[[1, 1], [1, -2]]], "got -2 at"),
-        ([], "input_labels is empty"),
+        ([], "input_labels has 0 entries, but input_points has 1"),
     ],
 )
 def test_call_rejects_labels(processor, labels, message):
@@ -326,7 +334,9 @@ def test_call_rejects_labels_without_points(processor):
         ([[[[1, 2, 3, 4]]]], "one level of nesting too many"),
         (torch.zeros(1, 1, 1, 4), "one level of nesting too many"),
         ([[[1, 2, 3, float("inf")]]], "must be finite"),
-        ([[]], r"input_boxes\[0\] is empty"),
+        ([[]], "input_boxes is empty"),
+        ([[[1, 2, 0, 4]]], r"input_boxes\[0\]\[0\] is turned inside out: \[1.0, 2.0, 0.0, 4.0\]"),
+        ([[[0, 0, 1, 1], [0, 5, 1, 4]]], r"x_min <= x_max and y_min <= y_max, input_boxes\[0\]\[1\]"),
         ([[[1, 2, 3, 4]], [[1, 2, 3, 4]]], "input_boxes must have one entry per picture, got 2 for 1 pictures"),
     ],
 )
@@ -378,25 +388,124 @@ def test_call_rejects_original_sizes(processor, sizes, error, message):
         processor(original_sizes=sizes, input_points=[[[[1, 2]]]])
 
 
+# True masks, from which a model learns.
+
+
+def test_mask_labels_reach_the_loss(model):
+    processor = EdgeTamProcessor(EdgeTamImageProcessor(size={"height": 128, "width": 128}))
+    objects = np.zeros((32, 48), np.uint8)
+    objects[4:12, 6:30], objects[16:30, 20:40] = 3, 7
+    masks = np.stack([objects == 3, objects == 7])
+    two = processor([PICTURE, PICTURE], mask_labels=[objects, [objects == 7]], return_tensors="pt")
+    assert two["mask_labels"].shape == (2, 2, 128, 128) and two["mask_labels"].dtype == torch.int8
+    expected = torch.from_numpy(masks).repeat_interleave(4, 1).float()
+    expected = torch.nn.functional.interpolate(expected[None], (128, 128), mode="nearest-exact")[0]
+    assert torch.equal(two["mask_labels"][0].float(), expected)
+    assert torch.equal(two["mask_labels"][1, 0].float(), expected[1]) and (two["mask_labels"][1, 1] == -1).all()
+
+    learner = copy.deepcopy(model).train()
+    output = learner(**two, prompt_seeds=torch.tensor([1, 2]))
+    output.loss.backward()
+    assert output.loss.isfinite() and learner.mask_decoder.iou_token.weight.grad.abs().sum() > 0
+
+
+def test_mask_labels_of_every_form_are_equal(processor, tmp_path):
+    objects = np.zeros((32, 48), np.uint8)
+    objects[4:12, 6:30], objects[16:30, 20:40] = 1, 2
+    masks = np.stack([objects == 1, objects == 2])
+    Image.fromarray(objects).save(tmp_path / "objects.png")
+    forms = [objects, Image.fromarray(objects).convert("P"), str(tmp_path / "objects.png"), torch.from_numpy(objects)]
+    forms += [[objects], objects[None], [masks], masks[None], [list(masks)], [masks * 255.0], objects.astype(np.uint16)]
+    expected = processor(PICTURE, mask_labels=objects)["mask_labels"]
+    assert expected.shape == (1, 2, 64, 64) and set(expected.unique().tolist()) == {0, 1}
+    for form in forms:
+        assert torch.equal(processor(PICTURE, mask_labels=form)["mask_labels"], expected)
+
+
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (np.ones((3, 32, 48), bool), ValueError, r"one entry per picture, got 3 for 1 pictures; .*: \[masks\]"),
+        (
+            np.ones((32, 47), np.uint8),
+            ValueError,
+            r"mask_labels\[0\] must be .* of the size of its picture, \(32, 48\)",
+        ),
+        ([[np.ones((32, 48)), np.ones((2, 2))]], ValueError, "must have masks of one size"),
+        (np.full((32, 48), 0.5), ValueError, "must hold whole numbers"),
+        (np.zeros((32, 48), np.uint8), ValueError, "no object in any picture"),
+        ([[]], ValueError, "no object in any picture"),
+        (3, TypeError, "must be a list with one entry per picture, got int"),
+        ([None], TypeError, r"mask_labels\[0\] must be a PIL picture, an array"),
+        (np.full((32, 48), "a"), TypeError, "must hold whole numbers"),
+    ],
+)
+def test_call_rejects_mask_labels(processor, labels, error, message):
+    with pytest.raises(error, match=message):
+        processor(PICTURE, mask_labels=labels)
+    with pytest.raises(ValueError, match="mask_labels need the images"):
+        processor(original_sizes=[[32, 48]], mask_labels=labels)
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"do_resize": "yes"}, TypeError, "do_resize must be True or False, got 'yes'"),
+        ({"size": -3}, ValueError, "size must be .*positive numbers of pixels, got -3"),
+        ({"size": {"shortest_edge": 3}}, ValueError, "size must be"),
+        ({"mask_size": "large"}, ValueError, "mask_size must be"),
+        ({"image_mean": [1, 2]}, ValueError, "image_mean must have 3 numbers"),
+        ({"image_mean": (0, 0, 0, 0)}, ValueError, "image_mean must have 3 numbers"),
+        ({"image_std": [1, 0, 1]}, ValueError, "image_std must be above 0"),
+        ({"rescale_factor": float("nan")}, ValueError, "rescale_factor must be finite"),
+        ({"resample": 99}, ValueError, "resample must be a filter"),
+        ({"resample": "soft"}, ValueError, "resample must be a filter"),
+        ({"return_tensors": "tf"}, ValueError, 'return_tensors must be "pt", "np" or None'),
+        ({"data_format": "channels_last"}, ValueError, 'data_format must be "channels_first"'),
+        ({"input_data_format": "HWC"}, ValueError, 'input_data_format must be "channels_first" or "channels_last"'),
+        ({"device": "toaster"}, ValueError, "device must be a device that is there"),
+        ({"sise": 64}, TypeError, "the image processor has no setting sise; it accepts .*size"),
+    ],
+)
+def test_call_rejects_settings(processor, settings, error, message):
+    with pytest.raises(error, match=message):
+        processor(PICTURE, input_points=[[[[1, 2]]]], **settings)
+
+
+@pytest.mark.parametrize(
+    "picture", [np.zeros((6, 5, 4), np.uint8), Image.new("RGBA", (5, 4)), Image.new("CMYK", (5, 4))]
+)
+def test_call_rejects_four_channels_that_are_not_to_be_converted(processor, picture):
+    with pytest.raises(ValueError, match=r"images\[0\] has .*leave do_convert_rgb=False out"):
+        processor(picture, do_convert_rgb=False)
+    assert processor(picture, return_tensors="pt")["pixel_values"].shape == (1, 3, 64, 64)
+
+
 # Saved folders.
 
 
 def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
-    files = make(32, 96, point_pad_value=-7).save_pretrained(tmp_path)
+    files = make(32, 96, point_pad_value=-10).save_pretrained(tmp_path)
     assert {os.path.basename(file) for file in files} == {"processor_config.json", "preprocessor_config.json"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "image_processing_edgetam.py",
         "mask_generation_edgetam.py",
+        "mask_labels_edgetam.py",
+        "pictures_edgetam.py",
         "preprocessor_config.json",
         "processing_edgetam.py",
         "processor_config.json",
+        "settings_edgetam.py",
     ]
     settings = json.loads((tmp_path / "processor_config.json").read_text())
     pictures = json.loads((tmp_path / "preprocessor_config.json").read_text())
     assert settings.pop("image_processor") == pictures
     assert settings == {
         "auto_map": {"AutoProcessor": "processing_edgetam.EdgeTamProcessor"},
-        "point_pad_value": -7,
+        "point_pad_value": -10,
         "processor_class": "Sam2Processor",
     }
     assert pictures["auto_map"] == {"AutoImageProcessor": "image_processing_edgetam.EdgeTamImageProcessor"}
@@ -405,10 +514,10 @@ def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
 
 
 def test_from_pretrained_gives_what_was_saved(tmp_path):
-    make(32, 96, point_pad_value=-7).save_pretrained(tmp_path)
+    make(32, 96, point_pad_value=-10).save_pretrained(tmp_path)
     loaded = EdgeTamProcessor.from_pretrained(tmp_path)
     assert type(loaded) is EdgeTamProcessor and type(loaded.image_processor) is EdgeTamImageProcessor
-    assert loaded.target_size == (32, 96) and loaded.point_pad_value == -7
+    assert loaded.target_size == (32, 96) and loaded.point_pad_value == -10
 
 
 def test_from_pretrained_reads_the_published_form(tmp_path):

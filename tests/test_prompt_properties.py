@@ -7,7 +7,8 @@ import pytest
 import torch
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.processing_edgetam import EdgeTamProcessor
-from hypothesis import given, settings
+from edgetam_hf.settings_edgetam import READERS
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 HEIGHT, WIDTH, PAD = 32, 48, -10
@@ -18,7 +19,7 @@ modest = settings(derandomize=True, max_examples=120, deadline=None)
 
 coordinates = st.floats(-200, 200, width=32).filter(lambda value: value != PAD) | st.integers(0, 100)
 points = st.lists(coordinates, min_size=2, max_size=2)
-boxes = st.lists(coordinates, min_size=4, max_size=4)
+boxes = st.tuples(points, points).map(lambda corners: [min(p) for p in zip(*corners)] + [max(p) for p in zip(*corners)])
 
 
 def nested(item, depth, max_size=3):
@@ -174,6 +175,7 @@ def test_preprocess_refuses_other_pictures(images):
 @modest
 @given(st.integers(1, 9), st.integers(1, 9), st.sampled_from(["HW", "HWC", "CHW"]), st.sampled_from([1, 3, 4]))
 def test_preprocess_reads_pictures_of_every_size(height, width, layout, num_channels):
+    assume(layout == "HW" or num_channels != (height if layout == "HWC" else width))  # which is refused as ambiguous
     shape = {"HW": (height, width), "HWC": (height, width, num_channels), "CHW": (num_channels, height, width)}[layout]
     encoded = PROCESSOR(np.full(shape, 255, np.uint8), input_points=[[[[0, 0]]]], return_tensors="pt")
     assert encoded["pixel_values"].shape == (1, 3, 64, 64) and encoded["pixel_values"].min() > 2
@@ -188,3 +190,35 @@ def test_call_rejects_other_depths(depth):
         call(prompt)
     with pytest.raises(ValueError, match="nest"):
         call(torch.tensor(prompt))
+
+
+settings_of_any_kind = st.one_of(
+    st.none() | st.booleans() | st.integers(-3, 70) | st.floats() | st.text(max_size=3) | st.just({"height": 9}),
+    st.lists(st.floats(-1, 2) | st.none(), max_size=4),
+    st.sampled_from([np.float32(0.5), np.bool_(True), np.array([0.5, 0.5, 0.5]), torch.tensor(3), torch.float16, b"x"]),
+)
+
+
+@modest
+@given(st.sampled_from(sorted(READERS)), settings_of_any_kind)
+def test_preprocess_takes_or_refuses_every_setting(name, value):
+    if name == "mask_generation":
+        return  # it is no setting of a call
+    try:
+        pixel_values = PROCESSOR.image_processor(PICTURE, **{"return_tensors": "pt", name: value})["pixel_values"]
+    except (ValueError, TypeError) as error:
+        assert name in str(error) or name in ("do_center_crop", "do_pad"), (name, value)
+    else:
+        assert len(pixel_values) == 1
+
+
+@modest
+@given(anything, anything)
+def test_preprocess_refuses_other_labels(segmentation_maps, mask_labels):
+    for name, value in (("segmentation_maps", segmentation_maps), ("mask_labels", mask_labels)):
+        try:
+            encoded = PROCESSOR.image_processor(PICTURE, **{name: value}, return_tensors="pt")
+        except (ValueError, TypeError) as error:
+            assert name in str(error) or "picture" in str(error)
+        else:
+            assert value is None or len(encoded["labels" if name == "segmentation_maps" else name]) == 1

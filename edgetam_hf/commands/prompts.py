@@ -1,10 +1,12 @@
 """Prompts of a command line: which of its points, boxes and masks belong to which object, and on which frame."""
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+
+from ..pictures_edgetam import open_picture
 
 
 @dataclass(frozen=True)
@@ -92,17 +94,22 @@ def _add_masks(prompts, frame_idx, masks, is_chosen):
 
 
 def check_inside(prompt, size):
-    """Raises a ValueError if a prompt does not belong to a picture of this size (height, width)."""
+    """Warns of points and boxes outside of a picture of this size (height, width).
+
+    Raises:
+        ValueError: for a mask of another size.
+    """
     height, width = size
-    outside = f"lies outside of the picture, which is {width} wide and {height} high"
-    for x, y, _ in prompt.points:
-        if not (0 <= x <= width and 0 <= y <= height):
-            raise ValueError(f"--point {x:g},{y:g} {outside}")
+    outside = [f"--point {x:g},{y:g}" for x, y, _ in prompt.points if not (0 <= x <= width and 0 <= y <= height)]
     if prompt.box is not None:
         x_min, y_min, x_max, y_max = prompt.box
         if x_min >= width or y_min >= height or x_max <= 0 or y_max <= 0:
-            sides = ",".join(f"{side:g}" for side in prompt.box)
-            raise ValueError(f"--box {sides} {outside}")
+            outside.append("--box " + ",".join(f"{side:g}" for side in prompt.box))
+    for option in outside:
+        print(
+            f"edgetam: warning: {option} lies outside of the picture, which is {width} wide and {height} high",
+            file=sys.stderr,
+        )
     if prompt.mask is not None:
         mask_size = prompt.mask.pixels().shape
         if mask_size != size:
@@ -130,7 +137,7 @@ def masks_in(path):
 
     An index picture has a palette, 16 bits, or levels of grey of which none is 255, the white of ordinary masks.
     """
-    mode = _opened(path).mode
+    mode = open_picture(path, f"mask {path}").mode
     has_numbers, is_grey = mode == "P" or mode.startswith("I"), mode == "L"
     values = np.unique(read_values(path))
     values = values[values > 0].tolist()
@@ -141,16 +148,7 @@ def masks_in(path):
 
 def read_values(path):
     """Integer array (H, W) of a mask picture; of one with colours 1 where it is not black. Alpha does not count."""
-    image = _opened(path)
+    image = open_picture(path, f"mask {path}")
     pixels = np.asarray(image)
     channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
     return pixels.astype(np.int64) if pixels.ndim == 2 else (pixels[..., channels] > 0).any(-1).astype(np.int64)
-
-
-def _opened(path):
-    """The decoded PIL picture of a mask file, upright."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image)
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
-        raise ValueError(f"mask {path} cannot be read: {error}") from error

@@ -5,12 +5,11 @@ from contextlib import contextmanager
 import huggingface_hub
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
 
 from .. import nano_checkpoint
 from ..checkpoint_files import loading, read_config
-from ..image_processing_edgetam import decode_picture
+from ..pictures_edgetam import read_picture
 
 
 def quieten_hub_client():
@@ -63,13 +62,7 @@ def hidden_file_bars():
 
 def load_picture(path):
     """uint8 array (H, W, 3) of a picture file, turned upright as its EXIF data say."""
-    try:
-        with Image.open(path) as image:
-            return decode_picture(ImageOps.exif_transpose(image), str(path))
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not a picture in a format that Pillow knows") from error
-    except (Image.DecompressionBombError, SyntaxError, EOFError) as error:  # what else Pillow raises for bad files
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    return read_picture(path, str(path))
 
 
 def measure(mask):

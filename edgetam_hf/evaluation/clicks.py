@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..commands.support import load_picture
+from ..pictures_edgetam import read_picture
 from ..video_frames_edgetam import PICTURE_SUFFIXES
 from .metrics import check_scipy, region_similarity
 from .video_datasets import check_root, read_mask_files
@@ -141,7 +141,7 @@ def _predict(model, processor, image_embeddings, size, clicks, previous):
 def evaluate_clicks(model, processor, pictures, num_clicks=5):
     """Yields (name, object ids, IoUs (num_objects, num_clicks)) of each of the `MaskedPicture`s; see `click_ious`."""
     for masked in pictures:
-        picture = load_picture(masked.picture)
+        picture = read_picture(masked.picture)
         truths = read_mask_files({None: masked.masks}, picture.shape[:2])
         if not truths:
             raise ValueError(f"{masked.masks} has no object: leave the picture out")

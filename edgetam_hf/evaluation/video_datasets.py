@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..data_names import check_name, inside
+from ..pictures_edgetam import open_picture
 from ..text_files import read_json, read_text
 from ..video_frames_edgetam import PictureFolder
 
@@ -55,13 +55,8 @@ def read_indices(path):
     Raises:
         ValueError: for a file that is missing or damaged, colours, and ids above 255.
     """
-    try:
-        with Image.open(path) as image:
-            mode, indices = image.mode, np.array(image)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing") from error
-    except (OSError, SyntaxError, EOFError) as error:  # what PIL raises for damaged files
-        raise ValueError(f"{path} cannot be read as a picture of masks: {error}") from error
+    image = open_picture(path, str(path))
+    mode, indices = image.mode, np.array(image)
     if indices.ndim != 2 or mode == "F":
         raise ValueError(f"{path} must be a palette or grey picture whose values are object ids, got mode {mode}")
     if indices.max() > 255 or indices.min() < 0:
@@ -100,13 +95,7 @@ def read_mask_files(files, size):
 
 def read_object_mask(path):
     """Boolean array (H, W) of the pixels above 0 in a picture of one object; the values do not matter."""
-    try:
-        with Image.open(path) as image:
-            pixels = np.array(image)
-    except FileNotFoundError as error:
-        raise ValueError(f"{path} is missing") from error
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a picture of a mask: {error}") from error
+    pixels = np.array(open_picture(path, str(path)))
     if pixels.ndim != 2:
         raise ValueError(f"{path} must be a palette or grey picture of one object, got shape {pixels.shape}")
     return pixels > 0

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..commands.support import load_picture
 from ..data_names import inside
 from ..evaluation.clicks import read_masked_pictures
 from ..evaluation.video_datasets import read_mask_files
+from ..pictures_edgetam import read_picture
 from ..text_files import read_json
 from .clips import Clip
 from .coco_masks import area, check_pycocotools, check_segmentation, decode_segmentation, get_value
@@ -62,7 +62,7 @@ class IndexPictures(PictureSource):
 
     def open(self, index):
         files = self.pictures[index]
-        picture = load_picture(files.picture)
+        picture = read_picture(files.picture)
         return picture, list(read_mask_files({None: files.masks}, picture.shape[:2]).values())
 
 
@@ -165,7 +165,7 @@ class Sa1bPictures(PictureSource):
 
 def load_picture_of_size(path, size, origin):
     """uint8 array (height, width, 3) of a picture file, whose size must be the one that the file `origin` says."""
-    picture = load_picture(path)
+    picture = read_picture(path)
     if picture.shape[:2] != tuple(size):
         raise ValueError(
             f"{path} has {picture.shape[1]}x{picture.shape[0]} pixels, its masks in {origin} have {size[1]}x{size[0]}"

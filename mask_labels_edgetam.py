@@ -1,0 +1,94 @@
+"""True objects of pictures as labels that a model learns from.
+
+Shapes: B pictures, O objects, H x W a picture, h x w the model input.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from .pictures_edgetam import is_picture_source, read_index_picture
+
+NO_OBJECT = -1  # the label of every pixel where a picture has fewer objects than others of the batch
+
+
+def as_label_tensor(labels, name: str) -> torch.Tensor:
+    """Tensor of whole or boolean numbers from an index picture (PIL, or what `read_picture` takes), array or tensor.
+
+    Floats are taken if they are whole numbers.
+    """
+    if is_picture_source(labels):
+        labels = read_index_picture(labels)
+    if isinstance(labels, Image.Image):
+        labels = np.array(labels)
+    if isinstance(labels, np.ndarray):
+        if labels.dtype.kind not in "buif" or labels.dtype.itemsize > 8:
+            raise TypeError(f"{name} must hold whole numbers, got an array of dtype {labels.dtype}")
+        wide = {2: np.int32, 4: np.int64, 8: np.int64}  # PyTorch has few operations on unsigned numbers
+        kind = wide.get(labels.dtype.itemsize, labels.dtype) if labels.dtype.kind == "u" else labels.dtype
+        labels = torch.from_numpy(np.require(labels, np.dtype(kind).newbyteorder("="), ["C", "W"]))
+    if not isinstance(labels, torch.Tensor):
+        raise TypeError(f"{name} must be a PIL picture, an array, a tensor or a file, got {type(labels).__name__}")
+    if labels.is_complex() or labels.layout != torch.strided or labels.is_quantized or labels.is_meta:
+        raise TypeError(f"{name} must hold whole numbers, got a tensor {labels.dtype}, {labels.layout}")
+    if labels.numel() == 0:
+        raise ValueError(f"{name} must have at least one pixel, got shape {tuple(labels.shape)}")
+    if labels.is_floating_point() and not (labels.isfinite() & (labels == labels.round())).all():
+        raise ValueError(f"{name} must hold whole numbers, got fractions, NaN or infinity")
+    return labels
+
+
+def read_objects(mask_labels, sizes) -> list[torch.Tensor]:
+    """Per picture its objects, bool (O, H, W).
+
+    Args:
+        mask_labels: list, or array whose first dimension is the batch, with an entry for each picture: a map (H, W)
+            whose integers above 0 number the objects, or masks (O, H, W), also as a list. Of one picture the map may
+            come alone.
+        sizes: (H, W) of each picture.
+    """
+    if is_picture_source(mask_labels) or isinstance(mask_labels, Image.Image) or getattr(mask_labels, "ndim", 0) == 2:
+        mask_labels = [mask_labels]
+    if not isinstance(mask_labels, (list, tuple)) and getattr(mask_labels, "ndim", 0) < 3:
+        raise TypeError(f"mask_labels must be a list with one entry per picture, got {type(mask_labels).__name__}")
+    if len(mask_labels) != len(sizes):
+        raise ValueError(
+            f"mask_labels must have one entry per picture, got {len(mask_labels)} for {len(sizes)} pictures; masks of "
+            "one picture are one entry: [masks]"
+        )
+    return [
+        _objects(labels, tuple(size), f"mask_labels[{i}]")
+        for i, (labels, size) in enumerate(zip(mask_labels, sizes, strict=True))
+    ]
+
+
+def _objects(labels, size, name: str) -> torch.Tensor:
+    if isinstance(labels, (list, tuple)):
+        masks = [as_label_tensor(mask, f"{name}[{i}]") for i, mask in enumerate(labels)]
+        if any(mask.shape != masks[0].shape for mask in masks):
+            raise ValueError(f"{name} must have masks of one size, got {[tuple(mask.shape) for mask in masks]}")
+        labels = torch.stack([mask > 0 for mask in masks]) if masks else torch.zeros(0, *size, dtype=torch.bool)
+    else:
+        labels = as_label_tensor(labels, name)
+    if labels.ndim not in (2, 3) or tuple(labels.shape[-2:]) != size:
+        raise ValueError(
+            f"{name} must be a map of object numbers (height, width) or masks (objects, height, width) of the size of "
+            f"its picture, {size}, got shape {tuple(labels.shape)}"
+        )
+    if labels.ndim == 3:
+        return labels > 0
+    numbers = labels.unique()
+    return labels == numbers[numbers > 0][:, None, None]
+
+
+def labels_of_objects(objects: list[torch.Tensor], size) -> torch.Tensor:
+    """int8 (B, O, h, w) from bool (O, H, W) of each picture: 1 on an object, 0 elsewhere, -1 where there is none."""
+    num_objects = max(map(len, objects))
+    if num_objects == 0:
+        raise ValueError("mask_labels have no object in any picture: there is nothing to learn from")
+    labels = torch.full((len(objects), num_objects, *size), NO_OBJECT, dtype=torch.int8)
+    for label, masks in zip(labels, objects, strict=True):
+        if len(masks):  # with centres of pixels where resizing of the picture has them
+            label[: len(masks)] = F.interpolate(masks[None].float(), size, mode="nearest-exact")[0]
+    return labels

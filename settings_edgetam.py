@@ -1,0 +1,167 @@
+"""Settings of the image processor, checked: sizes, flags, means, and how arrays are laid out.
+
+Sizes are (height, width) in pixels.
+"""
+
+import math
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from torchvision.transforms import InterpolationMode
+from transformers.image_utils import pil_torch_interpolation_mapping
+
+LARGEST_SIDE = 2**24  # pixels; float32 coordinates are exact up to here
+LAYOUTS = ("channels_first", "channels_last")
+
+
+def height_width(size, name: str = "size") -> tuple[int, int]:
+    """(height, width) from an int, a pair, or a dictionary with the keys `height` and `width`."""
+    sides = size.tolist() if isinstance(size, (np.ndarray, np.generic, torch.Tensor)) else size
+    if isinstance(sides, Integral):
+        sides = (sides, sides)
+    elif hasattr(sides, "get"):
+        sides = (sides.get("height"), sides.get("width"))
+    is_pair = isinstance(sides, (list, tuple)) and len(sides) == 2
+    if not is_pair or not all(_is_whole(side) and 1 <= side <= LARGEST_SIDE for side in sides):
+        raise ValueError(f'{name} must be {{"height": H, "width": W}} with positive numbers of pixels, got {size!r}')
+    return int(sides[0]), int(sides[1])
+
+
+def as_layout(data_format, name: str) -> str | None:
+    """ "channels_first", "channels_last" or `None`."""
+    value = getattr(data_format, "value", data_format)
+    if value is not None and value not in LAYOUTS:
+        raise ValueError(f'{name} must be "channels_first" or "channels_last", got {data_format!r}')
+    return value
+
+
+def checked_settings(settings: dict) -> dict:
+    """The settings, each in a type that all versions of Transformers take; `None` stays, for the default.
+
+    Names that are not known here stay as they are.
+
+    Raises:
+        ValueError, TypeError: naming the setting, with what was expected and what came.
+    """
+    return {
+        name: READERS[name](value, name) if value is not None and name in READERS else value
+        for name, value in settings.items()
+    }
+
+
+def _is_whole(value) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def as_flag(value, name: str) -> bool:
+    """True or False."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
+def as_number(value, name: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
+    """A finite number from `lowest` to `highest`."""
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and lowest <= value <= highest):
+        limits = "finite" if lowest == -math.inf else f"at least {lowest:g}"
+        limits = limits if highest == math.inf else f"between {lowest:g} and {highest:g}"
+        raise ValueError(f"{name} must be {limits}, got {value!r}")
+    return float(value)
+
+
+def as_count(value, name: str, lowest: int = 0, highest: float = math.inf) -> int:
+    """A whole number from `lowest` to `highest`."""
+    if not _is_whole(value):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    as_number(value, name, lowest, highest)
+    return int(value)
+
+
+def _positive(value, name):
+    number = as_number(value, name)
+    if number <= 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    return number
+
+
+def _for_channels(value, name):
+    """One number for all channels, or three."""
+    read = _positive if name == "image_std" else as_number
+    value = value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value
+    if not isinstance(value, (list, tuple)):
+        return read(value, name)
+    if len(value) != 3:
+        raise ValueError(f"{name} must have 3 numbers, since all pictures become RGB, got {value!r}")
+    return [read(number, name) for number in value]
+
+
+def _size(value, name):
+    height, width = height_width(value, name)
+    return {"height": height, "width": width}
+
+
+def _resample(value, name):
+    if isinstance(value, InterpolationMode):
+        return value
+    if isinstance(value, bool) or not isinstance(value, Integral) or value not in pil_torch_interpolation_mapping:
+        raise ValueError(f"{name} must be a filter of PIL.Image.Resampling, such as 2 for bilinear, got {value!r}")
+    return value
+
+
+def _tensor_type(value, name):
+    if getattr(value, "value", value) not in ("pt", "np"):
+        raise ValueError(f'{name} must be "pt", "np" or None, got {value!r}')
+    return value
+
+
+def _output_layout(value, name):
+    if as_layout(value, name) != "channels_first":
+        raise ValueError(f'{name} must be "channels_first", the only layout that the model takes, got {value!r}')
+    return value
+
+
+def as_device(value, name: str) -> torch.device:
+    """A device that this computer has."""
+    try:
+        device = torch.device(value)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+        reason = str(error).splitlines()[0]
+        raise ValueError(f'{name} must be a device that is there, such as "cpu", got {value!r}: {reason}') from error
+    if device.type == "meta":
+        raise ValueError(f'{name} must be a device that computes, such as "cpu", got {value!r}')
+    return device
+
+
+def _options(value, name):
+    if not isinstance(value, dict) or not all(isinstance(option, str) for option in value):
+        raise TypeError(f"{name} must be a dictionary of options of mask generation, got {value!r}")
+    return value
+
+
+READERS = {
+    "do_resize": as_flag,
+    "do_rescale": as_flag,
+    "do_normalize": as_flag,
+    "do_convert_rgb": as_flag,
+    "do_center_crop": as_flag,
+    "do_pad": as_flag,
+    "default_to_square": as_flag,
+    "disable_grouping": as_flag,
+    "resize_in_float": as_flag,
+    "rescale_factor": _positive,
+    "image_mean": _for_channels,
+    "image_std": _for_channels,
+    "size": _size,
+    "mask_size": _size,
+    "resample": _resample,
+    "return_tensors": _tensor_type,
+    "data_format": _output_layout,
+    "device": as_device,
+    "mask_generation": _options,
+}
