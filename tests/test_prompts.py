@@ -80,13 +80,15 @@ def test_read_prompts_rejects_what_has_no_place(tmp_path):
         read_prompts([("mask", str(tmp_path / "cut.png"))])
 
 
-def test_check_inside_takes_the_edges_and_boxes_that_reach_in():
+def test_check_inside_warns_of_what_lies_outside(capsys):
     for prompt in (
         ObjectPrompt(0, 1, points=[(0, 0, 1), (60, 40, 0)]),
         ObjectPrompt(0, 1, box=(-5, -5, 1, 1)),
         ObjectPrompt(0, 1, box=(59, 39, 90, 90)),
     ):
         check_inside(prompt, (40, 60))
+    assert capsys.readouterr().err == ""
     for prompt in (ObjectPrompt(0, 1, points=[(-1, 5, 1)]), ObjectPrompt(0, 1, box=(-5, -5, 0, 1))):
-        with pytest.raises(ValueError, match="outside of the picture, which is 60 wide and 40 high"):
-            check_inside(prompt, (40, 60))
+        check_inside(prompt, (40, 60))
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("edgetam: warning: --") and "outside of the picture, which is 60 wide" in line

@@ -355,8 +355,6 @@ def image_checkpoint(tmp_path_factory):
         (["rtsp://127.0.0.1:9/v", "--point", "1,1", "--resume"], "is live, its frames come once: leave out --resume"),
         ([], "give a video: a file, a folder of pictures, an address, or --camera 0"),
         (["{clip}", "--camera", "0", "--point", "1,1"], "give a video: a file"),
-        (["{clip}", "--point", "65,1"], "--point 65,1 lies outside of the picture, which is 64 wide and 48 high"),
-        (["{clip}", "--box", "-9,-9,0,5"], "--box -9,-9,0,5 lies outside of the picture"),
         (["{clip}", "--point", "1,1", "--model", "{images}"], "no memory for video.*--model yonigozlan/EdgeTAM-hf"),
         (["{clip}", "--point", "1,1", "--model", "yonigozlan/EdgeTAM-hf"], "yonigozlan/EdgeTAM-hf cannot be loaded"),
     ],
