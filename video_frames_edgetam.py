@@ -17,7 +17,7 @@ from .video_index_edgetam import index_video
 from .video_picture_edgetam import to_frame
 from .video_reader_edgetam import VideoReader
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
 ACCEPTED = (
     "a video must be the path of a video file or of a folder of pictures, a list of pictures, or a uint8 array or "
     "tensor (T, H, W, 3) or (T, 3, H, W)"
@@ -79,12 +79,24 @@ def open_video(video, storage_device="cpu") -> Frames:
 
 
 def _open_path(path) -> Frames:
-    if "://" in str(path):
-        raise TypeError(f"{ACCEPTED}, got the address {path}: download the video first")
-    path = Path(path)
+    path = _local_path(path)
     if not path.exists():
         raise ValueError(f"video {path} does not exist")
     return PictureFolder(path) if path.is_dir() else VideoFile(path)
+
+
+def _local_path(path) -> Path:
+    """Path on this computer; that of a file:// address, too."""
+    path = os.fsdecode(path)
+    address = re.fullmatch(r"([a-z][a-z0-9+.-]+):(?=/)(?://([^/]*))?(/.*)?", path, re.IGNORECASE | re.DOTALL)
+    if address is None:
+        return Path(path)
+    scheme, host, local = address.groups()
+    if scheme.lower() != "file" or host not in (None, "", "localhost") or local is None:
+        raise TypeError(f"{ACCEPTED}, got the address {path}: download the video first, or record it to a file")
+    # Bytes of names are written as %41, and drives of Windows as /C:/
+    local = re.sub(rb"%([0-9a-f]{2})", lambda code: bytes([int(code[1], 16)]), os.fsencode(local), flags=re.IGNORECASE)
+    return Path(os.fsdecode(re.sub(rb"^/(?=[a-z]:/)", b"", local, flags=re.IGNORECASE)))
 
 
 # Videos that are kept as one tensor.
@@ -126,9 +138,10 @@ def _channels_first(pixels: torch.Tensor, channel_axes, name: str) -> torch.Tens
 
 def _stored_batch(video, storage_device) -> torch.Tensor:
     if video.ndim != 4:
+        mend = {3: "give a video of one frame as video[None]", 5: "give one video of a batch, such as video[0]"}
         raise ValueError(
             f"video must have shape (T, H, W, 3) or (T, 3, H, W), got {tuple(video.shape)}: "
-            "give a video of one frame as video[None]"
+            + mend.get(video.ndim, "give the frames of one video")
         )
     if 0 in video.shape:
         raise ValueError(f"video has no frames or no pixels: its shape is {tuple(video.shape)}")
@@ -148,6 +161,11 @@ def _stored_list(pictures, storage_device) -> torch.Tensor:
 
 def _frame_of(picture, name: str) -> torch.Tensor:
     """Tensor (3, H, W) of one item of a list."""
+    if isinstance(picture, (list, tuple)) or getattr(picture, "ndim", 0) > 3:
+        raise ValueError(
+            f"{name} must have shape (H, W, 3), (3, H, W) or (H, W), but it is several pictures: give a list of the "
+            "pictures of one video, or an array, without a list around it"
+        )
     if isinstance(picture, Image.Image):
         picture = decode_picture(picture, name)
     if not isinstance(picture, (np.ndarray, torch.Tensor)):
@@ -204,8 +222,10 @@ class PictureFolder(Frames):
         try:
             with Image.open(self.files[idx]) as picture:
                 pixels = decode_picture(ImageOps.exif_transpose(picture), name)
-        except (OSError, SyntaxError, EOFError) as error:  # what PIL raises for damaged files
-            raise ValueError(f"{name} cannot be decoded, its file is missing, truncated or damaged: {error}") from error
+        except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            raise ValueError(
+                f"{name} cannot be decoded, its file is missing, truncated, damaged or too large: {error}"
+            ) from error
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

@@ -3,14 +3,12 @@
 A packet is what a container stores as one piece, mostly one picture. Packets are numbered in the order of the file.
 """
 
-from bisect import bisect_right
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 from .video_picture_edgetam import to_frame
 
@@ -73,6 +71,14 @@ class _Packets:
     is_whole: bool = True
     is_plain: bool = True
 
+    def add_key(self, packet):
+        """Takes the next packet for a key frame."""
+        number = len(self.times)
+        self.marks[number] = mark_of(packet)
+        # With B-frames, containers that seek by decoding time would find the next key frame
+        if known := [time for time in (packet.pts, packet.dts) if time is not None]:
+            self.seek_times[number] = min(known)
+
 
 def open_container(path: Path):
     """(open file, its video stream).
@@ -94,7 +100,7 @@ def open_container(path: Path):
     streams = [stream for stream in streams if not stream.disposition & av.stream.Disposition.attached_pic]
     if not streams:
         raise ValueError(f"{path} is no video file: it was read as {format_name} with sound and a cover picture only")
-    streams[0].thread_type = "SLICE"  # threads over frames would report damage late, at another frame
+    streams[0].thread_count = 1  # a forked process would wait for further ones in vain when it frees the decoder
     return container, streams[0]
 
 
@@ -128,8 +134,7 @@ def index_video(path: Path) -> VideoIndex:
         format_name, unit = container.format.name, stream.time_base
         is_exact = format_name in EXACT_FORMATS and stream.codec_context.name in EXACT_CODECS
         rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and 0 < rate <= MAX_RATE]
-        # Only MP4 counts exactly what it holds; other formats guess, or count frames that were dropped
-        num_lost = _num_samples(stream) - len(packets.times) if "mp4" in format_name else 0
+        num_lost = max(_num_promised(container, stream) - len(packets.times), 0 if packets.is_whole else 1)
         aspect = Fraction(stream.sample_aspect_ratio or 1)
     if packets.first_picture is None:
         raise ValueError(f"{path} has no frames" if packets.is_whole else f"{path} is damaged: no frame can be decoded")
@@ -148,17 +153,20 @@ def index_video(path: Path) -> VideoIndex:
         keys=[0, *keys],
         marks={mark: number for number, mark in packets.marks.items() if counts[mark] == 1},
         seek_times=packets.seek_times,
-        num_lost=max(num_lost, 0 if packets.is_whole else 1),
+        num_lost=num_lost,
         aspect=aspect,
         height=height,
         width=width,
     )
 
 
-def _num_samples(stream) -> int:
-    """How many packets an MP4 file says that it has, without those that an edit list leaves out."""
-    entries = getattr(stream, "index_entries", None)  # older PyAV has none
-    return stream.frames if entries is None else len(entries)
+def _num_promised(container, stream) -> int:
+    """How many packets a file says that it has.
+
+    Only MP4 counts what it holds; other formats guess. With older PyAV, what an edit list leaves out cannot be told
+    from what was cut off, so that nothing is promised.
+    """
+    return len(getattr(stream, "index_entries", ())) if "mp4" in container.format.name else 0
 
 
 def _read_packets(container, stream) -> _Packets:
@@ -166,15 +174,11 @@ def _read_packets(container, stream) -> _Packets:
     packets = _Packets()
     try:
         for packet in container.demux(stream):
-            number = len(packets.times)
+            if packet.size and packet.is_keyframe:
+                packets.add_key(packet)
             if packet.size:
                 packets.times.append(packet.pts)
                 packets.is_plain &= not packet.is_discard
-                if packet.is_keyframe:
-                    packets.marks[number] = mark_of(packet)
-                    # With B-frames, containers that seek by decoding time would find the next key frame
-                    known = [time for time in (packet.pts, packet.dts) if time is not None]
-                    packets.seek_times.update({number: min(known)} if known else {})
             if packets.first_picture is None:
                 with suppress(av.FFmpegError):
                     packets.first_picture = next(iter(packet.decode()), None)
@@ -210,30 +214,32 @@ def _decode_order(path: Path, packets: _Packets) -> list[int]:
     numbers, damaged = [], []
     container, stream = open_container(path)
     with container, suppress(av.FFmpegError):
-        for number, packet in enumerate(container.demux(stream)):
+        # A packet without content says that the last picture stays, and would end decoding
+        for number, packet in enumerate(packet for packet in container.demux(stream) if packet.size):
             try:
                 numbers += [picture.pts for picture in decode_numbered(packet, number)]
             except av.FFmpegError:
-                if packet.size and number >= min(packets.marks, default=0):
+                if number >= min(packets.marks, default=0):
                     damaged.append(number)
-    places = range(len(packets.times)) if None in packets.times else packets.times
+        numbers += [picture.pts for picture in stream.codec_context.decode(None)]
+    place = range(len(packets.times))
+    if _ascend([packets.times[number] for number in numbers]):
+        place = packets.times
     for number in damaged:
-        numbers.insert(bisect_right(numbers, places[number], key=places.__getitem__), number)
+        behind = (idx for idx, other in enumerate(numbers) if place[other] > place[number])
+        numbers.insert(next(behind, len(numbers)), number)
     return numbers
 
 
+def _ascend(times: list) -> bool:
+    return None not in times and all(before <= after for before, after in pairwise(times))
+
+
 def _ascending_seconds(times: list, unit: Fraction, rates: list) -> list[float]:
-    """Seconds after the first frame; where times are missing or do not ascend, frames follow at the usual distance."""
-    usual = 1 / Fraction(rates[0] if rates else DEFAULT_RATE)
-    if None in times:
-        return [float(idx * usual) for idx in range(len(times))]
-    gaps = [after - before for before, after in pairwise(times)]
-    if positive := [gap for gap in gaps if gap > 0]:
-        usual = median(positive) * unit
-    seconds = [Fraction(0)]
-    for gap in gaps:
-        seconds.append(seconds[-1] + (gap * unit if gap > 0 else usual))
-    return [float(time) for time in seconds]
+    """Seconds after the first frame; where times are missing or do not ascend, frames follow at equal distances."""
+    if _ascend(times) and times[-1] > times[0]:
+        return [float((time - times[0]) * unit) for time in times]
+    return [float(idx / Fraction(rates[0] if rates else DEFAULT_RATE)) for idx in range(len(times))]
 
 
 def _mean_rate(times: list[float], rates: list) -> float:

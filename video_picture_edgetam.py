@@ -8,8 +8,13 @@ from fractions import Fraction
 import numpy as np
 import torch
 
+try:
+    import av
+except ImportError:
+    av = None
+
 # Ratios so near to 1 come from sides that were rounded, and such as lie beyond the largest are no ratios of pixels
-NEAR_SQUARE, LARGEST_RATIO = Fraction(1, 100), 10
+NEAR_SQUARE, LARGEST_RATIO = 0.01, 10
 
 
 def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
@@ -28,8 +33,10 @@ def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
 def to_frame(picture, aspect: Fraction) -> torch.Tensor:
     """Frame of a decoded picture, turned and mirrored as the file says."""
     width, height = shown_size(picture.width, picture.height, aspect)
-    scale = {} if (width, height) == (picture.width, picture.height) else {"width": width, "height": height}
-    pixels = _upright(picture.to_ndarray(format="rgb24", **scale), picture.side_data.get("DISPLAYMATRIX"))
+    # PyAV 17 began to convert in several threads, for which a forked process would wait when it frees the picture
+    settings = {"threads": 1} if int(av.__version__.split(".")[0]) >= 17 else {}
+    pixels = picture.to_ndarray(format="rgb24", width=width, height=height, **settings)
+    pixels = _upright(pixels, picture.side_data.get("DISPLAYMATRIX"))
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 

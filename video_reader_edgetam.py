@@ -3,9 +3,7 @@
 Packets are numbered in the order of the file; see `video_index_edgetam`.
 """
 
-import ctypes
 import math
-import os
 import threading
 from bisect import bisect_right
 from collections import deque
@@ -14,9 +12,7 @@ from pathlib import Path
 
 from .video_index_edgetam import VideoIndex, av, decode_numbered, mark_of, open_container
 
-# How many key frames before the nearest one decoding starts if that does not lead to the picture: where pictures are
-# refreshed bit by bit, a whole cycle may be needed
-STEPS_BACK = (0, 1, 3)
+INTRA = (0, 1)  # PyAV's types of pictures that are built on no other: unknown, as where all are so, and I
 
 
 class VideoReader:
@@ -27,50 +23,45 @@ class VideoReader:
 
     def __init__(self, path: Path, index: VideoIndex):
         self.path, self.index = path, index
-        self.process_id = os.getpid()
         self._frame_idx = {}  # by number of the packet
         for idx, number in enumerate(index.numbers):
             self._frame_idx.setdefault(number, idx)
+        self._keys = list(index.keys)  # without those that turn out to be none
         self._lock = threading.Lock()
         self._container = self._stream = None
         # The picture that was asked for last, with its index, and those to come
         self._current = self._upcoming = None
         self._current_idx = -1
 
-    def __del__(self):
-        # Freeing it would wait for threads that a forked process does not have
-        if self._container is not None and self.process_id != os.getpid():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._container))
-
     def read(self, idx: int):
         """Decoded picture of a frame, or None if the file is damaged there."""
         with self._lock:
             if self._current is not None and idx == self._current_idx:
                 return self._current
-            key_idx = self._key_before(idx)
-            if self._is_ahead(idx, self.index.keys[key_idx]) and self._go_on_to(idx):
+            if self._is_ahead(idx) and self._go_on_to(idx):
                 return self._current
-            for num_keys in STEPS_BACK:
-                if num_keys <= key_idx:
-                    self._upcoming = self._pictures_from(self.index.keys[key_idx - num_keys])
-                    if self._go_on_to(idx):
-                        return self._current
-            return None
+            while True:
+                key = self._key_before(idx)
+                self._upcoming = self._pictures_from(key)
+                if self._go_on_to(idx):
+                    return self._current
+                if key in self._keys:  # else it was none, and there is an earlier one
+                    return None
 
     def _key_before(self, idx: int) -> int:
-        """Index of the last key frame from which a frame can be decoded."""
-        keys = self.index.keys
+        """Number of the last key frame from which a frame can be decoded."""
+        keys = self._keys
         key_idx = bisect_right(keys, self.index.numbers[idx]) - 1
         # What is stored behind a key frame but shown before it needs what is stored before the key frame, too
         while key_idx > 0 and self._frame_idx[keys[key_idx]] > idx:
             key_idx -= 1
-        return key_idx
+        return keys[key_idx]
 
-    def _is_ahead(self, idx: int, key: int) -> bool:
+    def _is_ahead(self, idx: int) -> bool:
         """Whether a frame is reached faster from the current one than from its key frame."""
         if self._current is None or idx <= self._current_idx:
             return False
-        return idx == self._current_idx + 1 or key <= self.index.numbers[self._current_idx]
+        return idx == self._current_idx + 1 or self._key_before(idx) <= self.index.numbers[self._current_idx]
 
     def _go_on_to(self, idx: int) -> bool:
         """Whether a frame is among the upcoming ones; then it becomes the current one."""
@@ -83,8 +74,9 @@ class VideoReader:
 
     def _pictures_from(self, key: int):
         """(index of the frame, picture) in the order of presentation from a key frame on, up to damage."""
-        queue = _WholePictures(self._frame_idx, self._frame_idx[key] if key else 0)
+        queue = None
         for number, packet in self._packets_from(key):
+            queue = queue or _WholePictures(self._frame_idx, key if number else 0)
             queue.expect(number)
             try:
                 pictures = decode_numbered(packet, number)
@@ -94,10 +86,13 @@ class VideoReader:
             yield from queue.take(pictures)
             if queue.is_damaged:
                 break
-        # The decoder still holds pictures, also from before damage
-        with suppress(av.FFmpegError):
-            yield from queue.take(self._stream.codec_context.decode(None))
-        yield from queue.end()
+        if queue is not None:
+            # The decoder still holds pictures, also from before damage
+            with suppress(av.FFmpegError):
+                yield from queue.take(self._stream.codec_context.decode(None))
+            yield from queue.end()
+            if queue.has_false_key:
+                self._keys = [other for other in self._keys if other != key]
 
     def _packets_from(self, key: int):
         """(number, packet) from a key frame on, or from an earlier one, up to where the file cannot be read."""
@@ -133,11 +128,13 @@ class _WholePictures:
 
     Args:
         frame_idx: index of the frame by number of the packet.
-        first_idx: index of the frame from which on pictures count.
+        key: number of the packet from whose picture on pictures count; what is decoded before it may lack something.
     """
 
-    def __init__(self, frame_idx: dict[int, int], first_idx: int):
-        self.frame_idx, self.first_idx = frame_idx, first_idx
+    def __init__(self, frame_idx: dict[int, int], key: int):
+        self.frame_idx, self.key = frame_idx, key
+        self.first_idx = frame_idx[key] if key else 0
+        self.has_false_key = False  # files also call so where pictures begin to be refreshed bit by bit
         self.awaited = {}  # like `frame_idx`, of the packets whose pictures are in the decoder
         self.held = deque()  # (index of the frame, picture)
         self.first_damaged = math.inf  # number of the packet
@@ -166,6 +163,8 @@ class _WholePictures:
             idx = self.last_idx + 1 if is_same else self.frame_idx.get(picture.pts, -1)
             if idx < self.first_idx:
                 continue
+            if self.last_number is None and self.key and (picture.pts != self.key or picture.pict_type not in INTRA):
+                self.has_false_key, self.first_damaged = True, -1
             for number in [number for number, awaited_idx in self.awaited.items() if awaited_idx < idx]:
                 self._miss(number)
             self.last_number, self.last_idx = picture.pts, idx
@@ -178,6 +177,7 @@ class _WholePictures:
 
     def end(self):
         """(index of the frame, picture) of those that can be passed on when no more will come out."""
+        self.has_false_key |= self.key > 0 and self.last_number is None and not self.is_damaged
         for number in list(self.awaited):
             self._miss(number)
         yield from self._release()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 from edgetam_hf.video_frames_edgetam import Frames, PictureFolder, StoredFrames, VideoFile, open_video
+from edgetam_hf.video_reader_edgetam import VideoReader
 from PIL import Image
 
-from edgetam_hf import video_frames_edgetam
+from edgetam_hf import video_index_edgetam
 
 NUM_FRAMES, HEIGHT, WIDTH = 24, 32, 48
 KEY_DISTANCE = 8
@@ -109,6 +110,9 @@ def test_frames_reject_indices_outside():
         (ARRAY[..., :2], r"video must have 3 channels, first or last, got shape \(5, 6, 8, 2\)"),
         ([ARRAY[0], ARRAY[1, :, :2, :2]], r"frame 1 must have 3 channels"),
         ([ARRAY[0], ARRAY], r"frame 1 must have shape \(H, W, 3\)"),
+        (ARRAY[None], r"got \(1, 5, 6, 8, 3\): give one video of a batch, such as video\[0\]"),
+        ([ARRAY], r"frame 0 must have shape \(H, W, 3\), .* but it is several pictures: .* without a list around it"),
+        ([list(ARRAY)], "frame 0 must have shape .* but it is several pictures"),
         ([*ARRAY, ARRAY[0, :4]], "frame 5 has 8x4 pixels, the first one 8x6"),
         ("nowhere/clip.mp4", "video nowhere/clip.mp4 does not exist"),
     ],
@@ -128,7 +132,9 @@ def test_open_video_rejects_values(video, message):
         (Image.fromarray(ARRAY[0]), "a video must be the path of .*, got <class 'PIL.Image.Image'>"),
         ((picture for picture in ARRAY), "got <class 'generator'>"),
         (None, "got <class 'NoneType'>"),
-        ("https://example.com/clip.mp4", "download the video first"),
+        ("https://example.com/clip.mp4", "got the address https://.*: download the video first"),
+        ("rtsp://camera/stream", "got the address rtsp://camera/stream: .* or record it to a file"),
+        ("file://elsewhere/clip.mp4", "got the address file://elsewhere/clip.mp4"),
     ],
 )
 def test_open_video_rejects_types(video, message):
@@ -155,6 +161,20 @@ def test_folder_equals_its_pictures_in_natural_order(folder):
         assert isinstance(frames, PictureFolder)
         assert_frames_equal(frames, TENSOR)
     assert_frames_equal(pickle.loads(pickle.dumps(frames)), TENSOR)
+
+
+def test_folder_is_found_by_its_address(folder):
+    (folder / "a b%").mkdir()
+    Image.fromarray(ARRAY[0]).save(folder / "a b%" / "0.tif")
+    assert_frames_equal(open_video(f"file://{folder}/a%20b%25"), TENSOR[:1])
+    assert_frames_equal(open_video(folder.as_uri().replace("file://", "FILE://localhost")), TENSOR)
+
+
+def test_folder_rejects_a_decompression_bomb_by_name(folder, monkeypatch):
+    frames = open_video(folder)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    with pytest.raises(ValueError, match=r"frame 1 \(.*f2.PNG\) cannot be decoded, .* too large"):
+        frames[1]
 
 
 def test_folder_turns_pictures_upright(tmp_path):
@@ -189,7 +209,7 @@ def test_folder_rejects_no_pictures(tmp_path):
 # Video files.
 
 
-def encode(path, codec="libx264", num_b_frames=2, container_options=(), num_frames=NUM_FRAMES):
+def encode(path, codec="libx264", num_b_frames=2, container_options=(), num_frames=NUM_FRAMES, aspect="1:1"):
     """Writes a video of moving noise with a key frame every KEY_DISTANCE frames."""
     av = pytest.importorskip("av", reason=NEEDS_AV)
     texture = rgb(1, HEIGHT, WIDTH)[0]
@@ -197,7 +217,8 @@ def encode(path, codec="libx264", num_b_frames=2, container_options=(), num_fram
         stream = container.add_stream(codec, rate=Fraction(30000, 1001))
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
         stream.codec_context.gop_size, stream.codec_context.max_b_frames = KEY_DISTANCE, num_b_frames
-        stream.codec_context.options = {"b_strategy": "0"}  # B-frames also where noise hardly profits of them
+        # B-frames also where noise hardly profits of them
+        stream.codec_context.options = {"b_strategy": "0", "aspect": aspect}
         for idx in range(num_frames):
             frame = av.VideoFrame.from_ndarray(np.roll(texture, 3 * idx, axis=1), "rgb24")
             frame.pts, frame.time_base = idx, Fraction(1001, 30000)
@@ -206,17 +227,21 @@ def encode(path, codec="libx264", num_b_frames=2, container_options=(), num_fram
     return path
 
 
-def decode_all(path):
+def decode_all(path, **size):
     """All frames (3, H, W), decoded in one go."""
     av = pytest.importorskip("av", reason=NEEDS_AV)
     with av.open(str(path)) as container:
-        return [torch.from_numpy(f.to_ndarray(format="rgb24")).permute(2, 0, 1) for f in container.decode(video=0)]
+        return [
+            torch.from_numpy(f.to_ndarray(format="rgb24", **size)).permute(2, 0, 1) for f in container.decode(video=0)
+        ]
 
 
-def num_seeks(frames, monkeypatch):
-    """A list that grows with every seek."""
-    seeks, seek_to = [], frames._seek_to
-    monkeypatch.setattr(frames, "_seek_to", lambda time: seeks.append(time) or seek_to(time))
+def num_seeks(monkeypatch):
+    """A list that grows whenever decoding starts anew."""
+    seeks, pictures_from = [], VideoReader._pictures_from
+    monkeypatch.setattr(
+        VideoReader, "_pictures_from", lambda reader, key: seeks.append(key) or pictures_from(reader, key)
+    )
     return seeks
 
 
@@ -253,13 +278,13 @@ def test_video_file_has_reordered_packets(tmp_path):
 
 def test_video_file_seeks_only_where_it_must(tmp_path, monkeypatch):
     frames = open_video(encode(tmp_path / "clip.mp4"))
-    seeks = num_seeks(frames, monkeypatch)
+    seeks = num_seeks(monkeypatch)
     list(frames)
-    assert not seeks
+    assert seeks == [0]
     frames[3], frames[3], frames[4], frames[7]
-    assert len(seeks) == 1
+    assert seeks == [0, 0]
     frames[NUM_FRAMES - 1]
-    assert len(seeks) == 2
+    assert seeks == [0, 0, 2 * KEY_DISTANCE]
 
 
 def test_video_file_is_pickled_without_its_open_file(tmp_path, monkeypatch):
@@ -275,16 +300,42 @@ def test_video_file_is_pickled_without_its_open_file(tmp_path, monkeypatch):
     assert_frames_equal(copy, expected)
 
 
-def test_video_file_turns_frames_upright(tmp_path):
+ORIENTATIONS = {  # (a, b, c, d), which show the pixel (x, y) at (a x + c y, b x + d y), and what that does to a frame
+    (1, 0, 0, 1): lambda frame: frame,
+    (0, 1, -1, 0): lambda frame: frame.rot90(-1, (1, 2)),
+    (-1, 0, 0, -1): lambda frame: frame.rot90(2, (1, 2)),
+    (0, -1, 1, 0): lambda frame: frame.rot90(1, (1, 2)),
+    (-1, 0, 0, 1): lambda frame: frame.flip(2),
+    (1, 0, 0, -1): lambda frame: frame.flip(1),
+    (0, 1, 1, 0): lambda frame: frame.transpose(1, 2),
+    (0, -1, -1, 0): lambda frame: frame.transpose(1, 2).flip((1, 2)),
+}
+
+
+@pytest.mark.parametrize("matrix", ORIENTATIONS)
+def test_video_file_turns_and_mirrors_frames_upright(tmp_path, matrix):
     path = encode(tmp_path / "clip.mp4", num_frames=2)
     lying = decode_all(path)
-    upright = np.array([1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30], ">i4").tobytes()
-    quarter_turn_clockwise = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4").tobytes()
+    a, b, c, d = (number << 16 for number in matrix)
     content = path.read_bytes()
-    track_header = content.index(b"tkhd")
-    position = content.index(upright, track_header)
-    path.write_bytes(content[:position] + quarter_turn_clockwise + content[position + len(upright) :])
-    assert_frames_equal(open_video(path), [frame.rot90(-1, (1, 2)) for frame in lying])
+    position = content.index(display_matrix(1 << 16, 0, 0, 1 << 16), content.index(b"tkhd"))
+    path.write_bytes(content[:position] + display_matrix(a, b, c, d) + content[position + 36 :])
+    assert_frames_equal(open_video(path), [ORIENTATIONS[matrix](frame) for frame in lying])
+
+
+def display_matrix(a, b, c, d):
+    return np.array([a, b, 0, c, d, 0, 0, 0, 1 << 30], ">i4").tobytes()
+
+
+@pytest.mark.parametrize(
+    ("aspect", "height", "width"),
+    [("32:27", 32, 57), ("8:9", 36, 48), ("2:1", 32, 96), ("1:1", 32, 48), ("200:201", 32, 48), ("1:11", 32, 48)],
+)
+def test_video_file_has_square_pixels(tmp_path, aspect, height, width):
+    path = encode(tmp_path / "clip.mp4", num_frames=2, aspect=aspect)
+    frames = open_video(path)
+    assert frames[0].shape == (3, height, width) == (3, frames.height, frames.width)
+    assert_frames_equal(frames, decode_all(path, height=height, width=width))
 
 
 def test_video_file_is_readable_up_to_where_it_was_cut_off(tmp_path):
@@ -352,7 +403,7 @@ def test_video_file_rejects_no_frames(tmp_path):
 
 
 def test_video_file_needs_pyav(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_frames_edgetam, "av", None)
+    monkeypatch.setattr(video_index_edgetam, "av", None)
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(ImportError, match="pip install av"):
         open_video(tmp_path / "clip.mp4")
