@@ -83,6 +83,11 @@ def parse_number_from_zero(text):
     return _integer(text, 0)
 
 
+def parse_layers(text):
+    """A number of layers of crops; the eighth alone has 65,536 crops."""
+    return _integer(text, 0, 8)
+
+
 def parse_formats(text):
     """Names of `FORMATS` from a list with commas."""
     names = text.split(",")
@@ -105,7 +110,9 @@ def add_model_options(command, default=None):
 
 def add_speed_options(command):
     """Adds the options for how a model computes; what is not given stays None."""
-    command.add_argument("--dtype", choices=DTYPES, help="precision: %(choices)s (default: the checkpoint's)")
+    command.add_argument(
+        "--dtype", choices=DTYPES, metavar="TYPE", help="precision: %(choices)s (default: the checkpoint's)"
+    )
     command.add_argument(
         "--image-size",
         type=parse_count,

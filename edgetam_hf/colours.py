@@ -5,6 +5,7 @@ import colorsys
 import numpy as np
 
 GOLDEN_RATIO = 0.618034
+USED_AGAIN = 0.1  # how far from all else a used colour has to be to be taken before a new one
 NUM_SAMPLES = 64  # along each side of what is looked at of a mask and its surroundings
 # Vivid ones, as many as people can tell apart
 VIVID = np.array(
@@ -45,7 +46,7 @@ def standing_out(picture, masks):
         neighbours = [vivid[idx] for other, idx in zip(regions, chosen) if _is_overlapping(region, other)]
         avoided = np.array([*_mean_colours(picture, mask, region), *neighbours]).reshape(-1, 3)
         distances = np.linalg.norm(vivid[:, None] - avoided, axis=-1).min(axis=1, initial=1.0)
-        chosen.append(int((distances - 0.02 * num_uses).argmax()))
+        chosen.append(int((distances - USED_AGAIN * num_uses).argmax()))
         regions.append(region)
         num_uses[chosen[-1]] += 1
     return [tuple(VIVID[idx].tolist()) for idx in chosen]

@@ -65,10 +65,8 @@ class CutMask:
         changes = np.diff(self.widened(1)[:, 1:-1].astype(np.int8).T, axis=1)
         column, row = np.nonzero(changes)
         ends = ((self.left + column) * self.height + self.top + row).reshape(-1, 2)
-        if (
-            len(self.part) == self.height and len(ends) > 1
-        ):  # a run that reaches the bottom may go on at the next column's top
-            is_joined = ends[1:, 0] == ends[:-1, 1]
-            ends = np.stack([ends[np.r_[True, ~is_joined], 0], ends[np.r_[~is_joined, True], 1]], axis=1)
+        # In a mask as high as the picture a run may go on from the end of a column to the next one
+        goes_on = ends[1:, 0] == ends[:-1, 1]
+        ends = np.stack([ends[np.r_[True, ~goes_on], 0], ends[np.r_[~goes_on, True], 1]], axis=1) if len(ends) else ends
         counts = np.diff(ends.ravel(), prepend=0, append=self.height * self.width)
         return {"size": [self.height, self.width], "counts": counts.tolist()[: None if counts[-1] else -1]}

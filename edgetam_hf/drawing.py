@@ -9,7 +9,7 @@ from .whole_files import save_whole, whole_file  # noqa: F401
 
 CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-HALO_OPACITY = 0.55  # of the dark line outside of an outline, which separates it from a ground of its own colour
+HALO_OPACITY = 0.4  # of the dark line outside of an outline, which separates it from a ground of its own colour
 
 
 def line_width(size):
@@ -42,16 +42,25 @@ def overlay(picture, masks, points=(), boxes=(), opacity=0.5, numbers=None):
 
 def paint(image, mask, colour, opacity=0.5):
     """Lays a `CutMask` on a PIL picture, in place: a tint, and an outline with a dark line outside of it."""
+    tint(image, mask, mask.part, colour, opacity)
+    draw_outline(image, mask, colour)
+
+
+def tint(image, mask, part, colour, opacity):
+    """Mixes a colour into the pixels of a boolean array, which lies where the part of a `CutMask` does; in place."""
+    image.paste(colour, (mask.left, mask.top), Image.fromarray(part * np.uint8(round(255 * opacity))))
+
+
+def draw_outline(image, mask, colour):
+    """Draws the border of a `CutMask`, inside of it, and a dark line outside; in place."""
     width = line_width(image.size)
     part = mask.widened(width)
     # The blurred mask is neither empty nor full where a border is near
-    coverage = Image.fromarray(part).convert("L")
-    blurred = np.asarray(coverage.filter(ImageFilter.BoxBlur(width)))
-    tint = np.where(blurred < 255, 255, round(255 * opacity)).astype(np.uint8) * part
-    halo = ((blurred > 0) & ~part).astype(np.uint8) * round(255 * HALO_OPACITY)
+    blurred = np.asarray(Image.fromarray(part).convert("L").filter(ImageFilter.BoxBlur(width)))
+    line, halo = part & (blurred < 255), (blurred > 0) & ~part
     corner = (mask.left - width, mask.top - width)
-    image.paste(BLACK, corner, Image.fromarray(halo))
-    image.paste(colour, corner, Image.fromarray(tint))
+    image.paste(BLACK, corner, Image.fromarray(halo * np.uint8(round(255 * HALO_OPACITY))))
+    image.paste(colour, corner, Image.fromarray(line))
 
 
 def draw_box(image, box, colour):

@@ -7,9 +7,11 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from .colours import standing_out
 from .cut_masks import CutMask
-from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, paint
+from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
 
 MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
+ROOM_SAMPLES = 512  # along the longer side of an object, where room for its number is looked for
+TINT = 0.45  # how much of its colour a mask gives to the picture
 LEGEND_COLOUR = (24, 26, 30)
 
 
@@ -42,19 +44,19 @@ def explained_picture(picture, objects, has_prompts=True):
     objects = sorted(objects, key=lambda o: -o.mask.area)
     colours = standing_out(picture, [o.mask for o in objects])
     image, top = Image.fromarray(picture), topmost(objects, picture.shape[:2])
-    for found, colour in zip(objects, colours):
-        if found.mask.area:
-            paint(image, found.mask, colour)
+    drawn = [(found, colour) for found, colour in zip(objects, colours) if found.mask.area]
+    for found, colour in drawn:
+        tint(image, found.mask, top[found.mask.window] == found.number, colour, TINT)
+    for found, colour in drawn:
+        draw_outline(image, found.mask, colour)
     is_taken = np.zeros(picture.shape[:2], bool)
     if has_prompts:
         _draw_prompts(image, objects, colours, is_taken)
     font = text_font(image.size)
-    for found, colour in sorted(zip(objects, colours), key=lambda pair: pair[0].mask.area):
-        if found.mask.area:
-            _draw_number(image, found, colour, font, (top, is_taken, has_prompts))
+    for found, colour in reversed(drawn):
+        _draw_number(image, found, colour, font, (top, is_taken, has_prompts))
     if has_prompts and 0 < len(objects) <= MAX_LEGEND_ROWS:
-        rows = sorted(zip(objects, colours), key=lambda pair: pair[0].number)
-        image = _with_legend(image, rows, font)
+        return _with_legend(image, sorted(zip(objects, colours), key=lambda pair: pair[0].number), font)
     return image
 
 
@@ -124,29 +126,33 @@ def draw_tag(image, box, text, colour, font):
 
 def _roomy_place(found, top, is_taken, tag_size):
     """(x, y) of the pixel round which most of a tag lies on the object's visible part; None if that is too little."""
-    window = found.mask.window
+    step = max(max(found.mask.part.shape) // ROOM_SAMPLES, 1)
+    window = tuple(slice(side.start, side.stop, step) for side in found.mask.window)
     is_free = (top[window] == found.number) & ~is_taken[window]
-    if not is_free.any():
-        return None
     padded = Image.fromarray(np.pad(is_free, 1)).convert("L")
-    room = np.asarray(padded.filter(ImageFilter.BoxBlur((tag_size[0] / 2, tag_size[1] / 2))))[1:-1, 1:-1].astype(int)
+    room = np.asarray(padded.filter(ImageFilter.BoxBlur(tuple(side / step / 2 for side in tag_size))))[1:-1, 1:-1]
     if room.max() < 0.8 * 255:
         return None
-    # Of places that are as good, the one nearest to the middle, from which a wider blur draws away less
-    wide = padded.filter(ImageFilter.BoxBlur(max(min(is_free.shape) // 4, 1)))
+    # Of places that are as good, the one nearest to the middle, where a wider blur finds most of the object
+    wide = np.asarray(padded.filter(ImageFilter.BoxBlur(max(min(is_free.shape) // 4, 1))))[1:-1, 1:-1]
     rows, columns = np.nonzero(room >= min(room.max(), 0.97 * 255))
-    best = np.asarray(wide)[1:-1, 1:-1][rows, columns].argmax()
-    return found.mask.left + columns[best], found.mask.top + rows[best]
+    best = wide[rows, columns].argmax()
+    return found.mask.left + step * columns[best], found.mask.top + step * rows[best]
 
 
 def _with_legend(image, rows, font):
-    """The picture above lines with the number, the prompt and the score of each object, in columns if there is room."""
+    """The picture above lines with the number, the prompt and the score of each object, in columns if there is room.
+
+    A picture that is too narrow for one line stays as it is.
+    """
     texts = [(o.prompt or "object", f"{o.score:.2f}") for o, _ in rows]
     step, margin = round(2 * font.size), round(0.7 * font.size)
     tag_width = max(_tag_size(o.number, font)[0] for o, _ in rows)
     text_width = round(max(font.getlength(prompt) for prompt, _ in texts))
     column = tag_width + text_width + round(font.getlength("0.00")) + 4 * margin
-    num_columns = min(max((image.width - margin) // column, 1), len(rows))
+    num_columns = min((image.width - margin) // column, len(rows))
+    if num_columns < 1:
+        return image
     num_lines = -(-len(rows) // num_columns)
     canvas = Image.new("RGB", (image.width, image.height + num_lines * step + margin), LEGEND_COLOUR)
     canvas.paste(image)

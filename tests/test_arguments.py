@@ -36,7 +36,7 @@ def test_version_is_the_same_everywhere():
 
 
 def test_choices_are_those_of_the_evaluation():
-    assert evaluate.DATASETS == (*LAYOUTS, "clicks")
+    assert (*LAYOUTS, "clicks") == evaluate.DATASETS
     assert evaluate.PROTOCOLS[2:] == MODES
 
 

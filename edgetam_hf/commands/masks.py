@@ -35,12 +35,9 @@ def run(options):
 def find_everything(generator, pixels, settings):
     """`FoundObject`s of a picture uint8 (H, W, 3), the largest first."""
     outputs = generator(Image.fromarray(pixels), output_stability_scores=True, output_points=True, **settings)
-    masks, found = outputs["masks"], []
+    masks = (CutMask.of(mask.numpy()) for mask in outputs["masks"])
     columns = (outputs[name].tolist() for name in ("scores", "stability_scores", "points"))
-    for idx, facts in enumerate(zip(*columns)):
-        found.append((CutMask.of(masks[idx].numpy()), *facts))
-        masks[idx] = None  # of full size, and no longer needed
-    found.sort(key=lambda of_mask: -of_mask[0].area)
+    found = sorted(zip(masks, *columns), key=lambda of_mask: -of_mask[0].area)
     return [
         FoundObject(
             number, mask, score, f"+{x:.0f},{y:.0f}", [(x, y, 1)], facts={"stability_score": round(stability, 3)}

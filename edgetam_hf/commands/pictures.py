@@ -94,7 +94,7 @@ def load_model(options, model_class, processor_class):
     """The model and its processor that the options ask for.
 
     Raises:
-        OSError: for a model that is neither a folder nor on the Hub.
+        OSError: for a model that is neither in a folder nor on the Hub.
     """
     name, settings, processor_settings = checkpoint_of(options.model), {}, {}
     if options.dtype is not None:
@@ -102,10 +102,19 @@ def load_model(options, model_class, processor_class):
     if options.image_size is not None:
         settings["image_size"] = options.image_size
         processor_settings["size"] = {"height": options.image_size, "width": options.image_size}
-    model = load_quietly(model_class, name, device_map=device_of(options.device), **settings)
+    settings["device_map"] = device_of(options.device)
+    try:
+        model = load_quietly(model_class, name, **settings)
+        processor = processor_class.from_pretrained(name, **processor_settings)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"--model {options.model} cannot be loaded, give the folder or Hub id of an image checkpoint, or nano: "
+            f"{reason}"
+        ) from error
     if options.compile:
         model.compile()
-    return model, processor_class.from_pretrained(name, **processor_settings)
+    return model, processor
 
 
 def describe_object(found):
@@ -141,7 +150,9 @@ def _notes(report):
     """Lines on what is not as one might expect."""
     lines = []
     if not report["objects"]:
-        lines.append("nothing found: try lower --pred-iou-thresh and --stability-score-thresh, or --crops 1")
+        lines.append(
+            "nothing found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
+        )
     if report.get("hidden"):
         numbers = ", ".join(map(str, report["hidden"]))
         lines.append(f"covered by others in {report['mask']}: {numbers} (--format masks or coco writes all)")
@@ -157,8 +168,7 @@ def _files(report):
 def _table_of_pictures(report):
     rows = []
     for of_picture in report["pictures"]:
-        covered = sum(row["area"] for row in of_picture["objects"]) / (of_picture["height"] * of_picture["width"])
-        row = {"picture": of_picture["image"], "objects": len(of_picture["objects"]), "area": f"{100 * covered:.1f} %"}
+        row = {"picture": of_picture["image"], "objects": len(of_picture["objects"])}
         files = [of_picture[name] for name in ("overlay", "mask", "masks", "yolo", "cutouts") if name in of_picture]
         rows.append({**row, **({"written to": files[0]} if files else {})})
     lines = as_columns(rows) if rows else []

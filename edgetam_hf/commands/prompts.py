@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,8 @@ def masks_in(path):
 
     An index picture has a palette, 16 bits, or levels of grey of which none is 255, the white of ordinary masks.
     """
-    with _opened(path) as image:
-        has_numbers = image.mode == "P" or image.mode.startswith("I")
-        is_grey = image.mode == "L"
+    mode = _opened(path).mode
+    has_numbers, is_grey = mode == "P" or mode.startswith("I"), mode == "L"
     values = np.unique(read_values(path))
     values = values[values > 0].tolist()
     if len(values) > 1 and (has_numbers or (is_grey and values[-1] < 255)):
@@ -142,17 +141,16 @@ def masks_in(path):
 
 def read_values(path):
     """Integer array (H, W) of a mask picture; of one with colours 1 where it is not black. Alpha does not count."""
-    with _opened(path) as image:
-        pixels = np.asarray(image)
-        channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
+    image = _opened(path)
+    pixels = np.asarray(image)
+    channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
     return pixels.astype(np.int64) if pixels.ndim == 2 else (pixels[..., channels] > 0).any(-1).astype(np.int64)
 
 
 def _opened(path):
-    """The decoded PIL picture of a mask file."""
+    """The decoded PIL picture of a mask file, upright."""
     try:
-        image = Image.open(path)
-        image.load()
-        return image
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image)
     except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # what PIL raises for damaged files
         raise ValueError(f"mask {path} cannot be read: {error}") from error

@@ -1,7 +1,7 @@
 """`edgetam segment`: masks of the objects that are prompted in pictures."""
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 
 from .. import EdgeTamModel, EdgeTamProcessor
 from ..cut_masks import CutMask
@@ -66,20 +66,36 @@ class Segmenter:
 
     def _answer(self, embeddings, prompts, size):
         """The model's outputs for objects of which all or none have a mask."""
-        clicks = [corner_points(prompt.box) + prompt.points for prompt in prompts]
-        inputs = {}
-        if any(clicks):
-            inputs = self.processor(
-                original_sizes=[size],
-                input_points=[[[point[:2] for point in points] for points in clicks]],
-                input_labels=[[[point[2] for point in points] for points in clicks]],
-                return_tensors="pt",
-            ).to(self.model.device)
-            inputs.pop("original_sizes")
-        if prompts[0].mask is not None:
-            masks = torch.from_numpy(np.stack([prompt.mask.pixels() for prompt in prompts]))
-            inputs["input_masks"] = ((2.0 * masks - 1) * MASK_LOGIT)[None].to(self.model.device)
-        return self.model(image_embeddings=embeddings, **inputs, multimask_output=self.is_multimask)
+        clicks, masks = [], []
+        for prompt in prompts:
+            box = prompt.box
+            if prompt.mask is not None:
+                mask = prompt.mask.pixels()
+                masks.append(self._low_res(mask))
+                if box is None and not prompt.points:  # a mask alone says little to the model, but it refines a box
+                    box = CutMask.of(mask).box
+                    if box is None:
+                        raise ValueError(f"--mask {prompt.mask.path} is empty: give one with pixels that are not zero")
+            clicks.append(corner_points(box) + prompt.points)
+        inputs = self.processor(
+            original_sizes=[size],
+            input_points=[[[point[:2] for point in points] for points in clicks]],
+            input_labels=[[[point[2] for point in points] for points in clicks]],
+            return_tensors="pt",
+        ).to(self.model.device)
+        return self.model(
+            image_embeddings=embeddings,
+            input_points=inputs["input_points"],
+            input_labels=inputs["input_labels"],
+            input_masks=torch.cat(masks, dim=1).to(self.model.device) if masks else None,
+            multimask_output=self.is_multimask,
+        )
+
+    def _low_res(self, mask):
+        """Logits (1, 1, h, w) of a mask (H, W) at the size that the model takes."""
+        logits = (2.0 * torch.from_numpy(mask) - 1)[None, None] * MASK_LOGIT
+        size = self.model.prompt_encoder.mask_input_size
+        return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)
 
     def _choose(self, outputs, size):
         """(mask, score, whether the object is there) of each object, from the best of its masks."""

@@ -1,4 +1,4 @@
-"""What the console commands share: quiet loading, pictures, and what a report says of prompts and masks."""
+"""What the console commands share: quiet loading, pictures, and what a report says of masks."""
 
 from contextlib import contextmanager
 
@@ -70,13 +70,6 @@ def load_picture(path):
         raise ValueError(f"{path} is not a picture in a format that Pillow knows") from error
     except (Image.DecompressionBombError, SyntaxError, EOFError) as error:  # what else Pillow raises for bad files
         raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def describe(box, points):
-    """Short text of the prompts of an object: its box or None, and its points (x, y, label)."""
-    parts = [] if box is None else ["box " + ",".join(f"{value:g}" for value in box)]
-    parts += [f"{'+' if label else '-'}{x:g},{y:g}" for x, y, label in points]
-    return " ".join(parts)
 
 
 def measure(mask):
