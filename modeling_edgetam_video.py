@@ -24,6 +24,7 @@ from .memory_encoder_edgetam import EdgeTamMemoryEncoder, EdgeTamMemoryFuserBloc
 from .modeling_edgetam import EdgeTamModel
 from .position_edgetam import sine_time_encoding
 from .tracking_edgetam import ABSENT_LOGIT, Tracker
+from .video_arguments_edgetam import check_count, check_pixels, read_flag
 from .video_training_edgetam import learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
@@ -54,7 +55,8 @@ class EdgeTamVideoSegmentationOutput(ModelOutput):
             Low-res mask logits; `processor.post_process_masks` brings them to any size. All -1024 where an object is
             absent.
         object_score_logits (`torch.Tensor` of shape `(num_objects,)`):
-            Logit of "the object is visible".
+            Logit of "the object is visible". (So Transformers documents it, too; its own model returns (num_objects, 1)
+            at run time.)
         iou_scores (`torch.Tensor` of shape `(num_objects,)`):
             Predicted IoU of the mask with the object, in [0, 1]; 1 for a given mask.
         frame_idx (`int`):
@@ -89,6 +91,7 @@ class EdgeTamVideoModel(EdgeTamModel):
     """
 
     config_class = EdgeTamVideoConfig
+    main_input_name = "pixel_values_videos"
     input_modalities = ("video",)
     _no_split_modules = [  # noqa: RUF012
         *EdgeTamModel._no_split_modules,
@@ -305,11 +308,14 @@ class EdgeTamVideoModel(EdgeTamModel):
             prompt_seeds (`torch.Tensor` of shape `(batch_size,)`, *optional*):
                 Integers that decide what is drawn for each clip; by default PyTorch's global generator does.
 
+        Whatever is raised, here or inside of the model, the session stays as it was, and the call can be repeated.
+
         Raises:
-            ValueError: for a frame outside the video, of another size or that is gone; a session of another image size.
-            TypeError: for a session of another class.
+            ValueError: for a frame outside the video, of another size, with NaN or that is gone; a frame of a stream
+                that would leave out one on which an object was prompted; a session of another image size.
+            TypeError: for a session of another class, an index that is no integer, and a frame of integers.
         """
-        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return_dict = self.config.return_dict if return_dict is None else read_flag(return_dict, "return_dict")
         if mask_labels is not None or pixel_values_videos is not None:
             if inference_session is not None:
                 raise ValueError(
@@ -318,16 +324,44 @@ class EdgeTamVideoModel(EdgeTamModel):
             output = learn_from_clips(self, pixel_values_videos, mask_labels, prompt_seeds)
             return output if return_dict else output.to_tuple()
         self._check_session(inference_session)
-        tracker = Tracker(self, inference_session)
+        reverse = read_flag(reverse, "reverse")
+        if frame is not None:
+            frame = self._read_frame(inference_session, frame)
+        elif frame_idx is None:
+            raise ValueError("give frame_idx, or in a stream the next frame")
+        else:
+            frame_idx = inference_session.check_present(frame_idx)
+        is_look = frame is None and inference_session.is_new(frame_idx)
+        output = self._step(inference_session, frame_idx, frame, reverse, is_look)
+        return output if return_dict else output.to_tuple()
+
+    def _step(self, session, frame_idx, frame, reverse, is_look):
+        """The output of one frame; the session changes at the very end, so that an error leaves it as it was."""
+        draft = session.draft()
+        tracker = Tracker(self, draft)
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             if frame is not None:
-                frame_idx = tracker.receive_frame(frame, frame_idx)
-            elif frame_idx is None:
-                raise ValueError("give frame_idx, or in a stream the next frame")
-            tracker.process(frame_idx, reverse, is_new=frame is not None)
+                frame_idx = tracker.receive(frame, frame_idx)
+            elif is_look:
+                tracker.look(frame_idx)
+            else:
+                tracker.track(frame_idx, reverse)
             masks, scores, iou_scores = tracker.results(frame_idx)
-        output = EdgeTamVideoSegmentationOutput(inference_session.obj_ids, masks, scores, iou_scores, frame_idx)
-        return output if return_dict else output.to_tuple()
+            tracker.forget(frame_idx)
+        output = EdgeTamVideoSegmentationOutput(draft.obj_ids, masks, scores, iou_scores, frame_idx)
+        session.adopt(draft)
+        return output
+
+    def _read_frame(self, session, frame):
+        """Pixel values (1, 3, H, W) of the next frame of a stream; raises a TypeError or a ValueError for others."""
+        session.next_frame_idx()
+        frame = frame[None] if getattr(frame, "ndim", 0) == 3 else frame
+        size = (1, self.config.vision_config.backbone_config["model_args"]["in_chans"])
+        if not isinstance(frame, torch.Tensor) or tuple(frame.shape[:2]) != size or frame.ndim != 4:
+            shape = tuple(getattr(frame, "shape", ())) or type(frame).__name__
+            raise ValueError(f"frame must be a tensor of shape (3, height, width), got {shape}; use the processor")
+        check_pixels(frame, "frame")
+        return frame
 
     def propagate_in_video_iterator(
         self,
@@ -350,29 +384,37 @@ class EdgeTamVideoModel(EdgeTamModel):
                 Whether to go back in time.
             show_progress_bar (`bool`, *optional*, defaults to `False`):
                 Whether to show one.
+
+        Raises:
+            ValueError: for a stream, a session without prompts, and a first frame outside the video.
+            TypeError: for a session of another class, and for numbers and flags that are none.
         """
         session = inference_session
         self._check_session(session)
         if session.is_stream:
             raise ValueError("a stream keeps no frames to propagate through: give them one by one, model(…, frame=…)")
         if start_frame_idx is not None:
-            session.check_frame(start_frame_idx)
-        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            Tracker(self, session).start()
-        prompted = [t for tracked_object in session.objects.values() for t in tracked_object.conditioning]
+            start_frame_idx = session.check_frame(start_frame_idx)
+        count = session.num_frames
+        if max_frame_num_to_track is not None:
+            count = check_count(max_frame_num_to_track, "max_frame_num_to_track", 0)
+        reverse, is_shown = read_flag(reverse, "reverse"), read_flag(show_progress_bar, "show_progress_bar")
+        return self._propagate(session, start_frame_idx, count, reverse, is_shown)
+
+    def _propagate(self, session, start, count, reverse, is_shown):
+        prompted = [t for tracked_object in session.objects.values() for t in tracked_object.conditioning_frames()]
         if not prompted:
             raise ValueError("no object has a prompt yet: call processor.add_inputs_to_inference_session first")
-        start = min(prompted) if start_frame_idx is None else start_frame_idx
-        count = session.num_frames if max_frame_num_to_track is None else max_frame_num_to_track
+        start = min(prompted) if start is None else start
         if reverse:
             frames = range(start, max(start - count, 0) - 1, -1) if start > 0 else range(0)
         else:
             frames = range(start, min(start + count, session.num_frames - 1) + 1)
-        for frame_idx in logging.tqdm(frames, desc="propagate in video", disable=not show_progress_bar):
-            yield self(session, frame_idx=frame_idx, reverse=reverse, return_dict=True)
+        for frame_idx in logging.tqdm(frames, desc="propagate in video", disable=not is_shown):
+            yield self._step(session, frame_idx, None, reverse, is_look=False)
 
     def _check_session(self, session):
-        if not hasattr(session, "finish_round"):  # remote code may have several copies of the session's class
+        if not hasattr(session, "adopt"):  # remote code may have several copies of the session's class
             raise TypeError(
                 "inference_session must come from EdgeTamVideoProcessor.init_video_session, got "
                 f"{type(session).__name__}; sessions of Transformers' own Sam2VideoProcessor do not fit"

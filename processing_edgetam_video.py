@@ -3,16 +3,15 @@
 Shapes: O objects, P points, (H, W) the model input. Coordinates are (x, y) in pixels of the video.
 """
 
-import numbers
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes, height_width
 from .memory_edgetam import EdgeTamVideoInferenceSession, Prompt
 from .processing_edgetam import EdgeTamProcessor
+from .video_arguments_edgetam import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
@@ -77,11 +76,12 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             inference_state_device, processing_device, video_storage_device (*optional*):
                 Where results are kept, frames are resized, and given frames are stored; `inference_device` by default.
             max_vision_features_cache_size, dtype, max_memory_frames, max_objects_per_batch:
-                See `EdgeTamVideoInferenceSession`.
+                See `EdgeTamVideoInferenceSession`: among others what is forgotten, and what is not.
 
         Raises:
-            ValueError: for a video without frames, of mixed sizes, or that cannot be read.
-            TypeError: for anything that is no video, and for frames that are not uint8.
+            ValueError: for a video without frames, of mixed sizes, or that cannot be read; for a device that is not
+                there, and limits below 1.
+            TypeError: for anything that is no video, and for frames that are not uint8; for a `dtype` of integers.
         """
         size = height_width(self.target_size)
         if size != height_width(self.video_processor.size):
@@ -89,20 +89,27 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 f"the video processor makes frames of {height_width(self.video_processor.size)}, but coordinates are "
                 f"scaled to {size}: give both the same size"
             )
-        frames = None if video is None else open_video(video, video_storage_device or inference_device)
-        return EdgeTamVideoInferenceSession(
-            frames=frames,
-            frame_processor=self.video_processor.frame_processor(processing_device or inference_device),
+        given = {
+            "inference_state_device": inference_state_device,
+            "processing_device": processing_device,
+            "video_storage_device": video_storage_device,
+        }
+        inference_device = read_device(inference_device, "inference_device")
+        devices = {n: inference_device if value is None else read_device(value, n) for n, value in given.items()}
+        session = EdgeTamVideoInferenceSession(
+            frame_processor=self.video_processor.frame_processor(devices.pop("processing_device")),
             image_size=size,
-            video_height=None if frames is None else frames.height,
-            video_width=None if frames is None else frames.width,
             inference_device=inference_device,
-            inference_state_device=inference_state_device or inference_device,
-            dtype=dtype,
+            dtype=read_dtype(dtype, "dtype"),
             max_vision_features_cache_size=max_vision_features_cache_size,
             max_memory_frames=max_memory_frames,
             max_objects_per_batch=max_objects_per_batch,
+            **devices,
         )
+        if video is not None:
+            session.frames = open_video(video, session.video_storage_device)
+            session.video_height, session.video_width = session.frames.height, session.frames.width
+        return session
 
     def add_inputs_to_inference_session(
         self,
@@ -129,16 +136,18 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             frame_idx (`int`):
                 Index of the frame.
             obj_ids (`int` or `list[int]`):
-                Ids of the objects, any integers; unknown ones begin new objects.
+                Ids of the objects, any integers, also of NumPy or tensors; unknown ones begin new objects.
             input_points:
                 [image][object][point][x, y], with a single image.
             input_labels:
                 [image][object][point]: 1 on the object (the default), 0 off the object.
             input_boxes:
                 [image][object][x_min, y_min, x_max, y_max].
-            input_masks (array, tensor, or list of them):
-                One mask (height, width) per object, of the size of the video. A mask without any pixel says that the
-                object is not in the picture.
+            input_masks (array, tensor, PIL picture of one channel, or list of them):
+                One mask (height, width) per object, of the size of the video. Flags and integers above 0 are on the
+                object; so are floats from 0.5 on, as in Transformers, once the mask is resized to the model input: they
+                are taken as shares, below 0 as 0 and above 1 as 1. Of logits give `logits > 0`. A mask without any
+                pixel says that the object is not in the picture.
             original_size (pair (height, width), *optional*):
                 Size of the frames; needed once in a stream.
             clear_old_inputs (`bool`, *optional*, defaults to `True`):
@@ -149,28 +158,52 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             ValueError, TypeError: for prompts of a wrong shape, size or number, a box turned inside out, an id that
                 occurs twice, and a frame outside the video.
         """
-        session = inference_session
-        obj_ids = _read_object_ids(obj_ids)
-        session.check_frame(frame_idx)
-        size = self._video_size(session, original_size, input_masks)
-        clicked = self._read_clicks(input_points, input_labels, input_boxes, obj_ids, size)
-        masked = self._read_masks(input_masks, obj_ids, size)
-        prompts = {}
+        session = _check_session(inference_session)
+        obj_ids, frame_idx = read_object_ids(obj_ids), session.check_frame(frame_idx)
+        clear_old_inputs = read_flag(clear_old_inputs, "clear_old_inputs")
+        prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
+        for name, value in {**prompts, "original_size": original_size}.items():
+            check_nested(value, name)
+        masks = None if input_masks is None else read_masks(input_masks)
+        size = self._video_size(session, original_size, masks)
+        clicked = self._read_clicks(**prompts, obj_ids=obj_ids, size=size)
+        masked = {} if masks is None else self._read_masks(masks, obj_ids, size)
+        whole = {}
         for obj_id in obj_ids:
             if (obj_id in clicked) == (obj_id in masked):
                 state = "both a mask and clicks or a box" if obj_id in masked else "no prompt"
                 raise ValueError(
                     f"object {obj_id} has {state} in this call: give it clicks, a box with them, or a mask"
                 )
-            prompts[obj_id] = masked.get(obj_id) or self._joined(
+            whole[obj_id] = masked.get(obj_id) or self._joined(
                 session, frame_idx, obj_id, clicked[obj_id], clear_old_inputs
             )
-        session.video_height, session.video_width = size
-        for obj_id, prompt in prompts.items():
-            session.add_prompt(int(frame_idx), obj_id, prompt)
+        session.add_prompts(frame_idx, whole, size)
         return session
 
-    def _video_size(self, session, original_size, input_masks):
+    def process_new_points_or_boxes_for_video_frame(
+        self,
+        inference_session,
+        frame_idx,
+        obj_ids,
+        input_points=None,
+        input_labels=None,
+        input_boxes=None,
+        original_size=None,
+        clear_old_inputs=True,
+    ) -> EdgeTamVideoInferenceSession:
+        """The session, with clicks and boxes added: `add_inputs_to_inference_session` under a name of Transformers."""
+        prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
+        sizes = {"original_size": original_size, "clear_old_inputs": clear_old_inputs}
+        return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, **prompts, **sizes)
+
+    def process_new_mask_for_video_frame(
+        self, inference_session, frame_idx, obj_ids, input_masks
+    ) -> EdgeTamVideoInferenceSession:
+        """The session, with masks added: `add_inputs_to_inference_session` under a name of Transformers."""
+        return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, input_masks=input_masks)
+
+    def _video_size(self, session, original_size, masks):
         """(height, width) of the frames, from the session or what was given for a stream."""
         known = None if session.video_height is None else (session.video_height, session.video_width)
         if original_size is not None:
@@ -178,9 +211,8 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             if known not in (None, given):
                 raise ValueError(f"original_size must be that of the video, {known}, got {given}")
             return given
-        if known is None and input_masks is not None:
-            first = next((mask for mask in _list_of_masks(input_masks) if mask is not None), None)
-            known = None if first is None else tuple(first.shape[-2:])
+        if known is None and masks is not None:
+            known = next((tuple(mask.shape) for mask in masks if mask is not None), None)
         if known is None:
             raise ValueError(
                 "original_size=(height, width) of the frames must be given with the first prompt of a stream"
@@ -225,11 +257,8 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 )
         return prompts
 
-    def _read_masks(self, input_masks, obj_ids, size):
+    def _read_masks(self, masks, obj_ids, size):
         """`Prompt`s of masks, by object id, at the size of the model input."""
-        if input_masks is None:
-            return {}
-        masks = _list_of_masks(input_masks)
         if len(masks) != len(obj_ids):
             raise ValueError(f"input_masks must have one mask per object of obj_ids, got {len(masks)} for {obj_ids}")
         prompts = {}
@@ -241,24 +270,22 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                         f"{tuple(mask.shape)}"
                     )
                 target = height_width(self.target_size)
-                resized = F.interpolate(
-                    mask[None, None].float(), target, mode="bilinear", align_corners=False, antialias=True
-                )
-                prompts[obj_id] = Prompt(mask=resized[0, 0] >= 0.5)
+                resized = F.interpolate(mask[None, None], target, mode="bilinear", align_corners=False, antialias=True)
+                prompts[obj_id] = Prompt.of_mask(resized[0, 0] >= 0.5)
         return prompts
 
     @staticmethod
     def _joined(session, frame_idx, obj_id, prompt, clear_old_inputs):
         """The prompt, after the clicks that the object already has on the frame unless they are to be cleared."""
-        old = session.objects[obj_id].prompts.get(frame_idx) if obj_id in session.objects else None
-        if clear_old_inputs or old is None or old.points is None:
+        said = session.objects[obj_id].prompts.get(frame_idx) if obj_id in session.objects else None
+        if clear_old_inputs or not said or said[-1].has_mask:
             return prompt
         if (prompt.labels == 2).any():
             raise ValueError(
                 f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
                 "clear_old_inputs=True"
             )
-        return Prompt(torch.cat((old.points, prompt.points)), torch.cat((old.labels, prompt.labels)))
+        return Prompt(torch.cat((said[-1].points, prompt.points)), torch.cat((said[-1].labels, prompt.labels)))
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
@@ -267,17 +294,13 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         return [part.from_pretrained(pretrained_model_name_or_path, **kwargs) for part in classes]
 
 
-def _read_object_ids(obj_ids) -> list[int]:
-    """A new list of integers, each once."""
-    ids = [obj_ids] if isinstance(obj_ids, numbers.Integral) else list(obj_ids)
-    if not ids:
-        raise ValueError("obj_ids is empty: give the id of at least one object")
-    if wrong := [i for i in ids if isinstance(i, bool) or not isinstance(i, numbers.Integral)]:
-        raise TypeError(f"obj_ids must be integers, got {wrong[0]!r}")
-    ids = [int(i) for i in ids]
-    if len(set(ids)) < len(ids):
-        raise ValueError(f"obj_ids must name every object once, got {ids}")
-    return ids
+def _check_session(session):
+    """The session; raises a TypeError for anything else."""
+    if not hasattr(session, "adopt"):  # remote code may have several copies of the session's class
+        raise TypeError(
+            f"inference_session must come from EdgeTamVideoProcessor.init_video_session, got {type(session).__name__}"
+        )
+    return session
 
 
 def _fill_none(prompts, stand_in):
@@ -290,25 +313,3 @@ def _fill_none(prompts, stand_in):
         else of_image
         for of_image in prompts
     ]
-
-
-def _list_of_masks(input_masks) -> list:
-    """Masks as bool tensors (height, width) or `None`, one per object."""
-    if isinstance(input_masks, (np.ndarray, torch.Tensor)):
-        input_masks = [input_masks] if input_masks.ndim == 2 else list(input_masks.reshape(-1, *input_masks.shape[-2:]))
-    if not isinstance(input_masks, (list, tuple)):
-        raise TypeError(f"input_masks must be an array, a tensor or a list of them, got {type(input_masks).__name__}")
-    return [None if mask is None else _to_mask(mask) for mask in input_masks]
-
-
-def _to_mask(mask):
-    if not isinstance(mask, (np.ndarray, torch.Tensor)):
-        raise TypeError(f"a mask must be an array or a tensor, got {type(mask).__name__}")
-    mask = torch.as_tensor(mask)
-    while mask.ndim > 2 and len(mask) == 1:
-        mask = mask[0]
-    if mask.ndim != 2 or mask.numel() == 0:
-        raise ValueError(f"a mask must have shape (height, width) and at least one pixel, got {tuple(mask.shape)}")
-    if mask.is_floating_point() and not mask.isfinite().all():
-        raise ValueError("a mask has NaN or infinite pixels")
-    return mask > 0

@@ -3,6 +3,7 @@
 Shapes: O objects, (H, W) the model input in pixels, (h, w) = (H / 16, W / 16) the image embedding, C channels.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ class Query(NamedTuple):
 
     @property
     def has_mask_prompt(self):
-        return self.prompt is not None and self.prompt.mask is not None
+        return self.prompt is not None and self.prompt.has_mask
 
     @property
     def kind(self):
@@ -42,7 +43,7 @@ class Tracker:
 
     Args:
         model: `EdgeTamVideoModel`, whose stages do the computing.
-        session: `EdgeTamVideoInferenceSession`.
+        session: a draft of an `EdgeTamVideoInferenceSession`: after an error it is of no use.
     """
 
     def __init__(self, model, session):
@@ -52,47 +53,62 @@ class Tracker:
     def reach(self):
         """How far the memory bank reaches; there are never more pointers than frames."""
         config, session = self.model.config, self.session
-        num_pointers = config.max_object_pointers_in_encoder
+        num_pointers, num_conditioning = config.max_object_pointers_in_encoder, config.max_cond_frame_num
         if not session.is_stream:
             num_pointers = min(num_pointers, session.num_frames)
-        return Reach(config.num_maskmem, num_pointers, config.max_cond_frame_num)
+        if session.num_kept is not None:
+            limit = max(config.num_maskmem, session.num_kept)
+            num_conditioning = limit if num_conditioning < 0 else min(num_conditioning, limit)
+        return Reach(config.num_maskmem, num_pointers, num_conditioning)
 
-    def receive_frame(self, frame, frame_idx):
-        """Index of a new frame of a stream, pixel values (3, H, W), whose image embeddings the session then has."""
-        frame_idx = self.session.next_frame_idx(frame_idx)
-        frame = frame[None] if getattr(frame, "ndim", 0) == 3 else frame
-        if getattr(frame, "ndim", 0) != 4 or len(frame) != 1:
-            shape = tuple(getattr(frame, "shape", ())) or type(frame).__name__
-            raise ValueError(f"frame must be a tensor of shape (3, height, width), got {shape}; use the processor")
+    def receive(self, frame, frame_idx):
+        """Finds all objects on the next frame of a stream, pixel values (1, 3, H, W); returns the index of the frame.
+
+        What waits on earlier frames is answered first, and becomes memory. Answers on this frame can be refined yet.
+        """
+        session, frame_idx = self.session, self.session.next_frame_idx(frame_idx)
         frame_embeddings = self.model.get_frame_embeddings(send(frame, self.device))
-        self.start()
-        self.session.cache_image_embeddings(frame_idx, frame_embeddings)
-        self.session.num_streamed = frame_idx + 1
+        for t in sorted(session.image_embeddings):
+            self._answer_prompts(t, session.objects)
+        for tracked_object in session.objects.values():
+            for t in tracked_object.staged:
+                tracked_object.pass_frame(t, False)
+            tracked_object.commit()
+        session.cache_image_embeddings(frame_idx, frame_embeddings)
+        session.num_streamed = frame_idx + 1
+        self._answer_prompts(frame_idx, session.objects)
+        self._track(frame_idx, False)
         return frame_idx
 
-    def process(self, frame_idx, reverse, is_new):
-        """Answers the prompts that wait on a frame; without any, and on a new frame, tracks the other objects."""
-        self.session.check_frame(frame_idx)
-        is_prompted = frame_idx in self.session.pending_frames()
-        if is_prompted:
-            self._answer_prompts(frame_idx)
-        elif not is_new:
-            self.start()
-        if is_new or not is_prompted:
-            self._track(frame_idx, reverse)
+    def look(self, frame_idx):
+        """Answers the prompts that wait on a frame; of other objects there is what tracking has found."""
+        self._revisit(frame_idx)
+        self._restore(frame_idx, False)
+        self._find_again(frame_idx, self.session.objects)
+        self._answer_prompts(frame_idx, self.session.objects)
 
-    def start(self):
-        """Answers the prompts that wait on frames that are there, and lets all answers become memory."""
-        for frame_idx in self.session.pending_frames():
-            if frame_idx < self.session.num_frames:
-                self._answer_prompts(frame_idx)
-        self.session.commit()
+    def track(self, frame_idx, reverse):
+        """Finds all objects on a frame of a video, or on one that a stream still has.
+
+        Prompts on frames at which the memory bank looks from there are answered first, and become memory.
+        """
+        self._revisit(frame_idx, reverse)
+        self._restore(frame_idx, reverse)
+        for t, obj_ids in self._waiting_in_reach(frame_idx, reverse):
+            self._answer_prompts(t, obj_ids)
+        for tracked_object in self.session.objects.values():
+            tracked_object.commit()
+        self._track(frame_idx, reverse)
+
+    def forget(self, frame_idx):
+        """Drops what is out of reach after a frame."""
+        self.session.forget(frame_idx, self.reach)
 
     def results(self, frame_idx):
         """Masks (O, 1, 4h, 4w), object scores (O,) and IoU (O,); objects of which nothing is known are absent."""
         nothing = torch.full((), ABSENT_LOGIT, device=self.session.inference_state_device)
         mask = nothing.expand(self.model.prompt_encoder.mask_input_size)
-        absent = FrameResult(mask, torch.zeros_like(nothing), nothing, None, None, False, False)
+        absent = FrameResult(mask, torch.zeros_like(nothing), nothing, None, None)
         found = [tracked_object.result_at(frame_idx) or absent for tracked_object in self.session.objects.values()]
 
         def stack(name):
@@ -102,40 +118,93 @@ class Tracker:
 
         return stack("mask")[:, None], stack("object_score_logit"), stack("iou_score")
 
-    def _answer_prompts(self, frame_idx):
-        """Computes the results of all prompts that wait on a frame, of each object one after the other."""
-        while waiting := self.session.next_round(frame_idx):
-            queries = [self._prompt_query(frame_idx, obj_id, prompt) for obj_id, prompt in waiting.items()]
-            results = self._answer(frame_idx, queries)
-            self.session.finish_round(frame_idx, dict(zip(waiting, results)))
+    def _waiting_in_reach(self, frame_idx, reverse):
+        """List of (frame, ids of the objects with prompts that wait there) of frames that the memory bank looks at.
 
-    def _prompt_query(self, frame_idx, obj_id, prompt):
+        Where nothing is forgotten these are all frames that are there.
+        """
+        waiting, session = {}, self.session
+        for obj_id, tracked_object in session.objects.items():
+            in_reach = session.image_embeddings if session.is_stream else tracked_object.prompts
+            if not session.is_stream and session.num_kept is not None:
+                in_reach = tracked_object.frames_in_reach(frame_idx, reverse, self.reach)
+            for t in in_reach:
+                if tracked_object.waiting_at(t):
+                    waiting.setdefault(t, []).append(obj_id)
+        return sorted(waiting.items())
+
+    def _revisit(self, frame_idx, reverse=None):
+        """Lets prompts on a frame wait again where masks were dropped; `reverse` as in `track`, which passes it now."""
+        for tracked_object in self.session.objects.values():
+            is_dropped = tracked_object.newest(frame_idx) and not tracked_object.result_at(frame_idx)
+            if is_dropped and frame_idx in tracked_object.prompts:
+                tracked_object.clear_results(frame_idx)
+            if reverse is not None and tracked_object.waiting_at(frame_idx) and not tracked_object.is_new(frame_idx):
+                tracked_object.pass_frame(frame_idx, reverse)
+
+    def _restore(self, frame_idx, reverse):
+        """Finds results of conditioning frames in reach anew that were dropped, as far as they need no memory."""
+        objects = self.session.objects
+        for t, obj_ids in self._waiting_in_reach(frame_idx, reverse):
+            dropped = [obj_id for obj_id in obj_ids if objects[obj_id].newest(t) is None]
+            while restored := [obj_id for obj_id in dropped if objects[obj_id].can_be_restored(t)]:
+                for obj_id, result in self._answer_next(t, restored).items():
+                    objects[obj_id].remember(t, result)
+
+    def _find_again(self, frame_idx, obj_ids):
+        """Tracks those objects that tracking has found on a frame before, but whose masks were dropped."""
+        queries = {}
+        for obj_id in obj_ids:
+            tracked_object = self.session.objects[obj_id]
+            waiting, reverse = tracked_object.waiting_at(frame_idx), tracked_object.direction_at(frame_idx)
+            has_beginning = waiting and (waiting[0].has_mask or not tracked_object.sees_memory(frame_idx, waiting[0]))
+            is_lost = reverse is not None and not tracked_object.result_at(frame_idx) and not has_beginning
+            if is_lost and tracked_object.conditioning:
+                queries[obj_id] = Query(None, None, tracked_object.recall(frame_idx, reverse, self.reach), False)
+        for obj_id, result in zip(queries, self._answer(frame_idx, list(queries.values()))):
+            self.session.objects[obj_id].remember(frame_idx, result)
+
+    def _answer_prompts(self, frame_idx, obj_ids):
+        """Stages the answers to all prompts of objects that wait on a frame, of each object one after the other."""
+        objects = self.session.objects
+        while waiting := [obj_id for obj_id in obj_ids if objects[obj_id].waiting_at(frame_idx)]:
+            self._find_again(frame_idx, waiting)
+            for obj_id, result in self._answer_next(frame_idx, waiting).items():
+                objects[obj_id].stage(frame_idx, result)
+
+    def _answer_next(self, frame_idx, obj_ids):
+        """Results of the first prompts of objects that wait on a frame, by object id."""
+        queries = [self._prompt_query(frame_idx, self.session.objects[obj_id]) for obj_id in obj_ids]
+        return dict(zip(obj_ids, self._answer(frame_idx, queries)))
+
+    def _prompt_query(self, frame_idx, tracked_object):
         """On a frame that tracking has not passed the object starts anew; elsewhere the prompt corrects what it found.
 
         A correction sees memory, and belongs to the same kind of frame as what it corrects. Clicks see the last mask.
         """
-        tracked_object = self.session.objects[obj_id]
-        previous = tracked_object.result_at(frame_idx)
-        is_correction = frame_idx in tracked_object.directions and bool(tracked_object.conditioning)
-        recollection = None
-        if is_correction:
-            recollection = tracked_object.recall(frame_idx, tracked_object.directions[frame_idx], self.reach)
-        is_conditioning = not is_correction or frame_idx in tracked_object.conditioning
-        return Query(prompt, previous.mask if previous else None, recollection, is_conditioning)
+        prompt, previous = tracked_object.waiting_at(frame_idx)[0], tracked_object.result_at(frame_idx)
+        sees_memory, recollection = tracked_object.sees_memory(frame_idx, prompt), None
+        if sees_memory and not prompt.has_mask:
+            recollection = tracked_object.recall(frame_idx, tracked_object.direction_at(frame_idx), self.reach)
+        is_conditioning = not sees_memory or bool(prompt.is_conditioning)
+        if (prompt.is_conditioning, prompt.sees_memory) != (is_conditioning, sees_memory):
+            prompt = replace(prompt, is_conditioning=is_conditioning, sees_memory=sees_memory)
+        return Query(prompt, previous and previous.mask, recollection, is_conditioning)
 
     def _track(self, frame_idx, reverse):
         """Finds all objects on a frame, but for those whose result there comes from a prompt."""
-        reach, queries = self.reach, {}
-        for obj_id, tracked_object in self.session.objects.items():
+        objects, reach, queries = self.session.objects, self.reach, {}
+        for obj_id, tracked_object in objects.items():
             result = tracked_object.result_at(frame_idx)
-            if tracked_object.conditioning and not (result and result.is_prompted):
+            if tracked_object.conditioning and not (result and result.prompt):
                 queries[obj_id] = Query(None, None, tracked_object.recall(frame_idx, reverse, reach), False)
         for obj_id, result in zip(queries, self._answer(frame_idx, list(queries.values()))):
-            self.session.objects[obj_id].tracked[frame_idx] = result
-        for tracked_object in self.session.objects.values():
-            if tracked_object.conditioning:
-                tracked_object.directions[frame_idx] = reverse
-        self.session.forget(frame_idx, reach)
+            objects[obj_id].tracked[frame_idx] = result
+        for tracked_object in objects.values():
+            if tracked_object.conditioning and frame_idx not in tracked_object.staged:
+                tracked_object.pass_frame(frame_idx, reverse)
+                if frame_idx in tracked_object.tracked:
+                    tracked_object.tracked[frame_idx] = tracked_object.tracked.pop(frame_idx)
 
     def _answer(self, frame_idx, queries):
         """Results of queries on a frame, computed in batches of one kind."""
@@ -150,7 +219,7 @@ class Tracker:
                 query = queries[idx]
                 # copies, so that what is kept of one object does not keep the others
                 copies = (part.clone() for part in of_one)
-                results[idx] = FrameResult(*copies, query.prompt is not None, query.is_conditioning)
+                results[idx] = FrameResult(*copies, query.prompt, query.is_conditioning)
         return results
 
     def _compute(self, frame_idx, queries):

@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 from transformers import Sam2VideoVideoProcessor
 
+from .video_arguments_edgetam import check_numbers, read_device
+
 
 class EdgeTamVideoVideoProcessorKwargs(Sam2VideoVideoProcessor.valid_kwargs, total=False):
     """Settings of `EdgeTamVideoVideoProcessor` that can also be given per call."""
@@ -33,10 +35,17 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
 
     def frame_processor(self, device="cpu"):
         """A function that makes pixel values (3, H, W), on a device, of a frame, uint8 (3, height, width)."""
-        return partial(self.preprocess_frame, device=device)
+        return partial(self.preprocess_frame, device=read_device(device, "device"))
 
     def preprocess_frame(self, frame, device="cpu"):
-        """Pixel values (3, H, W) of a frame, uint8 (3, height, width)."""
+        """Pixel values (3, H, W) of a frame, uint8 (3, height, width).
+
+        Raises:
+            TypeError, ValueError: for anything but a tensor of such a shape.
+        """
+        check_numbers(frame, "a frame")
+        if frame.dtype != torch.uint8 or frame.ndim != 3 or len(frame) != 3 or 0 in frame.shape:
+            raise ValueError(f"a frame must be uint8 (3, height, width), got {frame.dtype} {tuple(frame.shape)}")
         videos = self(videos=[frame[None].to(device)], return_tensors="pt", do_sample_frames=False)
         return videos["pixel_values_videos"][0, 0]
 

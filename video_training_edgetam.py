@@ -12,6 +12,7 @@ from .losses_edgetam import add_up
 from .memory_attention_edgetam import Memories
 from .memory_edgetam import FrameResult, Reach, TrackedObject
 from .training_edgetam import Lesson, check_labels, total_loss
+from .video_arguments_edgetam import check_numbers, check_pixels
 
 
 @dataclass
@@ -46,15 +47,24 @@ def learn_from_clips(model, pixel_values_videos, mask_labels, prompt_seeds):
     """The `EdgeTamClipOutput` of clips (B, T, 3, H, W) with labels (B, T, O, H, W) and seeds (B,) or `None`.
 
     Raises:
-        ValueError: for inputs whose shapes are wrong or do not fit each other.
+        ValueError: for inputs whose shapes are wrong or do not fit each other, or with NaN.
+        TypeError: for tensors that do not hold pixels, labels and integers.
     """
     shape, size = tuple(getattr(pixel_values_videos, "shape", ())), model.prompt_encoder.image_size
-    if len(shape) != 5:
+    num_channels = model.config.vision_config.backbone_config["model_args"]["in_chans"]
+    if len(shape) != 5 or shape[2] != num_channels or 0 in shape:
         raise ValueError(
             "pixel_values_videos must have shape (batch_size, num_frames, 3, height, width), got "
             f"{shape or type(pixel_values_videos).__name__}"
         )
+    check_pixels(pixel_values_videos, "pixel_values_videos")
     seeds = check_labels(mask_labels, prompt_seeds, shape[:2], size)
+    check_numbers(mask_labels, "mask_labels")
+    check_numbers(seeds, "prompt_seeds")
+    if 0 in mask_labels.shape:
+        raise ValueError(f"mask_labels must have at least one object, got shape {tuple(mask_labels.shape)}")
+    if seeds.is_floating_point() or seeds.dtype == torch.bool:
+        raise TypeError(f"prompt_seeds must be integers, got {seeds.dtype}")
     maps = [fm.unflatten(0, shape[:2]) for fm in model.get_frame_embeddings(pixel_values_videos.flatten(0, 1))]
     lessons = [ClipLesson(model, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
     losses = [lesson.learn() for lesson in lessons]
@@ -115,7 +125,7 @@ class ClipLesson(Lesson):
             memory = self.model.encode_memory(frame_embeddings[-1], found.masks, found.object_score_logits, is_exact)
         is_conditioning = is_prompted or t in self.plan.corrected
         results = self.bank.conditioning if is_conditioning else self.bank.tracked
-        results[t] = FrameResult(*found, memory, is_prompted, is_conditioning)
+        results[t] = FrameResult(*found, memory, is_conditioning=is_conditioning)
         return losses
 
     def _find(self, frame_embeddings, masks, t):

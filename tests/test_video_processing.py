@@ -25,7 +25,7 @@ def add(processor, session, frame_idx=0, obj_ids=1, **prompts):
 
 
 def prompt_of(session, obj_id=1, frame_idx=0):
-    return session.objects[obj_id].prompts[frame_idx]
+    return session.objects[obj_id].prompts[frame_idx][-1]
 
 
 # Frames

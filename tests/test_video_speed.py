@@ -97,8 +97,8 @@ def test_position_tables_are_kept_and_fit_autograd_wherever_they_were_made():
 
 @pytest.mark.parametrize("state_device, waits", [("cuda", []), ("cpu", ["synchronize"])])
 def test_tracked_frame_waits_once_if_results_go_to_the_host(make_tracker, video_model, clip, gpu, state_device, waits):
-    tracker = make_tracker(video=None, model=on_gpu(video_model), inference_state_device=state_device)
     with gpu:
+        tracker = make_tracker(video=None, model=on_gpu(video_model), inference_state_device=state_device)
         tracker.add(0, [1, 2], **CLICKS)
         tracker.stream(clip[:2])
         frame = tracker.processor(images=[clip[2]], return_tensors="pt")["pixel_values"][0]
