@@ -79,7 +79,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             inference_state_device, processing_device, video_storage_device (*optional*):
                 Where results are kept, frames are resized, and given frames are stored; `inference_device` by default.
             max_vision_features_cache_size, dtype, max_memory_frames, max_objects_per_batch:
-                See `EdgeTamVideoInferenceSession`.
+                See `EdgeTamVideoInferenceSession`: among others what is forgotten, and what is not.
 
         Raises:
             ValueError: for a video without frames, of mixed sizes, or that cannot be read; for a device that is not

@@ -7,8 +7,6 @@ import os
 import re
 from operator import index
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import numpy as np
 import torch
@@ -89,13 +87,16 @@ def _open_path(path) -> Frames:
 
 def _local_path(path) -> Path:
     """Path on this computer; that of a file:// address, too."""
-    address = re.match(r"([a-z][a-z0-9+.-]+):/", os.fsdecode(path), re.IGNORECASE)
+    path = os.fsdecode(path)
+    address = re.fullmatch(r"([a-z][a-z0-9+.-]+):(?=/)(?://([^/]*))?(/.*)?", path, re.IGNORECASE | re.DOTALL)
     if address is None:
-        return Path(os.fsdecode(path))
-    parts = urlsplit(os.fsdecode(path))
-    if address[1].lower() != "file" or parts.netloc not in ("", "localhost"):
+        return Path(path)
+    scheme, host, local = address.groups()
+    if scheme.lower() != "file" or host not in (None, "", "localhost") or local is None:
         raise TypeError(f"{ACCEPTED}, got the address {path}: download the video first, or record it to a file")
-    return Path(url2pathname(parts.path))
+    # Bytes of names are written as %41, and drives of Windows as /C:/
+    local = re.sub(rb"%([0-9a-f]{2})", lambda code: bytes([int(code[1], 16)]), os.fsencode(local), flags=re.IGNORECASE)
+    return Path(os.fsdecode(re.sub(rb"^/(?=[a-z]:/)", b"", local, flags=re.IGNORECASE)))
 
 
 # Videos that are kept as one tensor.

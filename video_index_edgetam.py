@@ -134,8 +134,7 @@ def index_video(path: Path) -> VideoIndex:
         format_name, unit = container.format.name, stream.time_base
         is_exact = format_name in EXACT_FORMATS and stream.codec_context.name in EXACT_CODECS
         rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate and 0 < rate <= MAX_RATE]
-        # Only MP4 counts exactly what it holds; other formats guess, or count frames that were dropped
-        num_lost = _num_samples(stream) - len(packets.times) if "mp4" in format_name else 0
+        num_lost = max(_num_promised(container, stream) - len(packets.times), 0 if packets.is_whole else 1)
         aspect = Fraction(stream.sample_aspect_ratio or 1)
     if packets.first_picture is None:
         raise ValueError(f"{path} has no frames" if packets.is_whole else f"{path} is damaged: no frame can be decoded")
@@ -154,17 +153,20 @@ def index_video(path: Path) -> VideoIndex:
         keys=[0, *keys],
         marks={mark: number for number, mark in packets.marks.items() if counts[mark] == 1},
         seek_times=packets.seek_times,
-        num_lost=max(num_lost, 0 if packets.is_whole else 1),
+        num_lost=num_lost,
         aspect=aspect,
         height=height,
         width=width,
     )
 
 
-def _num_samples(stream) -> int:
-    """How many packets an MP4 file says that it has, without those that an edit list leaves out."""
-    entries = getattr(stream, "index_entries", None)  # older PyAV has none
-    return stream.frames if entries is None else len(entries)
+def _num_promised(container, stream) -> int:
+    """How many packets a file says that it has.
+
+    Only MP4 counts what it holds; other formats guess. With older PyAV, what an edit list leaves out cannot be told
+    from what was cut off, so that nothing is promised.
+    """
+    return len(getattr(stream, "index_entries", ())) if "mp4" in container.format.name else 0
 
 
 def _read_packets(container, stream) -> _Packets:

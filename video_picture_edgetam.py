@@ -14,7 +14,7 @@ except ImportError:
     av = None
 
 # Ratios so near to 1 come from sides that were rounded, and such as lie beyond the largest are no ratios of pixels
-NEAR_SQUARE, LARGEST_RATIO = Fraction(1, 100), 10
+NEAR_SQUARE, LARGEST_RATIO = 0.01, 10
 
 
 def shown_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:

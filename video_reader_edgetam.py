@@ -92,7 +92,7 @@ class VideoReader:
                 yield from queue.take(self._stream.codec_context.decode(None))
             yield from queue.end()
             if queue.has_false_key:
-                self._keys.remove(key)
+                self._keys = [other for other in self._keys if other != key]
 
     def _packets_from(self, key: int):
         """(number, packet) from a key frame on, or from an earlier one, up to where the file cannot be read."""

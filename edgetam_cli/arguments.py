@@ -110,7 +110,9 @@ def add_model_options(command, default=None):
 
 def add_speed_options(command):
     """Adds the options for how a model computes; what is not given stays None."""
-    command.add_argument("--dtype", choices=DTYPES, help="precision: %(choices)s (default: the checkpoint's)")
+    command.add_argument(
+        "--dtype", choices=DTYPES, metavar="TYPE", help="precision: %(choices)s (default: the checkpoint's)"
+    )
     command.add_argument(
         "--image-size",
         type=parse_count,

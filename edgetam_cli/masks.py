@@ -19,7 +19,7 @@ formats, written as dog_{command}… for dog.jpg:
              on top; a palette picture, or 16 bits of grey beyond 255 objects
   coco       dog_{command}_coco.json, or coco.json for all of several pictures: overlapping masks as run lengths, with
              boxes and scores (needs pycocotools)
-  masks      dog_{command}_masks/1.png …: a black and white picture of each object
+  masks      dog_{command}_objects/1.png …: a black and white picture of each object
   yolo       labels/dog.txt: class 0 and a polygon in shares of the picture's size, a line for each object; parts and
              holes are joined to it by cuts without width (needs scikit-image)
   cutouts    dog_{command}_cutouts/1.png …: each object on its own, transparent around it
@@ -41,24 +41,39 @@ examples:
 def add_arguments(command):
     """Adds the arguments to a parser; what is not given stays None, so that the checkpoint's own values count."""
     add_picture_argument(command)
-    search = command.add_argument_group("what to look for")
-    search.add_argument("--points-per-side", type=parse_count, metavar="N", help="N x N clicks")
-    search.add_argument("--points-per-batch", type=parse_count, metavar="N", help="clicks at a time")
+    search = command.add_argument_group(
+        "what to look for", "what is not given comes from the checkpoint, or else from EdgeTAM's defaults in brackets"
+    )
+    search.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
     search.add_argument(
-        "--pred-iou-thresh", type=parse_share, metavar="SHARE", help="drop masks that the model itself scores lower"
+        "--points-per-batch", type=parse_count, metavar="N", help="clicks at a time: fewer need less memory (64)"
+    )
+    search.add_argument(
+        "--pred-iou-thresh", type=parse_share, metavar="0..1", help="drop masks of a lower score (0.88)"
     )
     search.add_argument(
         "--stability-score-thresh",
         type=parse_share,
-        metavar="SHARE",
-        help="drop masks that change more than this when their threshold moves",
+        metavar="0..1",
+        help="drop masks whose edge is less certain: their area, cut a little tighter and wider, agrees less (0.95)",
     )
     search.add_argument(
-        "--nms", type=parse_share, metavar="SHARE", help="of two masks whose boxes overlap more, keep the better one"
+        "--nms",
+        type=parse_share,
+        metavar="0..1",
+        help="of two masks whose boxes overlap more, keep the better one (0.7)",
     )
-    search.add_argument("--crops", type=parse_layers, metavar="N", help="search N layers of crops: 4, 16, … parts, too")
     search.add_argument(
-        "--min-area", type=parse_number_from_zero, metavar="PIXELS", help="remove smaller specks and fill smaller holes"
+        "--crops",
+        type=parse_layers,
+        metavar="N",
+        help="search parts of the picture, too: 4 with 1, 20 with 2, … (0)",
+    )
+    search.add_argument(
+        "--min-area",
+        type=parse_number_from_zero,
+        metavar="PIXELS",
+        help="remove smaller specks and fill smaller holes (0)",
     )
     model = command.add_argument_group("model")
     add_model_options(model, default="nano")

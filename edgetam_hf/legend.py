@@ -10,6 +10,7 @@ from .cut_masks import CutMask
 from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
 
 MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
+ROOM_SAMPLES = 512  # along the longer side of an object, where room for its number is looked for
 TINT = 0.45  # how much of its colour a mask gives to the picture
 LEGEND_COLOUR = (24, 26, 30)
 
@@ -125,19 +126,18 @@ def draw_tag(image, box, text, colour, font):
 
 def _roomy_place(found, top, is_taken, tag_size):
     """(x, y) of the pixel round which most of a tag lies on the object's visible part; None if that is too little."""
-    window = found.mask.window
+    step = max(max(found.mask.part.shape) // ROOM_SAMPLES, 1)
+    window = tuple(slice(side.start, side.stop, step) for side in found.mask.window)
     is_free = (top[window] == found.number) & ~is_taken[window]
-    if not is_free.any():
-        return None
     padded = Image.fromarray(np.pad(is_free, 1)).convert("L")
-    room = np.asarray(padded.filter(ImageFilter.BoxBlur((tag_size[0] / 2, tag_size[1] / 2))))[1:-1, 1:-1].astype(int)
+    room = np.asarray(padded.filter(ImageFilter.BoxBlur(tuple(side / step / 2 for side in tag_size))))[1:-1, 1:-1]
     if room.max() < 0.8 * 255:
         return None
-    # Of places that are as good, the one nearest to the middle, from which a wider blur draws away less
-    wide = padded.filter(ImageFilter.BoxBlur(max(min(is_free.shape) // 4, 1)))
+    # Of places that are as good, the one nearest to the middle, where a wider blur finds most of the object
+    wide = np.asarray(padded.filter(ImageFilter.BoxBlur(max(min(is_free.shape) // 4, 1))))[1:-1, 1:-1]
     rows, columns = np.nonzero(room >= min(room.max(), 0.97 * 255))
-    best = np.asarray(wide)[1:-1, 1:-1][rows, columns].argmax()
-    return found.mask.left + columns[best], found.mask.top + rows[best]
+    best = wide[rows, columns].argmax()
+    return found.mask.left + step * columns[best], found.mask.top + step * rows[best]
 
 
 def _with_legend(image, rows, font):

@@ -47,7 +47,7 @@ class OutputPlace:
             "overlay": self.overlay.name,
             "index": f"{stem}_mask.png",
             "coco": f"{stem}_coco.json",
-            "masks": f"{stem}_masks",
+            "masks": f"{stem}_objects",
             "cutouts": f"{stem}_cutouts",
             "yolo": f"labels/{self.picture.stem}.txt",
         }

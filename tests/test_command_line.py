@@ -202,7 +202,7 @@ def test_masks_takes_files_folders_and_patterns_and_goes_on_after_a_bad_one(caps
     assert len(err.splitlines()) == 2 and "bad.jpg" in err and "gone.png" in err
     data = json.loads((tmp_path / "new" / "out" / "coco.json").read_text())
     assert [image["file_name"] for image in data["images"]] == ["a.png", "b.png", "square.png"]
-    assert {"a_masks_masks", "b_masks_masks", "square_masks_masks", "coco.json"} == set(
+    assert {"a_masks_objects", "b_masks_objects", "square_masks_objects", "coco.json"} == set(
         os.listdir(tmp_path / "new/out")
     )
 

@@ -102,7 +102,7 @@ def test_write_result_writes_each_object_whole(result, tmp_path):
     assert {kind: str(Path(path).relative_to(tmp_path / "new" / "out")) for kind, path in written.items()} == {
         "overlay": "dog_segment.png",
         "mask": "dog_segment_mask.png",
-        "masks": "dog_segment_masks",
+        "masks": "dog_segment_objects",
         "cutouts": "dog_segment_cutouts",
         "yolo": "labels/dog.txt",
     }

@@ -1,6 +1,7 @@
 """The video model: native's keys and numbers, and stages that are functions of tensors alone."""
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -208,6 +209,15 @@ def test_gradients_flow_through_memory_to_the_first_frame(video_model, stage_inp
     assert model.memory_temporal_positional_encoding.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("is_frozen", [False, True], ids=["learning", "frozen"])
+def test_gradients_of_clips_reach_every_frame(is_frozen):
+    model = make_video_model(64).train(not is_frozen).requires_grad_(not is_frozen)
+    clips, labels = random((1, 2, 3, 64, 64)).requires_grad_(), torch.zeros(1, 2, 1, 64, 64)
+    labels[..., 20:40, 20:40] = 1
+    model(pixel_values_videos=clips, mask_labels=labels, prompt_seeds=torch.tensor([1])).loss.backward()
+    assert (clips.grad.abs().sum((2, 3, 4)) > 0).all()
+
+
 def test_gradient_checkpointing_gives_the_same_gradients(video_model, stage_inputs):
     gradients = []
     for is_checkpointing in (False, True):
@@ -292,3 +302,7 @@ def test_stages_can_be_exported(video_model):
         exported = torch.export.export(stage, arguments).module()
         for actual, expected in zip(exported(*arguments), stage(*arguments)):
             torch.testing.assert_close(actual, expected, rtol=0, atol=1e-5, msg=name)
+
+
+def test_main_input_is_an_argument_of_forward():
+    assert EdgeTamVideoModel.main_input_name in inspect.signature(EdgeTamVideoModel.forward).parameters

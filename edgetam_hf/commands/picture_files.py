@@ -76,6 +76,7 @@ def plan_outputs(paths, is_several, formats, options):
         overlay = Path(output) if is_file else Path(output or "", f"{paths[0].stem}_{options.command}.png")
         places = [OutputPlace(paths[0], overlay, only if is_file else None)]
         coco_path = places[0].path("coco")
+    _check_writable(places[0].overlay.parent)
     _check_apart(places, coco_path, formats, options)
     return places, coco_path
 
@@ -93,6 +94,15 @@ def _check_suffix(output, kind):
         known = {"overlay": (".png", ".jpg", ".webp")}.get(kind, FILE_SUFFIXES.get(kind))
         expected = f"end in {' or '.join(known)}, or be a folder" if known else "be a folder"
         raise ValueError(f"--output {output} must {expected}, as it is for {kind} (folders end in /)")
+
+
+def _check_writable(folder):
+    """Raises a ValueError if a folder is not there and cannot be made, or nothing can be written to it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--output cannot be in {folder}, for {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"nothing can be written to {there}: choose another --output")
 
 
 def _check_apart(places, coco_path, formats, options):

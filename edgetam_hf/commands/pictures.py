@@ -94,7 +94,7 @@ def load_model(options, model_class, processor_class):
     """The model and its processor that the options ask for.
 
     Raises:
-        OSError: for a model that is neither a folder nor on the Hub.
+        OSError: for a model that is neither in a folder nor on the Hub.
     """
     name, settings, processor_settings = checkpoint_of(options.model), {}, {}
     if options.dtype is not None:
@@ -102,10 +102,19 @@ def load_model(options, model_class, processor_class):
     if options.image_size is not None:
         settings["image_size"] = options.image_size
         processor_settings["size"] = {"height": options.image_size, "width": options.image_size}
-    model = load_quietly(model_class, name, device_map=device_of(options.device), **settings)
+    settings["device_map"] = device_of(options.device)
+    try:
+        model = load_quietly(model_class, name, **settings)
+        processor = processor_class.from_pretrained(name, **processor_settings)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OSError(
+            f"--model {options.model} cannot be loaded, give the folder or Hub id of an image checkpoint, or nano: "
+            f"{reason}"
+        ) from error
     if options.compile:
         model.compile()
-    return model, processor_class.from_pretrained(name, **processor_settings)
+    return model, processor
 
 
 def describe_object(found):

@@ -1,6 +1,7 @@
 """The folder that `edgetam track` fills, and from which it goes on after an interruption."""
 
 import json
+import warnings
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
@@ -101,7 +102,9 @@ class TrackFolder:
     def _read_checkpoint(self, device):
         torch.serialization.add_safe_globals([TrackedObject, FrameResult, Prompt])
         try:
-            state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+            with warnings.catch_warnings():  # about what other programs have pickled
+                warnings.simplefilter("ignore")
+                state = torch.load(self.checkpoint, map_location=device, weights_only=True)
         except OSError:
             raise
         except Exception as error:  # whatever foreign bytes lead PyTorch to, code in them is not run
