@@ -115,7 +115,7 @@ def test_masks_says_what_to_try_when_nothing_is_found(capsys, folder, picture, t
         (["masks", "{picture}", "--output", "{text}/"], "text.png is a file"),
         (
             ["masks", "{picture}", "--model", "gone/folder"],
-            "--model gone/folder cannot be loaded, give the folder or Hub",
+            "--model gone/folder cannot be loaded",
         ),
     ],
 )
