@@ -111,6 +111,11 @@ def test_masks_says_what_to_try_when_nothing_is_found(capsys, folder, picture, t
         (["masks", "*.jpg"], "no pictures in *.jpg"),
         (["masks", "missing.png", "gone.png"], "no picture missing.png, nor the 1 others"),
         (["masks", "{picture}", "{cut}", "--output", "o.png"], "must be a folder"),
+        (["masks", "{picture}", "--output", "{text}/"], "text.png is a file"),
+        (
+            ["masks", "{picture}", "--model", "gone/folder"],
+            "--model gone/folder cannot be loaded",
+        ),
     ],
 )
 def test_command_rejects_bad_calls_in_one_line(capsys, folder, picture, monkeypatch, arguments, message):
@@ -121,7 +126,7 @@ def test_command_rejects_bad_calls_in_one_line(capsys, folder, picture, monkeypa
     Image.new("L", (60, 40)).save(picture.parent / "empty.png")
     (picture.parent / "folder").mkdir()
     before = sorted(picture.parent.iterdir())
-    files = {"{picture}": "square.png", "{text}": "text.png", "{cut}": "cut.png"}
+    files = {"{picture}": "square.png", "{text}": "text.png", "{cut}": "cut.png", "{text}/": "text.png/"}
     arguments = [files.get(argument, argument) for argument in arguments]
     if "--model" not in arguments:
         arguments += ["--model", str(folder)]
