@@ -294,6 +294,10 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             raise TypeError(
                 f"the image processor has no setting {', '.join(unknown)}; it accepts {', '.join(sorted(accepted))}"
             )
+        # for these Transformers takes no None
+        settings = {
+            name: value for name, value in settings.items() if value is not None or name not in ("size", "mask_size")
+        }
         return checked_settings(settings)
 
     def _check_maps(self, segmentation_maps, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
