@@ -5,6 +5,7 @@ from PIL import Image
 from .. import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
 from ..cut_masks import CutMask
 from ..legend import FoundObject
+from .picture_files import SAMPLES
 from .pictures import PictureRun, as_text, load_model
 
 __all__ = ["as_text", "run"]
@@ -23,7 +24,7 @@ NAMES = {
 
 def run(options):
     """Segments everything in each picture, writes what is found, and returns the report."""
-    pictures = PictureRun(options, has_prompts=False)
+    pictures = PictureRun(options, has_prompts=False, sample=SAMPLES / "coins.jpg")
     model, processor = load_model(options, EdgeTamModel, EdgeTamImageProcessor)
     generator = EdgeTamMaskGenerationPipeline(model=model, image_processor=processor)
     # What is not given comes from the checkpoint
@@ -34,7 +35,8 @@ def run(options):
 
 def find_everything(generator, pixels, settings):
     """`FoundObject`s of a picture uint8 (H, W, 3), the largest first."""
-    outputs = generator(Image.fromarray(pixels), output_stability_scores=True, output_points=True, **settings)
+    asked = {"output_stability_scores": True, "output_points": True, "masks_on_demand": True}
+    outputs = generator(Image.fromarray(pixels), **asked, **settings)
     masks = (CutMask.of(mask.numpy()) for mask in outputs["masks"])
     columns = (outputs[name].tolist() for name in ("scores", "stability_scores", "points"))
     found = sorted(zip(masks, *columns), key=lambda of_mask: -of_mask[0].area)

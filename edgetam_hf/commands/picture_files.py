@@ -8,7 +8,8 @@ from PIL import Image
 
 from ..picture_output import OutputPlace
 
-SAMPLE_PICTURE = Path(__file__).parents[1] / "samples" / "cat.jpg"
+SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLE_PICTURE = SAMPLES / "cat.jpg"
 # What is taken of a folder; a file may be of any format that Pillow knows
 PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm"),
@@ -16,17 +17,17 @@ PICTURE_SUFFIXES = (
 FILE_SUFFIXES = {"index": (".png",), "coco": (".json",), "yolo": (".txt",)}
 
 
-def find_pictures(arguments):
+def find_pictures(arguments, sample):
     """Paths of the pictures, without repetitions, and whether they are several: of a folder, a pattern or a list.
 
     Args:
-        arguments: files, folders and patterns; without any it is the sample photograph.
+        arguments: files, folders and patterns; without any it is `sample`.
 
     Raises:
         ValueError: for a folder or pattern without pictures, and if no picture is there at all.
     """
     if not arguments:
-        return [SAMPLE_PICTURE], False
+        return [sample], False
     paths = {}
     for argument in arguments:
         for path in _paths_of(argument):

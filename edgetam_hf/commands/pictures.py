@@ -21,16 +21,17 @@ class PictureRun:
     Args:
         options: of the command line.
         has_prompts: whether the overlay shows prompts and a legend.
+        sample: the picture to take if none is given.
 
     Raises:
         ValueError, ImportError: for what cannot be done, before any work.
     """
 
-    def __init__(self, options, has_prompts):
+    def __init__(self, options, has_prompts, sample):
         self.options, self.has_prompts = options, has_prompts
         self.formats = list(dict.fromkeys(options.format or DEFAULT_FORMATS))
         check_libraries(self.formats)
-        self.paths, self.is_several = find_pictures(options.pictures)
+        self.paths, self.is_several = find_pictures(options.pictures, sample)
         self.places, self.coco_path = plan_outputs(self.paths, self.is_several, self.formats, options)
         self.dataset, self.reports, self.failed = CocoDataset(), [], []
 

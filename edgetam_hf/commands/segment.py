@@ -7,6 +7,7 @@ from .. import EdgeTamModel, EdgeTamProcessor
 from ..cut_masks import CutMask
 from ..legend import FoundObject
 from ..mask_candidates_edgetam import BoxedLogits
+from .picture_files import SAMPLE_PICTURE
 from .pictures import PictureRun, as_text, load_model
 from .prompts import check_inside, read_prompts
 
@@ -24,7 +25,7 @@ def run(options):
             "say what to segment with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG, or use `edgetam masks`"
         )
     prompts = read_prompts(given)
-    pictures = PictureRun(options, has_prompts=True)
+    pictures = PictureRun(options, has_prompts=True, sample=SAMPLE_PICTURE)
     segmenter = Segmenter(*load_model(options, EdgeTamModel, EdgeTamProcessor), prompts, options.multimask)
     return pictures.go(segmenter.find)
 
