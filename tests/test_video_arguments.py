@@ -134,13 +134,14 @@ def odd_masks():
     ]
 
 
-@pytest.mark.parametrize("mask, error, message", odd_masks(), ids=str)
-def test_odd_masks_are_rejected(clip, mask, error, message):
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support", "ignore:torch.quantize_per_tensor")
+def test_odd_masks_are_rejected(clip):
     session = PROCESSOR.init_video_session(clip[:2])
     before = pickle.dumps(session)
-    with pytest.raises(error, match=message):
-        PROCESSOR.add_inputs_to_inference_session(session, 0, 1, input_masks=mask)
-    assert pickle.dumps(session) == before
+    for mask, error, message in odd_masks():
+        with pytest.raises(error, match=message):
+            PROCESSOR.add_inputs_to_inference_session(session, 0, 1, input_masks=mask)
+        assert pickle.dumps(session) == before
 
 
 # Integers, flags, devices

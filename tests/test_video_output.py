@@ -164,9 +164,7 @@ def test_index_picture_rejects_masks(tmp_path):
 
 def test_read_index_picture_rejects_colours(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
-    with pytest.raises(
-        ValueError, match="must be a palette or grey picture of whole numbers.*, got mode RGB"
-    ):
+    with pytest.raises(ValueError, match=r"must be a palette or grey picture of whole numbers.*, got mode RGB"):
         read_index_picture(tmp_path / "0.png", [1])
 
 
