@@ -5,7 +5,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .colours import colour_of
 from .cut_masks import CutMask
-from .whole_files import save_whole, whole_file  # noqa: F401
 
 CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)

@@ -8,7 +8,7 @@ from PIL import Image
 from . import pictures_edgetam
 from .drawing import index_picture
 from .run_lengths import read_counts
-from .whole_files import save_whole, write_json_whole  # noqa: F401
+from .whole_files import save_whole
 
 try:
     from pycocotools import mask as coco_mask
