@@ -10,7 +10,7 @@ from pathlib import Path
 from edgetam_cli.endings import end, loading_libraries
 
 with loading_libraries():
-    from edgetam_hf.commands.support import quieten_hub_client
+    from edgetam_hf.commands.support import quieten_libraries
     from edgetam_hf.hub.check import check_folder, fill_card
     from edgetam_hf.hub.folder import Source, assemble, check_listed, read_source
     from edgetam_hf.hub.push import Target, check_repo_id, check_tag, push
@@ -136,7 +136,7 @@ def report(commit, target):
 def main(arguments=None):
     """Exit code of the command; what is not its own fault is one line on stderr."""
     options = make_parser().parse_args(arguments)
-    quieten_hub_client()
+    quieten_libraries()
     return end("hub_upload.py", lambda: run(options))
 
 

@@ -6,6 +6,7 @@ answered without it.
 
 import argparse
 import json
+import os
 import sys
 from importlib import import_module
 
@@ -56,7 +57,9 @@ def parse(arguments):
         options.overrides += [text for text in others if not text.startswith("-")]
         others = [text for text in others if text.startswith("-")]
     if others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+        names = [text for text in others if text.startswith("-") and os.path.lexists(text)]
+        mend = f"; write the name of the file as ./{names[0]}" if names else ""
+        parser.error(f"unrecognized arguments: {' '.join(others)}{mend}")
     return options
 
 
@@ -70,7 +73,7 @@ def run(arguments):
     options = parse(arguments)
     with loading_libraries():
         command = import_module(f"edgetam_hf.commands.{options.command}")
-        import_module("edgetam_hf.commands.support").quieten_hub_client()
+        import_module("edgetam_hf.commands.support").quieten_libraries()
     report = command.run(options)
     if report is not None:  # of several processes only the first one reports
         print(json.dumps(report) if options.json else command.as_text(report))

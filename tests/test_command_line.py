@@ -14,7 +14,8 @@ from PIL import Image
 
 from edgetam_cli import main
 from edgetam_hf import EdgeTamMaskGenerationPipeline, EdgeTamModel, picture_output, polygons
-from edgetam_hf.commands.support import load_picture
+from edgetam_hf.commands.pictures import _notes
+from edgetam_hf.commands.support import as_columns, load_picture
 
 
 @pytest.fixture
@@ -102,7 +103,6 @@ def test_masks_says_what_to_try_when_nothing_is_found(capsys, folder, picture, t
         (["segment", "{picture}", "--point", "1,1", "--output", "o.png", "--format", "coco"], "must end in .json"),
         (["segment", "{picture}", "--point", "1,1", "--output", "{picture}"], "over a picture that is read"),
         (["segment", "{picture}", "--mask", "mask.png", "--output", "mask.png"], "over a picture that is read"),
-        (["segment", "{picture}", "--box", "60,0,70,9"], "--box 60,0,70,9 lies outside"),
         (["segment", "{picture}", "--mask", "mask.png"], "must have the size of the picture, 60x40 pixels, got 4x3"),
         (["segment", "{picture}", "--mask", "empty.png"], "empty.png is empty"),
         (["segment", "{picture}", "--mask", "missing.png"], "missing.png cannot be read"),
@@ -359,3 +359,47 @@ def test_masks_hands_on_what_is_given_only(capsys, folder, picture, tmp_path, mo
     others = ("output", "progress", "masks")
     assert {name: value for name, value in given.items() if not name.startswith(others)} == expected
     assert set(given) <= names
+
+
+def test_as_columns_lines_numbers_up():
+    rows = [
+        {"object": 1, "score": 0.95, "box": "1,2", "area": "2.8 %", "seen": "5 / 10"},
+        {"object": 12, "score": 0.955, "box": "10,20", "area": "100.0 %", "seen": "10 / 10"},
+    ]
+    assert as_columns(rows) == [
+        "object  score  box       area     seen",
+        "     1  0.950  1,2      2.8 %   5 / 10",
+        "    12  0.955  10,20  100.0 %  10 / 10",
+    ]
+
+
+def test_masks_counts_the_objects_that_others_cover():
+    report = {"mask": "mask.png", "objects": [{}], "hidden": list(range(1, 14))}
+    assert _notes(report) == [
+        "covered by others in mask.png: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 3 others (--format masks or coco writes all)"
+    ]
+
+
+def test_segment_tells_why_a_file_with_a_line_break_in_its_name_is_refused(capsys, folder, tmp_path):
+    (tmp_path / "a\nb.jpg").write_bytes(b"not a picture")
+    arguments = ("--point", "1,1", "--model", folder, "--output", tmp_path / "found")
+    code, _, err = run(capsys, "segment", tmp_path / "a\nb.jpg", *arguments)
+    assert code == 1 and err.count("\n") == 1 and r"a\nb.jpg' cannot be read, it is not a picture" in err
+    code, _, err = run(capsys, "segment", tmp_path, tmp_path / "c\nd.jpg", *arguments)
+    assert code == 1 and r"a\nb.jpg' cannot be read, it is not a picture" in err and r"c\nd.jpg' cannot be read" in err
+    code, _, err = run(capsys, "segment", tmp_path / "c\nd.jpg", *arguments)
+    assert code == 1 and err.endswith("c\\nd.jpg'\n")
+
+
+def test_command_reads_a_large_picture_without_a_warning(capsys, folder, picture, tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60 * 40 - 1)
+    arguments = ("--point", "30,20", "--model", folder, "--output", tmp_path / "o.png")
+    assert run(capsys, "segment", picture, *arguments)[0] == 0 and not recwarn.list
+
+
+def test_command_says_how_to_name_a_file_that_begins_with_a_dash(capsys, picture, monkeypatch):
+    monkeypatch.chdir(picture.parent)
+    picture.rename("-square.png")
+    with pytest.raises(SystemExit, match="2"):
+        main(["segment", "-square.png", "--point", "1,1"])
+    assert "write the name of the file as ./-square.png" in capsys.readouterr().err

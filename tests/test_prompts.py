@@ -92,3 +92,8 @@ def test_check_inside_warns_of_what_lies_outside(capsys):
         check_inside(prompt, (40, 60))
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("edgetam: warning: --") and "outside of the picture, which is 60 wide" in line
+
+
+def test_read_prompts_takes_a_mask_of_floats_for_one_object(tmp_path):
+    mask = write_mask(tmp_path / "soft.tif", np.array([[0, 0.3, 1]], np.float32))
+    assert [prompt.mask.pixels().tolist() for prompt in read_prompts([mask])] == [[[False, True, True]]]

@@ -30,7 +30,7 @@ def test_readme_examples_print_what_follows_them(monkeypatch):
         if next_language == "" and expected is not None:
             assert printed.getvalue() == expected
             num_compared += 1
-    assert num_compared == 1 and len(namespace["masks"]) == len(namespace["scores"])
+    assert num_compared == 2 and len(namespace["masks"]) == len(namespace["scores"])
 
 
 def test_readme_video_example_tracks(video_folder, clip, tmp_path, capsys):

@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..picture_output import OutputPlace
+from .support import in_one_line
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SAMPLE_PICTURE = SAMPLES / "cat.jpg"
@@ -35,7 +36,7 @@ def find_pictures(arguments, sample):
     paths = list(paths.values())
     if not any(path.exists() for path in paths):
         others = f", nor the {len(paths) - 1} others" if paths[1:] else ""
-        raise ValueError(f"there is no picture {paths[0]}{others}")
+        raise ValueError(f"there is no picture {in_one_line(paths[0])}{others}")
     return paths, len(arguments) > 1 or paths != [Path(arguments[0])]
 
 

@@ -10,9 +10,10 @@ from edgetam_cli.arguments import DEFAULT_FORMATS
 
 from ..picture_output import CocoDataset, PictureResult, check_libraries, write_result
 from .picture_files import find_pictures, plan_outputs
-from .support import as_columns, checkpoint_of, device_of, load_picture, load_quietly
+from .support import as_columns, checkpoint_of, device_of, in_one_line, load_picture, load_quietly
 
 MAX_ROWS = 30  # of a table
+MAX_NUMBERS = 10  # of objects that are covered by others
 
 
 class PictureRun:
@@ -70,7 +71,8 @@ class PictureRun:
         if not self.is_several:
             raise error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        reason = reason if str(place.picture) in reason else f"{place.picture}: {reason}"
+        name = in_one_line(place.picture)
+        reason = reason if name in reason else f"{name}: {reason}"
         tqdm.write(f"edgetam: error: {reason}", file=sys.stderr)
         self.failed.append({"image": str(place.picture), "error": reason})
         return None
@@ -133,7 +135,7 @@ def as_text(report):
     rows = [_readable(row, num_pixels) for row in report["objects"]]
     lines = as_columns(rows[:MAX_ROWS]) if rows else []
     if len(rows) > MAX_ROWS:
-        lines.append(f"… and {len(rows) - MAX_ROWS} smaller ones, which --json lists too")
+        lines.append(f"… and {len(rows) - MAX_ROWS} more, which --json lists too")
     lines += _notes(report)
     return "\n".join([*lines, "", *_files(report)])
 
@@ -155,7 +157,9 @@ def _notes(report):
             "nothing found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
         )
     if report.get("hidden"):
-        numbers = ", ".join(map(str, report["hidden"]))
+        numbers = ", ".join(map(str, report["hidden"][:MAX_NUMBERS]))
+        if len(report["hidden"]) > MAX_NUMBERS:
+            numbers += f" and {len(report['hidden']) - MAX_NUMBERS} others"
         lines.append(f"covered by others in {report['mask']}: {numbers} (--format masks or coco writes all)")
     return lines
 
@@ -169,7 +173,7 @@ def _files(report):
 def _table_of_pictures(report):
     rows = []
     for of_picture in report["pictures"]:
-        row = {"picture": of_picture["image"], "objects": len(of_picture["objects"])}
+        row = {"picture": in_one_line(of_picture["image"]), "objects": len(of_picture["objects"])}
         files = [of_picture[name] for name in ("overlay", "mask", "masks", "yolo", "cutouts") if name in of_picture]
         rows.append({**row, **({"written to": files[0]} if files else {})})
     lines = as_columns(rows) if rows else []

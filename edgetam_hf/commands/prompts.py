@@ -147,8 +147,10 @@ def masks_in(path):
 
 
 def read_values(path):
-    """Integer array (H, W) of a mask picture; of one with colours 1 where it is not black. Alpha does not count."""
+    """Integer array (H, W) of a mask picture; of one with colours or floats 1 where it is not black."""
     image = open_picture(path, f"mask {path}")
     pixels = np.asarray(image)
     channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
-    return pixels.astype(np.int64) if pixels.ndim == 2 else (pixels[..., channels] > 0).any(-1).astype(np.int64)
+    if pixels.ndim == 2 and pixels.dtype.kind != "f":
+        return pixels.astype(np.int64)
+    return (pixels.reshape(*pixels.shape[:2], -1)[..., channels] > 0).any(-1).astype(np.int64)

@@ -1,20 +1,26 @@
 """What the console commands share: quiet loading, pictures, and what a report says of masks."""
 
+import re
+import warnings
 from contextlib import contextmanager
 
 import huggingface_hub
 import numpy as np
 import torch
+from PIL import Image
 from transformers.utils import logging
 
 from .. import nano_checkpoint
 from ..checkpoint_files import loading, read_config
 from ..pictures_edgetam import read_picture
 
+NUMBER = re.compile(r"[-+]?\d[\d.]*( %| / \d+)?")  # in a table; also a share, or one of how many
 
-def quieten_hub_client():
-    """Makes huggingface_hub tell an error once, by raising it, and not at each of its attempts."""
+
+def quieten_libraries():
+    """Makes huggingface_hub tell an error once, by raising it, and Pillow silent about large pictures that it takes."""
     huggingface_hub.utils.logging.set_verbosity_error()
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 def checkpoint_of(name):
@@ -62,7 +68,12 @@ def hidden_file_bars():
 
 def load_picture(path):
     """uint8 array (H, W, 3) of a picture file, turned upright as its EXIF data say."""
-    return read_picture(path, str(path))
+    return read_picture(path, in_one_line(path))
+
+
+def in_one_line(path):
+    """A path as it is printed: in quotes and with escapes if it has a line break or another control character."""
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def measure(mask):
@@ -74,7 +85,14 @@ def measure(mask):
 
 def as_columns(rows):
     """Lines of text: the names of the columns, then one line per row, a dictionary of values by name."""
-    names = list(rows[0])
-    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in names}
-    lines = ["  ".join(name.ljust(widths[name]) for name in names).rstrip()]
-    return lines + ["  ".join(str(row[name]).ljust(widths[name]) for name in names).rstrip() for row in rows]
+    columns = [_as_column(name, [row[name] for row in rows]) for name in rows[0]]
+    return ["  ".join(cells).rstrip() for cells in zip(*columns)]
+
+
+def _as_column(name, values):
+    """Texts of the same width: the name of a column, then its values; numbers end below each other."""
+    num_decimals = max((len(str(value).partition(".")[2]) for value in values if isinstance(value, float)), default=0)
+    texts = [f"{value:.{num_decimals}f}" if isinstance(value, float) else str(value) for value in values]
+    width = max(map(len, [name, *texts]))
+    are_numbers = all(NUMBER.fullmatch(text) for text in texts)
+    return [text.rjust(width) if are_numbers else text.ljust(width) for text in (name, *texts)]
