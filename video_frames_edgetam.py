@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 
 from .image_processing_edgetam import decode_picture
 from .video_index_edgetam import index_video
-from .video_picture_edgetam import to_frame
 from .video_reader_edgetam import VideoReader
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
@@ -261,16 +260,15 @@ class VideoFile(Frames):
         return {**self.__dict__, "_readers": {}}
 
     def _read(self, idx):
-        picture = None
+        frame = None
         if idx < len(self._index.numbers):
             process_id = os.getpid()
             if process_id not in self._readers:
                 self._readers.setdefault(process_id, VideoReader(self.path, self._index))
-            picture = self._readers[process_id].read(idx)
-        if picture is None:
+            frame = self._readers[process_id].read(idx)
+        if frame is None:
             raise ValueError(
                 f"frame {idx} of {self.path} cannot be decoded, the file is truncated or damaged there: "
                 "`ffmpeg -i INPUT OUTPUT.mp4` writes a file without the damaged frames"
             )
-        frame = to_frame(picture, self._index.aspect)
         return _of_size(frame, (self.height, self.width), f"frame {idx} of {self.path}")

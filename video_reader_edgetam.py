@@ -1,4 +1,4 @@
-"""Pictures of an indexed video file, decoded when they are asked for.
+"""Frames of an indexed video file, decoded when they are asked for.
 
 Packets are numbered in the order of the file; see `video_index_edgetam`.
 """
@@ -10,13 +10,16 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
+import torch
+
 from .video_index_edgetam import VideoIndex, av, decode_numbered, mark_of, open_container
+from .video_picture_edgetam import to_frame
 
 INTRA = (0, 1)  # PyAV's types of pictures that are built on no other: unknown, as where all are so, and I
 
 
 class VideoReader:
-    """Reads whole pictures of a video file by index of the frame; may be asked by several threads, in one process.
+    """Reads frames of a video file whose pictures are whole; may be asked by several threads, in one process.
 
     Reading in order decodes every picture once. Another one is reached from the key frame before it.
     """
@@ -33,20 +36,25 @@ class VideoReader:
         self._current = self._upcoming = None
         self._current_idx = -1
 
-    def read(self, idx: int):
-        """Decoded picture of a frame, or None if the file is damaged there."""
-        with self._lock:
-            if self._current is not None and idx == self._current_idx:
+    def read(self, idx: int) -> torch.Tensor | None:
+        """Frame (3, H, W) of an index, or None if the file is damaged there."""
+        with self._lock:  # for the conversion, too: a picture that two threads convert at a time ends the process
+            picture = self._picture_of(idx)
+            return None if picture is None else to_frame(picture, self.index.aspect)
+
+    def _picture_of(self, idx: int):
+        """Decoded picture of a frame, or None."""
+        if self._current is not None and idx == self._current_idx:
+            return self._current
+        if self._is_ahead(idx) and self._go_on_to(idx):
+            return self._current
+        while True:
+            key = self._key_before(idx)
+            self._upcoming = self._pictures_from(key)
+            if self._go_on_to(idx):
                 return self._current
-            if self._is_ahead(idx) and self._go_on_to(idx):
-                return self._current
-            while True:
-                key = self._key_before(idx)
-                self._upcoming = self._pictures_from(key)
-                if self._go_on_to(idx):
-                    return self._current
-                if key in self._keys:  # else it was none, and there is an earlier one
-                    return None
+            if key in self._keys:  # else it was none, and there is an earlier one
+                return None
 
     def _key_before(self, idx: int) -> int:
         """Number of the last key frame from which a frame can be decoded."""
@@ -96,7 +104,9 @@ class VideoReader:
 
     def _packets_from(self, key: int):
         """(number, packet) from a key frame on, or from an earlier one, up to where the file cannot be read."""
-        if self._container is not None and key in self.index.seek_times:
+        if self._container is None:
+            self._container, self._stream = open_container(self.path)
+        if key in self.index.seek_times:
             # Some formats cannot seek, or land behind the key frame: they are read from the start
             with suppress(av.FFmpegError):
                 self._container.seek(self.index.seek_times[key], stream=self._stream)

@@ -9,6 +9,7 @@ VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
+MOST_DIGITS = 18  # of integers that PyTorch and files can hold
 PROMPT = {"action": "append", "dest": "prompts"}  # options whose order counts, as a list of (option, value)
 YES = {"action": "store_true", "default": None}  # a switch of which --resume can tell that it was not given
 
@@ -56,6 +57,8 @@ def parse_count(text):
 
 
 def _integer(text, low, high=None):
+    if text.isdecimal() and len(text) > MOST_DIGITS:
+        raise argparse.ArgumentTypeError(f"expected an integer of at most {MOST_DIGITS} digits, got {text[:30]!r}")
     if not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
         limits = f"from {low} on" if high is None else f"in {low}..{high}"
         raise argparse.ArgumentTypeError(f"expected an integer {limits}, got {text!r}")

@@ -102,7 +102,7 @@ def to_transformers(state_dict, config=None, name="the state dict"):
         ValueError: naming every key that is unknown, missing or of another shape.
     """
     tensors = without_training_names(state_dict, name)
-    one_to_one = _join(model_tensors(config or release_config(tensors)))
+    one_to_one = _join(model_tensors(config or release_config(tensors), name))
     names = original_names(one_to_one)
     check_tensors(tensors, {original: one_to_one[ours] for ours, original in names.items()}, name)
     return _separate({ours: tensors[original] for ours, original in names.items()})
@@ -121,7 +121,7 @@ def to_original(state_dict, config=None, name="the state dict"):
             differ, of which the original release has one.
     """
     tensors = _with_prompt_matrix(state_dict)
-    check_tensors(tensors, model_tensors(config or release_config(tensors)), name)
+    check_tensors(tensors, model_tensors(config or release_config(tensors), name), name)
     if not torch.equal(tensors[PROMPT_MATRIX], tensors[IMAGE_MATRIX]):
         raise ValueError(
             f"{name} has different position matrices for prompts and for the image, {PROMPT_MATRIX} and "
@@ -143,9 +143,10 @@ def release_config(names):
     )
 
 
-def model_tensors(config):
-    """What a checkpoint of Transformers must hold: meta tensors by name."""
-    return _make_model(config).state_dict()
+def model_tensors(config, name="the configuration"):
+    """What a checkpoint of Transformers must hold: meta tensors by name; errors call the configuration's origin so."""
+    with loading(name):
+        return _make_model(config).state_dict()
 
 
 def check_tensors(tensors, expected, name):
@@ -310,7 +311,7 @@ def _named_as_transformers(state_dict, config, name):
     if not any(key.startswith(TRANSFORMERS_PREFIX) for key in state_dict):
         return to_transformers(state_dict, config, name)
     tensors = _with_prompt_matrix(state_dict)
-    check_tensors(tensors, model_tensors(config or release_config(tensors)), name)
+    check_tensors(tensors, model_tensors(config or release_config(tensors), name), name)
     return tensors
 
 
@@ -386,7 +387,7 @@ def read_transformers(source):
         except SafetensorError as error:
             raise ValueError(f"{path} is truncated or not in safetensors format; download or save it again") from error
     tensors = _with_prompt_matrix(weights)
-    check_tensors(tensors, model_tensors(config), source)
+    check_tensors(tensors, model_tensors(config, source), source)
     origin = {
         "source": Path(source).name if Path(source).is_dir() else source,
         "format": "transformers",

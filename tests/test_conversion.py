@@ -445,9 +445,9 @@ def edit_index(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
-def edit_part(folder):
+def edit_config(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "vision_config": 5}))
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
 def edit_processor(folder, text):
@@ -471,7 +471,12 @@ DAMAGED_FOLDERS = {
     ),
     "config_list": (lambda folder: (folder / "config.json").write_text("[]"), "config.json must hold an object"),
     "config_deep": (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json is nested too"),
-    "config_number": (edit_part, r"config\.json: vision_config must be an object"),
+    "config_type": (lambda folder: edit_config(folder, _attn_implementation=7), "cannot be loaded, it is damaged"),
+    "config_size": (lambda folder: edit_config(folder, memory_encoder_hidden_size=-1), "cannot be loaded, it is dam"),
+    "config_number": (
+        lambda folder: edit_config(folder, vision_config=5),
+        r"config\.json: vision_config must be an object",
+    ),
     "processor_list": (lambda folder: edit_processor(folder, "[]"), "cannot be loaded"),
     "processor_cut": (lambda folder: edit_processor(folder, "{"), "cannot be loaded"),
 }

@@ -166,6 +166,8 @@ def test_command_names_a_device_or_model_that_is_not_there(
             "x" * 100,
             "model are truncated or not in safetensors format",
         ),
+        ("processor_config.json", "[]", "cannot be loaded, it is damaged"),
+        ("processor_config.json", "[" * 100_000, "cannot be loaded, it is damaged"),
     ],
 )
 def test_command_names_what_is_damaged_of_a_checkpoint(folder, name, content, message, tmp_path, capsys):

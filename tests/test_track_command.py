@@ -376,6 +376,8 @@ def test_track_rejects_bad_calls_in_one_line(run, pictures, image_checkpoint, tm
         (["--object", "0"], "integer in 1..65535, got '0'"),
         (["--frame", "-3"], "integer from 0 on, got '-3'"),
         (["--max-frames", "0"], "integer from 1 on"),
+        (["--max-frames", "9" * 19], "integer of at most 18 digits"),
+        (["--stride", "9" * 5000], "integer of at most 18 digits"),
         (["--frame-rate", "0"], "a positive number"),
     ],
 )

@@ -11,6 +11,8 @@ import pytest
 import torch
 from edgetam_hf.video_frames_edgetam import open_video
 
+from edgetam_hf import video_reader_edgetam
+
 av = pytest.importorskip("av", reason="reading video files needs PyAV")
 from video_streams import decode_plainly, encode_file, field_packets, remux, write_packets  # noqa: E402
 
@@ -179,6 +181,17 @@ def test_threads_may_share_a_video_file(tmp_path):
         assert all(executor.map(read, range(4)))
 
 
+def test_threads_convert_a_picture_one_after_the_other(tmp_path, monkeypatch):
+    frames = open_video(encode_file(tmp_path / "clip.mp4", "libx264"))
+    frames[0]
+    lock = next(iter(frames._readers.values()))._lock
+    is_held = []
+    convert = video_reader_edgetam.to_frame
+    monkeypatch.setattr(video_reader_edgetam, "to_frame", lambda *args: is_held.append(lock.locked()) or convert(*args))
+    assert torch.equal(frames[0], frames[0])
+    assert is_held == [True, True]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9", "mpeg2video"])
 def test_forked_processes_may_share_a_video_file(tmp_path, codec):
@@ -239,6 +252,7 @@ def test_damage_makes_up_no_frame_and_moves_none(tmp_path, variant, container):
                 assert f"frame {idx} of" in str(error)
     assert set(readable[0]) == set(readable[1]) and {0, 1, 2, 3, 4, 5, 23} <= set(readable[0])
     assert 1 <= 24 - len(readable[0]) <= 10
+    assert all(torch.equal(open_video(copy)[idx], expected[idx]) for idx in readable[0])  # also as the first one
     for idx, frame in [*readable[0].items(), *readable[1].items()]:
         assert torch.equal(frame, expected[idx])
 

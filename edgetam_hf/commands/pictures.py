@@ -108,7 +108,7 @@ def load_model(options, model_class, processor_class):
     settings["device_map"] = device_of(options.device)
     try:
         model = load_quietly(model_class, name, **settings)
-        processor = processor_class.from_pretrained(name, **processor_settings)
+        processor = load_quietly(processor_class, name, **processor_settings)
     except OSError as error:
         reason = str(error).strip().splitlines()[0]
         raise OSError(
