@@ -4,6 +4,7 @@ Shapes: (H, W) the model input, (h, w) = (H / 16, W / 16), C channels of the mod
 leaves in memory. Points are (x, y) in pixels of the model input.
 """
 
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -283,7 +284,8 @@ class EdgeTamVideoInferenceSession:
     """A video, or a stream of frames, with the objects that are tracked in it.
 
     `EdgeTamVideoProcessor.init_video_session` makes sessions and `add_inputs_to_inference_session` adds prompts;
-    `EdgeTamVideoModel` fills in the results. A session can be pickled.
+    `EdgeTamVideoModel` fills in the results. A session can be pickled. Several threads may use one: whoever changes it
+    holds its `lock`, so that a prompt that is given while a frame is tracked waits for the end of that frame.
 
     Args:
         frames (`Sequence`, *optional*):
@@ -334,6 +336,7 @@ class EdgeTamVideoInferenceSession:
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     image_embeddings: dict[int, list[torch.Tensor]] = field(default_factory=dict)
     num_streamed: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name in ("max_vision_features_cache_size", "max_memory_frames", "max_objects_per_batch"):
@@ -341,8 +344,14 @@ class EdgeTamVideoInferenceSession:
                 setattr(self, name, check_count(getattr(self, name), name))
 
     def __getstate__(self):
-        """All state but the image embeddings of a video, which can be computed again."""
-        return {**vars(self), "image_embeddings": self.image_embeddings if self.is_stream else {}}
+        """All state but the lock, and the image embeddings of a video, which can be computed again."""
+        with self.lock:
+            state = {**vars(self), "image_embeddings": self.image_embeddings if self.is_stream else {}}
+        del state["lock"]
+        return state
+
+    def __setstate__(self, state):
+        vars(self).update(state, lock=threading.RLock())
 
     @property
     def is_stream(self) -> bool:
@@ -468,24 +477,28 @@ class EdgeTamVideoInferenceSession:
 
         Unknown ids begin new objects.
         """
-        draft = self.draft()
-        draft.video_height, draft.video_width = size
-        for obj_id, prompt in prompts.items():
-            draft.objects.setdefault(obj_id, TrackedObject()).add_prompt(frame_idx, prompt)
-        self.adopt(draft)
+        with self.lock:
+            draft = self.draft()
+            draft.video_height, draft.video_width = size
+            for obj_id, prompt in prompts.items():
+                draft.objects.setdefault(obj_id, TrackedObject()).add_prompt(frame_idx, prompt)
+            self.adopt(draft)
 
     def clear_prompts(self, frame_idx: int, obj_id: int) -> None:
         """Takes back all prompts of an object on a frame, and what was found there: as if they had not been given."""
-        frame_idx, tracked_object = read_integer(frame_idx, "frame_idx"), self.objects[self.check_object(obj_id)]
-        if frame_idx not in tracked_object.prompts:
-            frames = sorted(tracked_object.prompts)
-            raise ValueError(f"object {obj_id} has no prompt on frame {frame_idx}, only on {frames}")
-        del tracked_object.prompts[frame_idx]
-        tracked_object.clear_results(frame_idx)
+        frame_idx = read_integer(frame_idx, "frame_idx")
+        with self.lock:
+            tracked_object = self.objects[self.check_object(obj_id)]
+            if frame_idx not in tracked_object.prompts:
+                frames = sorted(tracked_object.prompts)
+                raise ValueError(f"object {obj_id} has no prompt on frame {frame_idx}, only on {frames}")
+            del tracked_object.prompts[frame_idx]
+            tracked_object.clear_results(frame_idx)
 
     def remove_object(self, obj_id: int) -> None:
         """Stops tracking an object; the others are not affected."""
-        del self.objects[self.check_object(obj_id)]
+        with self.lock:
+            del self.objects[self.check_object(obj_id)]
 
     def is_new(self, frame_idx: int) -> bool:
         """Whether a frame has prompts that were never answered."""
@@ -502,15 +515,17 @@ class EdgeTamVideoInferenceSession:
 
     def reset_tracking_data(self) -> None:
         """Forgets all objects, prompts and results; the video, and the place in a stream, stay."""
-        self.objects = {}
+        with self.lock:
+            self.objects = {}
 
     def reset_inference_session(self) -> None:
         """Forgets all objects, prompts and results, and cached image embeddings.
 
         A stream starts again at frame 0, with frames of any size.
         """
-        self.reset_tracking_data()
-        self.image_embeddings = {}
-        self.num_streamed = 0
-        if self.is_stream:
-            self.video_height = self.video_width = None
+        with self.lock:
+            self.reset_tracking_data()
+            self.image_embeddings = {}
+            self.num_streamed = 0
+            if self.is_stream:
+                self.video_height = self.video_width = None

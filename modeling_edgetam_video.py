@@ -343,9 +343,9 @@ class EdgeTamVideoModel(EdgeTamModel):
 
     def _step(self, session, frame_idx, frame, reverse, is_look):
         """The output of one frame; the session changes at the very end, so that an error leaves it as it was."""
-        draft = session.draft()
-        tracker = Tracker(self, draft)
-        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+        with session.lock, torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            draft = session.draft()
+            tracker = Tracker(self, draft)
             if frame is not None:
                 frame_idx = tracker.receive(frame, frame_idx)
             elif is_look:
@@ -354,8 +354,8 @@ class EdgeTamVideoModel(EdgeTamModel):
                 tracker.track(frame_idx, reverse)
             masks, scores, iou_scores = tracker.results(frame_idx)
             tracker.forget(frame_idx)
-        output = EdgeTamVideoSegmentationOutput(draft.obj_ids, masks, scores, iou_scores, frame_idx)
-        session.adopt(draft)
+            output = EdgeTamVideoSegmentationOutput(draft.obj_ids, masks, scores, iou_scores, frame_idx)
+            session.adopt(draft)
         return output
 
     def _read_frame(self, session, frame):

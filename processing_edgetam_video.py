@@ -162,26 +162,28 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 occurs twice, and a frame outside the video.
         """
         session = _check_session(inference_session)
-        obj_ids, frame_idx = read_object_ids(obj_ids), session.check_frame(frame_idx)
+        obj_ids = read_object_ids(obj_ids)
         clear_old_inputs = read_flag(clear_old_inputs, "clear_old_inputs")
         prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
         for name, value in {**prompts, "original_size": original_size}.items():
             check_nested(value, name)
         masks = None if input_masks is None else read_masks(input_masks)
-        size = self._video_size(session, original_size, masks)
-        clicked = self._read_clicks(**prompts, obj_ids=obj_ids, size=size)
-        masked = {} if masks is None else self._read_masks(masks, obj_ids, size)
-        whole = {}
-        for obj_id in obj_ids:
-            if (obj_id in clicked) == (obj_id in masked):
-                state = "both a mask and clicks or a box" if obj_id in masked else "no prompt"
-                raise ValueError(
-                    f"object {obj_id} has {state} in this call: give it clicks, a box with them, or a mask"
+        with session.lock:
+            frame_idx = session.check_frame(frame_idx)
+            size = self._video_size(session, original_size, masks)
+            clicked = self._read_clicks(**prompts, obj_ids=obj_ids, size=size)
+            masked = {} if masks is None else self._read_masks(masks, obj_ids, size)
+            whole = {}
+            for obj_id in obj_ids:
+                if (obj_id in clicked) == (obj_id in masked):
+                    state = "both a mask and clicks or a box" if obj_id in masked else "no prompt"
+                    raise ValueError(
+                        f"object {obj_id} has {state} in this call: give it clicks, a box with them, or a mask"
+                    )
+                whole[obj_id] = masked.get(obj_id) or self._joined(
+                    session, frame_idx, obj_id, clicked[obj_id], clear_old_inputs
                 )
-            whole[obj_id] = masked.get(obj_id) or self._joined(
-                session, frame_idx, obj_id, clicked[obj_id], clear_old_inputs
-            )
-        session.add_prompts(frame_idx, whole, size)
+            session.add_prompts(frame_idx, whole, size)
         return session
 
     def process_new_points_or_boxes_for_video_frame(

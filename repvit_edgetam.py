@@ -4,7 +4,6 @@ Shapes: maps are (batch, channels, height, width). "Legacy" refers to timm's fir
 normalises each branch by itself; RepViT-M1 is one of them.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -171,7 +170,8 @@ class RepVit(nn.Module):
 
         Channels lie next to each other in memory, which is the fastest layout for pointwise convolutions.
         """
-        hidden_states = self.stem(pixel_values.contiguous(memory_format=torch.channels_last))
+        # as `contiguous(memory_format=torch.channels_last)`, which `vmap` does not know
+        hidden_states = self.stem(pixel_values.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2))
         feature_maps = []
         for name in self.stage_names:
             hidden_states = getattr(self, name)(hidden_states)

@@ -165,3 +165,11 @@ def test_several_models_run_at_once_under_vmap(model):
     masks = torch.func.vmap(lambda *state: torch.func.functional_call(model, state, (), inputs).pred_masks)(*stacked)
     for actual, other in zip(masks, others, strict=True):
         assert_equal([actual], [other(**inputs).pred_masks])
+
+
+@torch.no_grad()
+def test_pictures_are_mapped_over_under_vmap(model):
+    inputs = {"input_points": points(1, 2, 1)}
+    masks = torch.func.vmap(lambda picture: model(pixel_values=picture[None], **inputs).pred_masks)(PICTURES)
+    for actual, picture in zip(masks, PICTURES, strict=True):
+        assert_equal([actual], [model(pixel_values=picture[None], **inputs).pred_masks])

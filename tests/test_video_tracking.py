@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import threading
 
 import pytest
 import torch
@@ -321,3 +322,28 @@ def test_progress_bar_is_shown_on_request(make_tracker, capfd):
     assert "propagate" not in capfd.readouterr().err
     tracker.track(max_frame_num_to_track=1, show_progress_bar=True)
     assert "propagate" in capfd.readouterr().err
+
+
+def test_prompt_given_while_a_frame_is_tracked_is_kept(make_tracker):
+    tracker, expected = make_tracker(), make_tracker()
+    tracker.add(0, 1, **CLICK)
+    is_busy, is_given = threading.Event(), threading.Event()
+
+    def give_prompt():
+        is_busy.wait()
+        tracker.add(5, 2, **BOX)
+        is_given.set()
+
+    def let_others_run(*_):
+        is_busy.set()
+        is_given.wait(0.2)  # in vain: the prompt has to wait for the frame
+
+    user = threading.Thread(target=give_prompt)
+    user.start()
+    handle = tracker.model.memory_encoder.register_forward_hook(let_others_run)
+    tracker.show(0)
+    handle.remove()
+    user.join()
+    for obj_id, frame_idx, prompt in ((1, 0, CLICK), (2, 5, BOX)):
+        expected.add(frame_idx, obj_id, **prompt)
+    assert_equal(tracker.track(), expected.track())
