@@ -12,6 +12,9 @@ import torch
 from torch import nn
 from torch.nn.modules import module as module_calls
 
+# Of tensors that hold their numbers as they are; subclasses are quantised or simulated.
+PLAIN_TYPES = (torch.Tensor, nn.Parameter)
+
 
 class FoldedModule(nn.Module):
     """Module that computes with tensors made from its weights, and makes them anew only when a weight has changed.
@@ -62,7 +65,7 @@ def _is_exported():
 def _is_tangible(tensor):
     """Whether a tensor is numbers in memory that can be kept: not quantised, simulated, batched by `vmap` and such."""
     return (
-        type(tensor) in (torch.Tensor, nn.Parameter)
+        type(tensor) in PLAIN_TYPES
         and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
         and not tensor.is_inference()
     )
@@ -97,7 +100,7 @@ def is_plain(*modules):
     return not _is_exported() and all(
         type(module) in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
         and is_untouched(module, type(module))
-        and type(module.weight) in (torch.Tensor, nn.Parameter)
+        and type(module.weight) in PLAIN_TYPES
         for module in modules
     )
 

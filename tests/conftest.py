@@ -45,6 +45,7 @@ import tracking  # noqa: E402
 import training_sources  # noqa: E402
 
 from edgetam_cli import main  # noqa: E402
+from edgetam_hf import folding_edgetam  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -159,6 +160,8 @@ def gpu(monkeypatch):
     gpu = simulated_gpu.SimulatedGpu()
     if not torch.cuda.is_available():
         torch._C._ensureCUDADeviceGuardSet()
+    plain_types = (*folding_edgetam.PLAIN_TYPES, simulated_gpu.TensorOnGpu)
+    monkeypatch.setattr(folding_edgetam, "PLAIN_TYPES", plain_types)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: types.SimpleNamespace(synchronize=gpu.synchronize))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)

@@ -42,7 +42,7 @@ REPAIRS = {"max_hole_area": 8, "max_sprinkle_area": 8}
 @torch.no_grad()
 def straightforward(generator, picture, **given):
     """Masks, scores, boxes and stability scores by drawing and upsampling all masks of all points."""
-    options, model = MaskGenerationOptions().updated(given), generator.model
+    options, model = generator.options.updated(given), generator.model
     whole, *others = crops_of_picture(picture.height, picture.width, options.crops_n_layers, options.crop_overlap_ratio)
     found = []
     for crop in (whole, *others):
