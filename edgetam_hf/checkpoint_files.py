@@ -59,4 +59,5 @@ def _reason(name, error):
         return reason
     if "couldn't connect" in reason or "offline" in reason.lower():
         reason = "the Hub cannot be reached to look for a checkpoint of that id"
-    return f"there is no such folder, and {reason}; give a folder, the id of a checkpoint on the Hub, or nano, which is embedded"
+    remedy = "give a folder, the id of a checkpoint on the Hub, or nano, which is embedded"
+    return f"there is no such folder, and {reason}; {remedy}"
