@@ -94,8 +94,13 @@ def open_container(path: Path):
     except (av.FFmpegError, OSError) as error:
         raise ValueError(f"{path} is no video file, or it is damaged: {error.strerror}") from error
     format_name, streams = container.format.name, container.streams.video
-    # FFmpeg also takes texts and single pictures for videos
-    if not streams or format_name in ("tty", "image2") or format_name.endswith("_pipe"):
+    # FFmpeg also takes single pictures and texts for videos
+    if format_name == "image2" or format_name.endswith("_pipe"):
+        raise ValueError(
+            f"{path} is no video file: it was read as a single picture ({format_name}); give a folder of pictures, or "
+            "segment it as a picture"
+        )
+    if not streams or format_name == "tty":
         raise ValueError(f"{path} is no video file: it was read as {format_name} without a video track")
     streams = [stream for stream in streams if not stream.disposition & av.stream.Disposition.attached_pic]
     if not streams:

@@ -114,7 +114,7 @@ def test_masks_says_what_to_try_when_nothing_is_found(capsys, folder, picture, t
         (["masks", "{picture}", "--output", "{text}/"], "text.png is a file"),
         (
             ["masks", "{picture}", "--model", "gone/folder"],
-            "--model gone/folder cannot be loaded",
+            "--model gone/folder cannot be loaded: there is no such folder",
         ),
     ],
 )

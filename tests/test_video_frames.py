@@ -389,8 +389,8 @@ def test_video_file_rejects_other_files(tmp_path):
             open_video(tmp_path / name)
     (tmp_path / "notes.txt").write_text("FFmpeg would draw this text\n" * 20)
     Image.fromarray(ARRAY[0]).save(tmp_path / "picture.png")
-    for name in ("notes.txt", "picture.png"):
-        with pytest.raises(ValueError, match=rf"{name} is no video file: it was read as"):
+    for name, kind in {"notes.txt": "tty", "picture.png": "a single picture"}.items():
+        with pytest.raises(ValueError, match=rf"{name} is no video file: it was read as {kind}"):
             open_video(tmp_path / name)
 
 

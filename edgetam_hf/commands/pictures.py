@@ -110,11 +110,8 @@ def load_model(options, model_class, processor_class):
         model = load_quietly(model_class, name, **settings)
         processor = load_quietly(processor_class, name, **processor_settings)
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise OSError(
-            f"--model {options.model} cannot be loaded, give the folder or Hub id of an image checkpoint, or nano: "
-            f"{reason}"
-        ) from error
+        reason = str(error).strip().splitlines()[0].removeprefix(f"{name} cannot be loaded: ")
+        raise OSError(f"--model {options.model} cannot be loaded: {reason}") from error
     if options.compile:
         model.compile()
     return model, processor
