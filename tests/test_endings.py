@@ -227,6 +227,19 @@ def test_evaluation_that_has_no_result_does_not_lock_its_folder(davis, video_fol
     assert "results of another preprocessing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("protocol", ["first-mask", "online"])
+def test_evaluation_that_cannot_write_its_settings_leaves_nothing(
+    davis, video_folder, protocol, tmp_path, capsys, monkeypatch
+):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(evaluate_command, "write_json_whole", fail)
+    assert evaluate(davis, tmp_path / "out", "--model", video_folder, "--protocol", protocol, "--json") == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("record", ["[]", "{", '{"trainer": {}}', "[" * 100_000])
 def test_evaluation_rejects_a_folder_of_another_command(davis, video_folder, record, tmp_path, capsys):
     (tmp_path / "run.json").write_text(record)

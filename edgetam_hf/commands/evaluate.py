@@ -112,8 +112,8 @@ def begin(options, settings, results, missing, state):
     model, processor = load_tracker(settings, options, state) if mine else (None, None)
     state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind
     if state.is_main_process:
-        results.mkdir(parents=True, exist_ok=True)
-        write_json_whole(settings, results.parent / "run.json")
+        write_json_whole(settings, results.parent / "run.json")  # first: without it the folder is taken for another's
+        results.mkdir(exist_ok=True)
     state.wait_for_everyone()
     return mine, model, processor
 
