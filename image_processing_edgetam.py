@@ -28,6 +28,7 @@ from .settings_edgetam import (
     as_device,
     as_flag,
     as_layout,
+    as_list,
     as_number,
     checked_settings,
     height_width,
@@ -346,8 +347,8 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
                 Leave each pixel only to the object with the highest logit.
         """
         mask_threshold, binarize = as_number(mask_threshold, "mask_threshold"), as_flag(binarize, "binarize")
-        max_hole_area = as_number(max_hole_area or 0.0, "max_hole_area", 0)
-        max_sprinkle_area = as_number(max_sprinkle_area or 0.0, "max_sprinkle_area", 0)
+        max_hole_area = as_number(0.0 if max_hole_area is None else max_hole_area, "max_hole_area", 0)
+        max_sprinkle_area = as_number(0.0 if max_sprinkle_area is None else max_sprinkle_area, "max_sprinkle_area", 0)
         is_exclusive = as_flag(apply_non_overlapping_constraints, "apply_non_overlapping_constraints")
         masks, sizes = _check_masks(masks), check_original_sizes(original_sizes)
         if len(masks) != len(sizes):
@@ -462,13 +463,12 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
 def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
     """(height, width) pairs from a tensor, an array or nested lists of shape (B, 2)."""
-    if isinstance(original_sizes, (np.ndarray, torch.Tensor)):
-        original_sizes = original_sizes.tolist()
+    original_sizes = as_list(original_sizes, "original_sizes")
     if not isinstance(original_sizes, (list, tuple)):
         raise TypeError(f"original_sizes must be a list of (height, width) pairs, got {type(original_sizes)}")
     sizes = []
     for i, size in enumerate(original_sizes):
-        size = size.tolist() if isinstance(size, (np.ndarray, torch.Tensor)) else size
+        size = as_list(size, f"original_sizes[{i}]")
         if not isinstance(size, (list, tuple)) or len(size) != 2:
             raise ValueError(f"original_sizes must have shape (batch_size, 2), got {size!r} at index {i}")
         sizes.append(tuple(_pixels(side, i) for side in size))
@@ -478,8 +478,7 @@ def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
 
 
 def _pixels(side, index: int) -> int:
-    if isinstance(side, (np.generic, np.ndarray, torch.Tensor)) and side.ndim == 0:
-        side = side.item()
+    side = as_list(side, "original_sizes")
     if isinstance(side, bool) or not isinstance(side, (int, float)):
         raise TypeError(f"original_sizes must hold numbers, got {side!r} at index {index}")
     if not (1 <= side <= LARGEST_SIDE and side == int(side)):

@@ -308,8 +308,10 @@ class EdgeTamVideoInferenceSession:
 
             * Of a video all prompts are kept, as they were given, and results only near the frame that was tracked
               last. Where tracking comes near a prompted frame again, its prompts are answered again. So tracking gives
-              what it gives without a limit, but for clicks that correct frames further back than the limit: a look at
-              such a frame answers them from the memory that is left, and they are answered anew when tracking passes.
+              what it gives without a limit, with two exceptions. Clicks that correct frames further back than the
+              limit: a look at such a frame answers them from the memory that is left, and they are answered anew when
+              tracking passes. And a pass that starts beside, or turns back towards, frames that an earlier pass has
+              found: those further back than the limit are not remembered.
             * An object attends to the closest conditioning frames, at most `num_maskmem` of the model or
               `max_memory_frames`, whichever is more. (Without a limit a model with `max_cond_frame_num=-1`, such as
               EdgeTAM, attends to all that there are, and grows with them.)

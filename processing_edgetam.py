@@ -7,13 +7,12 @@ import numbers
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from transformers import Sam2Processor
 from transformers.image_processing_utils import BatchFeature
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
-from .settings_edgetam import checked_settings, height_width
+from .settings_edgetam import as_list, checked_settings, height_width
 
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
     from .mask_generation_edgetam import Crop  # noqa: F401
@@ -32,10 +31,7 @@ def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | 
     The innermost lists must have `row_length` entries if it is given; elsewhere lengths may differ, and be 0. `path`
     names the value in errors, e.g. `input_points[0][2]`.
     """
-    if isinstance(value, (np.ndarray, torch.Tensor)):
-        if value.ndim == 0:
-            raise ValueError(_nesting_error(path, layout, f"the single number {value.item()}"))
-        value = value.tolist()
+    value = as_list(value, path)
     if isinstance(value, numbers.Number):
         raise ValueError(_nesting_error(path, layout, f"the single number {value}"))
     if not isinstance(value, (list, tuple)):
@@ -54,11 +50,10 @@ def _nesting_error(path: str, layout: tuple[str, ...], received: str) -> str:
 
 
 def _finite_number(value, path: str) -> float:
-    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, (list, tuple, np.ndarray, torch.Tensor)):
+    value = as_list(value, path)
+    if isinstance(value, (list, tuple)):
         raise ValueError(f"{path} must be a number, got {type(value).__name__}: there is one level of nesting too many")
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{path} must be a number, got {value!r}")
     if not abs(value) < LARGEST_NUMBER:
         raise ValueError(f"{path} must be finite, got {value}")

@@ -15,9 +15,32 @@ LARGEST_SIDE = 2**24  # pixels; float32 coordinates are exact up to here
 LAYOUTS = ("channels_first", "channels_last")
 
 
+def check_numbers(tensor, name: str) -> None:
+    """Raises a TypeError for anything but a tensor whose numbers lie in memory, one by one."""
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
+    is_plain = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    if not is_plain or tensor.is_complex() or tensor.device.type == "meta":
+        raise TypeError(
+            f"{name} must be a plain tensor of real numbers, got one of dtype {tensor.dtype}, layout {tensor.layout} "
+            f"and device {tensor.device}"
+        )
+
+
+def as_list(value, name: str):
+    """What an array or a tensor holds, as nested lists or a single number; anything else stays as it is.
+
+    Raises:
+        TypeError: for a tensor whose numbers do not lie in memory, one by one.
+    """
+    if isinstance(value, torch.Tensor):
+        check_numbers(value, name)
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic, torch.Tensor)) else value
+
+
 def height_width(size, name: str = "size") -> tuple[int, int]:
     """(height, width) from an int, a pair, or a dictionary with the keys `height` and `width`."""
-    sides = size.tolist() if isinstance(size, (np.ndarray, np.generic, torch.Tensor)) else size
+    sides = as_list(size, name)
     if isinstance(sides, Integral):
         sides = (sides, sides)
     elif hasattr(sides, "get"):
@@ -63,9 +86,8 @@ def as_flag(value, name: str) -> bool:
 
 def as_number(value, name: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
     """A finite number from `lowest` to `highest`."""
-    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim == 0:
-        value = value.item()
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+    value = as_list(value, name)
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(value) and lowest <= value <= highest):
         limits = "finite" if lowest == -math.inf else f"at least {lowest:g}"
@@ -92,7 +114,7 @@ def _positive(value, name):
 def _for_channels(value, name):
     """One number for all channels, or three."""
     read = _positive if name == "image_std" else as_number
-    value = value.tolist() if isinstance(value, (np.ndarray, torch.Tensor)) else value
+    value = as_list(value, name)
     if not isinstance(value, (list, tuple)):
         return read(value, name)
     if len(value) != 3:
@@ -106,10 +128,13 @@ def _size(value, name):
 
 
 def _resample(value, name):
-    if isinstance(value, InterpolationMode):
-        return value
-    if isinstance(value, bool) or not isinstance(value, Integral) or value not in pil_torch_interpolation_mapping:
-        raise ValueError(f"{name} must be a filter of PIL.Image.Resampling, such as 2 for bilinear, got {value!r}")
+    is_number = isinstance(value, Integral) and not isinstance(value, bool)
+    mode = pil_torch_interpolation_mapping.get(value) if is_number else value
+    if not isinstance(mode, InterpolationMode) or mode in (InterpolationMode.BOX, InterpolationMode.HAMMING):
+        raise ValueError(
+            f"{name} must be a filter of PIL.Image.Resampling that torchvision has: 0 (nearest), 1 (Lanczos), 2 "
+            f"(bilinear) or 3 (bicubic), got {value!r}"
+        )
     return value
 
 

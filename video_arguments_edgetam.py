@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .settings_edgetam import check_numbers
+
 NUMBERS = "biuf"  # kinds of NumPy's dtypes that a mask may have
 
 
@@ -82,18 +84,6 @@ def read_dtype(value, name: str) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         raise TypeError(f"{name} must be torch.float32, float16, bfloat16 or float64, got {value!r}")
     return dtype
-
-
-def check_numbers(tensor, name: str) -> None:
-    """Raises a TypeError for anything but a tensor whose numbers lie in memory, one by one."""
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    is_plain = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
-    if not is_plain or tensor.is_complex() or tensor.device.type == "meta":
-        raise TypeError(
-            f"{name} must be a plain tensor of real numbers, got one of dtype {tensor.dtype}, layout {tensor.layout} "
-            f"and device {tensor.device}"
-        )
 
 
 def check_nested(value, name: str) -> None:

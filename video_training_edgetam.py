@@ -11,8 +11,9 @@ from transformers.utils import ModelOutput
 from .losses_edgetam import add_up
 from .memory_attention_edgetam import Memories
 from .memory_edgetam import FrameResult, Reach, TrackedObject
+from .settings_edgetam import check_numbers
 from .training_edgetam import Lesson, check_labels, total_loss
-from .video_arguments_edgetam import check_numbers, check_pixels
+from .video_arguments_edgetam import check_pixels
 
 
 @dataclass

@@ -361,6 +361,8 @@ def test_post_process_masks_rejects_what_is_no_tensor(processor, masks):
         ({"binarize": "no"}, TypeError, "binarize must be True or False, got 'no'"),
         ({"max_hole_area": -1}, ValueError, "max_hole_area must be at least 0, got -1"),
         ({"max_sprinkle_area": [3]}, TypeError, "max_sprinkle_area must be a number"),
+        ({"max_sprinkle_area": torch.ones(2)}, TypeError, "max_sprinkle_area must be a number"),
+        ({"max_hole_area": torch.ones(1, device="meta")}, TypeError, "max_hole_area must be a plain tensor"),
         (
             {"apply_non_overlapping_constraints": 2},
             TypeError,

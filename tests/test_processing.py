@@ -12,6 +12,7 @@ import torch
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.processing_edgetam import EdgeTamProcessor
 from PIL import Image
+from torchvision.transforms import InterpolationMode
 from transformers import Sam2Processor
 
 try:
@@ -453,6 +454,8 @@ def test_call_rejects_mask_labels(processor, labels, error, message):
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
+        ({"resample": 4}, ValueError, "resample must be a filter .* that torchvision has"),
+        ({"resample": InterpolationMode.HAMMING}, ValueError, "resample must be a filter .* that torchvision has"),
         ({"do_resize": "yes"}, TypeError, "do_resize must be True or False, got 'yes'"),
         ({"size": -3}, ValueError, "size must be .*positive numbers of pixels, got -3"),
         ({"size": {"shortest_edge": 3}}, ValueError, "size must be"),
@@ -567,3 +570,17 @@ def test_saved_folder_loads_without_the_package(tmp_path):
         assert "warn" not in run.stderr.lower(), run.stderr
     for path in saved.iterdir():
         assert path.read_text() == (resaved / path.name).read_text()
+
+
+NOT_IN_MEMORY = [torch.ones(1, 1, 1, 2, device="meta"), torch.ones(1, 1, 1, 2).to_sparse()]
+
+
+@pytest.mark.parametrize("tensor", NOT_IN_MEMORY, ids=["meta", "sparse"])
+@pytest.mark.parametrize(
+    "name", ["input_points", "input_labels", "input_boxes", "original_sizes", "size", "image_mean"]
+)
+def test_call_rejects_tensors_without_numbers_in_memory(processor, name, tensor):
+    for value in (tensor, [tensor[0]]):
+        points = [[[[500, 375]]]] if name == "input_labels" else None
+        with pytest.raises((TypeError, ValueError), match=name):
+            processor(PICTURE, **{"input_points": points, name: value})
