@@ -48,8 +48,8 @@ def test_read_prompts_makes_an_object_of_each_value_of_an_index_picture(tmp_path
     assert np.array_equal(first.mask.pixels(), values == 2) and np.array_equal(second.mask.pixels(), values == 5)
 
 
-def test_read_prompts_takes_a_mask_with_white_for_one_object(tmp_path):
-    soft = write_mask(tmp_path / "soft.png", np.array([[0, 90, 255]], np.uint8))
+def test_read_prompts_takes_a_mask_with_white_for_one_object_and_cuts_its_soft_edge(tmp_path):
+    soft = write_mask(tmp_path / "soft.png", np.array([[90, 200, 255]], np.uint8))
     colours = np.zeros((1, 3, 4), np.uint8)
     colours[..., 3], colours[0, 1, 2] = 255, 7  # opaque, and one pixel that is not black
     coloured = write_mask(tmp_path / "coloured.png", colours)
@@ -75,6 +75,9 @@ def test_read_prompts_rejects_what_has_no_place(tmp_path):
         read_prompts([masks, masks])
     with pytest.raises(ValueError, match="no prompt follows --object 2"):
         read_prompts([("object", 1), BOX, ("object", 2)])
+    soft = write_mask(tmp_path / "soft.png", np.arange(200, dtype=np.uint8).reshape(10, 20))
+    with pytest.raises(ValueError, match="199 levels of grey and no white.*save the one in black and white"):
+        read_prompts([soft])
     (tmp_path / "cut.png").write_bytes((tmp_path / "masks.png").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"cut.png cannot be read"):
         read_prompts([("mask", str(tmp_path / "cut.png"))])
@@ -95,5 +98,7 @@ def test_check_inside_warns_of_what_lies_outside(capsys):
 
 
 def test_read_prompts_takes_a_mask_of_floats_for_one_object(tmp_path):
-    mask = write_mask(tmp_path / "soft.tif", np.array([[0, 0.3, 1]], np.float32))
-    assert [prompt.mask.pixels().tolist() for prompt in read_prompts([mask])] == [[[False, True, True]]]
+    mask = write_mask(tmp_path / "soft.tif", np.array([[0, 0.3, 0.6, 1]], np.float32))
+    assert [prompt.mask.pixels().tolist() for prompt in read_prompts([mask])] == [[[False, False, True, True]]]
+    empty = write_mask(tmp_path / "empty.tif", np.zeros((1, 4), np.float32))
+    assert not read_prompts([empty])[0].mask.pixels().any()

@@ -8,6 +8,9 @@ import numpy as np
 
 from ..pictures_edgetam import open_picture
 
+MOST_GREY_OBJECTS = 64
+WHITE = 255
+
 
 @dataclass(frozen=True)
 class MaskPrompt:
@@ -136,21 +139,36 @@ def masks_in(path):
     """The `MaskPrompt`s of a picture: one for each value of an index picture, else one for all that is not zero.
 
     An index picture has a palette, 16 bits, or levels of grey of which none is 255, the white of ordinary masks.
+
+    Raises:
+        ValueError: for so many levels of grey without white that they may be a soft mask, or numbers of objects.
     """
     mode = open_picture(path, f"mask {path}").mode
     has_numbers, is_grey = mode == "P" or mode.startswith("I"), mode == "L"
     values = np.unique(read_values(path))
     values = values[values > 0].tolist()
+    if is_grey and len(values) > MOST_GREY_OBJECTS:
+        raise ValueError(
+            f"mask {path} has {len(values)} levels of grey and no white, so it may be a soft mask or an index picture: "
+            "save the one in black and white, the other with a palette"
+        )
     if len(values) > 1 and (has_numbers or (is_grey and values[-1] < 255)):
         return [MaskPrompt(path, value) for value in values]
     return [MaskPrompt(path)]
 
 
 def read_values(path):
-    """Integer array (H, W) of a mask picture; of one with colours or floats 1 where it is not black."""
+    """Integer array (H, W) of a mask picture; of one with colours 1 where it is not black.
+
+    Where grey has white in it, or floats go up to 1, what is at least half as bright counts: so soft edges are cut.
+    """
     image = open_picture(path, f"mask {path}")
     pixels = np.asarray(image)
     channels = [idx for idx, band in enumerate(image.getbands()) if band not in ("A", "a")]
-    if pixels.ndim == 2 and pixels.dtype.kind != "f":
+    if image.mode == "L" and pixels.max() == WHITE:
+        return np.where(pixels > WHITE // 2, WHITE, 0)
+    if pixels.ndim == 2 and pixels.dtype.kind == "f":
+        return ((pixels > 0) & (pixels >= 0.5 * min(pixels.max(), 1))).astype(np.int64)
+    if pixels.ndim == 2:
         return pixels.astype(np.int64)
     return (pixels.reshape(*pixels.shape[:2], -1)[..., channels] > 0).any(-1).astype(np.int64)
