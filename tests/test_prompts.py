@@ -76,7 +76,7 @@ def test_read_prompts_rejects_what_has_no_place(tmp_path):
     with pytest.raises(ValueError, match="no prompt follows --object 2"):
         read_prompts([("object", 1), BOX, ("object", 2)])
     soft = write_mask(tmp_path / "soft.png", np.arange(200, dtype=np.uint8).reshape(10, 20))
-    with pytest.raises(ValueError, match="199 levels of grey and no white.*save the one in black and white"):
+    with pytest.raises(ValueError, match=r"199 levels of grey and no white.*save the one in black and white"):
         read_prompts([soft])
     (tmp_path / "cut.png").write_bytes((tmp_path / "masks.png").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"cut.png cannot be read"):
