@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from .image_processing_edgetam import decode_picture
+from .pictures_edgetam import read_picture
 from .video_index_edgetam import index_video
 from .video_reader_edgetam import VideoReader
 
@@ -217,14 +218,7 @@ class PictureFolder(Frames):
         return _of_size(self._decode(idx), (self.height, self.width), f"frame {idx} ({self.files[idx]})")
 
     def _decode(self, idx) -> torch.Tensor:
-        name = f"frame {idx} ({self.files[idx]})"
-        try:
-            with Image.open(self.files[idx]) as picture:
-                pixels = decode_picture(ImageOps.exif_transpose(picture), name)
-        except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{name} cannot be decoded, its file is missing, truncated, damaged or too large: {error}"
-            ) from error
+        pixels = read_picture(self.files[idx], f"frame {idx} ({self.files[idx]})")
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

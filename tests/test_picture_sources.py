@@ -100,6 +100,7 @@ def test_coco_rejects_json_that_does_not_fit(tmp_path):
         (json.dumps({**data, "images": []}), 'is of image 0, which "images" lacks'),
         (json.dumps({**data, "images": [{"id": 0, "file_name": "3.png"}]}), 'no usable "height"'),
         (json.dumps({**data, "images": [{**data["images"][0], "height": 0}]}), "image 0 has no pixels"),
+        (json.dumps({**data, "images": [*data["images"], data["images"][1]]}), "has several images of the id 1"),
         (json.dumps({**data, "annotations": [{"id": 5, "image_id": [0]}]}), r"annotation 5 is of image \[0\]"),
     ]
     for content, message in cases:

@@ -4,6 +4,7 @@ A picture is a clip of one frame, see `clips`.
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,11 @@ class CocoPictures(PictureSource):
                 raise ValueError(f"{self.path}: image {image['id']} has no pixels: {str(image)[:100]}")
             if not (path := inside(self.images, image["file_name"])).is_file():
                 raise ValueError(f"{self.path} names a picture that is missing: looked for {path}")
-        return {image["id"]: (image["height"], image["width"]) for image in images}
+        sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+        if len(sizes) < len(images):
+            twice = next(number for number, count in Counter(image["id"] for image in images).items() if count > 1)
+            raise ValueError(f"{self.path} has several images of the id {twice}: masks could be of either")
+        return sizes
 
     def __len__(self):
         return len(self.pictures)
