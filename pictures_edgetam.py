@@ -56,17 +56,6 @@ def read_index_picture(source, name: str | None = None) -> np.ndarray:
     return indices
 
 
-def read_mask_picture(source, name: str | None = None) -> np.ndarray:
-    """bool array (H, W) of the pixels of a picture that are not zero, upright; transparency does not count.
-
-    Arguments and errors are those of `read_picture`. In a palette the index counts, not the colour.
-    """
-    image = open_picture(source, name)
-    levels = np.array(image).reshape(image.height, image.width, -1)
-    is_colour = [image.mode == "LAB" or band not in ("A", "a", "X") for band in image.getbands()]
-    return (levels[..., is_colour] != 0).any(-1)
-
-
 def is_picture_source(value) -> bool:
     """Whether `read_picture` takes it."""
     return isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(value, "read")

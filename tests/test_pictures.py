@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
-from edgetam_hf.pictures_edgetam import decode_picture, read_index_picture, read_mask_picture, read_picture, to_8_bits
+from edgetam_hf.pictures_edgetam import decode_picture, read_index_picture, read_picture, to_8_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
@@ -104,7 +104,6 @@ def test_files_are_upright_and_pil_pictures_as_their_pixels_lie(processor, tmp_p
         assert processor(opened, return_tensors="pt")["original_sizes"].tolist() == [[40, 56]]
     Image.fromarray(rgb()[..., 0]).save(path, exif=exif)
     assert (read_index_picture(path) == upright[..., 0]).all()
-    assert (read_mask_picture(path) == (upright[..., 0] > 0)).all()
 
 
 def test_read_picture_takes_a_picture_with_damaged_exif_as_it_lies(tmp_path):
@@ -193,14 +192,6 @@ def test_read_index_picture_rejects(picture):
         read_index_picture(encoded(picture, "TIFF"), "it")
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "I;16", "F"])
-def test_read_mask_picture_ignores_transparency(mode):
-    mask = rgb()[..., 0] > 127
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    image = Image.fromarray(mask.astype(np.uint16) * 300) if mode == "I;16" else grey.convert(mode)
-    assert (read_mask_picture(encoded(image, "TIFF" if mode == "F" else "PNG")) == mask).all()
-
-
 # What is no picture.
 
 
@@ -240,7 +231,7 @@ def unreadable(tmp_path):
 
 def test_read_picture_and_processor_reject_in_one_line(processor, tmp_path):
     for message, source in unreadable(tmp_path).items():
-        for read in (read_picture, read_index_picture, read_mask_picture, processor):
+        for read in (read_picture, read_index_picture, processor):
             with pytest.raises(ValueError, match=message) as caught:
                 read(source)
             assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
