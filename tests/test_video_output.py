@@ -20,9 +20,9 @@ from edgetam_hf.video_output import (
     mask_to_rle,
     read_index_picture,
     write_index_picture,
-    write_json_whole,
     youtube_vis_tracks,
 )
+from edgetam_hf.whole_files import write_json_whole
 
 NEEDS_AV = "writing video files needs PyAV"
 NEEDS_COCO = "run lengths need pycocotools"
