@@ -42,7 +42,7 @@ def parse_arguments(parser):
     if arguments.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda needs a GPU that PyTorch can use, and there is none; leave it out for the CPU")
     if importlib.util.find_spec("timm") is None:
-        parser.error("native EdgeTAM needs timm: pip install edgetam-hf[test]")
+        parser.error("native EdgeTAM needs timm: pip install timm")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
     return arguments

@@ -23,7 +23,8 @@ images  The embedded nano checkpoint on held-out pictures of its own kind, as `e
 video   The same checkpoint follows two boxes through a picture that moves to the left and back. Every model tracks from
         its own masks; IoU is taken frame by frame.
 Half precision pays on GPUs, and on CPUs with AMX or AVX-512 BF16; elsewhere a CPU takes several times longer with it.
-Needs `pip install -e .[test,train]`.
+Needs `pip install -e .[test,train]`, and for the images clip art: `apt-get install openclipart-png
+mypaint-data-extras`.
 """
 
 
@@ -88,7 +89,7 @@ def compare_on_images(arguments):
 def compare_on_video(arguments):
     """IoUs with float32 by dtype, of every object on every frame."""
     from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
-    from edgetam_hf.commands.segment import SAMPLE_PICTURE
+    from edgetam_hf.commands.picture_files import SAMPLE_PICTURE
 
     processor = EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
     picture = Image.open(SAMPLE_PICTURE).convert("RGB")
