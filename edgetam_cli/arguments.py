@@ -105,6 +105,28 @@ def parse_mask(text):
     return "mask", str(Path(text).absolute())
 
 
+def add_prompt_options(command):
+    """Adds the prompts, whose order counts: `--object` is for those that follow."""
+    command.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click; 0: off the object", **PROMPT)
+    command.add_argument(
+        "--box",
+        type=parse_box,
+        metavar="X0,Y0,X1,Y1",
+        help="box; another one on the same picture begins a new object",
+        **PROMPT,
+    )
+    command.add_argument(
+        "--mask",
+        type=parse_mask,
+        metavar="PNG",
+        help="mask: what is white or, without white, not black; or an index picture, an object for each value",
+        **PROMPT,
+    )
+    command.add_argument(
+        "--object", type=parse_object, metavar="N", help="object of the prompts that follow (default: 1)", **PROMPT
+    )
+
+
 def add_model_options(command, default=None):
     """Adds the options of every command that runs a model."""
     command.add_argument("--model", default=default, help="folder, Hub id, or nano, which is embedded")
@@ -156,7 +178,7 @@ def with_negative_values(arguments):
     """The arguments with `--point -5,10` written as `--point=-5,10`, which argparse does not take for an option."""
     joined = []
     for argument in arguments:
-        is_value = re.match(r"-[\d.]", argument) and joined and re.fullmatch(r"--[a-z-]+", joined[-1])
+        is_value = re.match(r"-[\d.]", argument) and joined and joined[-1] in ("--point", "--box")
         if is_value:
             joined[-1] += f"={argument}"
         else:

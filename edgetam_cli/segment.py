@@ -1,15 +1,11 @@
 """Arguments of `edgetam segment`."""
 
 from .arguments import (
-    PROMPT,
     add_model_options,
     add_output_options,
     add_picture_argument,
+    add_prompt_options,
     add_speed_options,
-    parse_box,
-    parse_mask,
-    parse_object,
-    parse_point,
 )
 from .masks import FILES
 
@@ -41,20 +37,7 @@ def add_arguments(command):
     """Adds the arguments to a parser."""
     add_picture_argument(command)
     prompts = command.add_argument_group("what to segment")
-    prompts.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click; 0: off the object", **PROMPT)
-    prompts.add_argument(
-        "--box", type=parse_box, metavar="X0,Y0,X1,Y1", help="box; another one begins a new object", **PROMPT
-    )
-    prompts.add_argument(
-        "--mask",
-        type=parse_mask,
-        metavar="PNG",
-        help="mask to refine: pixels that are not zero, or of an index picture an object for each value",
-        **PROMPT,
-    )
-    prompts.add_argument(
-        "--object", type=parse_object, metavar="N", help="object of the prompts that follow (default: 1)", **PROMPT
-    )
+    add_prompt_options(prompts)
     prompts.add_argument("--multimask", action="store_true", help="choose the best of three masks per object")
     model = command.add_argument_group("model")
     add_model_options(model, default="nano")

@@ -7,13 +7,10 @@ from .arguments import (
     PROMPT,
     YES,
     add_model_options,
+    add_prompt_options,
     add_speed_options,
-    parse_box,
     parse_count,
     parse_frame,
-    parse_mask,
-    parse_object,
-    parse_point,
     parse_rate,
 )
 
@@ -50,22 +47,9 @@ def add_arguments(command):
     command.add_argument("video", nargs="?", help="video file, folder of pictures, or address: https://…, rtsp://…")
     command.add_argument("--camera", metavar="N", help="number or name of a camera, in place of a video")
     prompts = command.add_argument_group("what to track")
-    prompts.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click; 0: off the object", **PROMPT)
-    prompts.add_argument(
-        "--box", type=parse_box, metavar="X0,Y0,X1,Y1", help="box; another one on a frame begins a new object", **PROMPT
-    )
-    prompts.add_argument(
-        "--mask",
-        type=parse_mask,
-        metavar="PNG",
-        help="mask: pixels that are not zero, or of an index picture an object for each value",
-        **PROMPT,
-    )
+    add_prompt_options(prompts)
     prompts.add_argument(
         "--frame", type=parse_frame, metavar="N", help="frame of the prompts that follow (default: 0)", **PROMPT
-    )
-    prompts.add_argument(
-        "--object", type=parse_object, metavar="N", help="object of the prompts that follow (default: 1)", **PROMPT
     )
     frames = command.add_argument_group("frames")
     frames.add_argument(
