@@ -31,7 +31,7 @@ from .mask_decoder_edgetam import EdgeTamMaskDecoder, PromptReading
 from .position_edgetam import pixel_centres, sine_position_encoding
 from .pretrained_edgetam import EdgeTamPreTrainedModel
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder
-from .prompting_edgetam import PromptSimulation
+from .prompt_simulation_edgetam import PromptSimulation
 from .repvit_edgetam import RepVitBackbone
 from .training_edgetam import check_labels, learn_from_pictures, total_loss
 

@@ -16,16 +16,21 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.utils import ModelOutput, logging
 
+from .checks_edgetam_video import check_count, check_pixels, read_flag
 from .configuration_edgetam import EdgeTamVideoConfig
 from .mask_decoder_edgetam import EdgeTamFeedForward
-from .memory_attention_edgetam import EdgeTamMemoryAttention, grid_side
-from .memory_edgetam import EdgeTamVideoInferenceSession
-from .memory_encoder_edgetam import EdgeTamMemoryEncoder, EdgeTamMemoryFuserBlock, EdgeTamSpatialPerceiver
+from .memory_layers_edgetam import (
+    EdgeTamMemoryAttention,
+    EdgeTamMemoryEncoder,
+    EdgeTamMemoryFuserBlock,
+    EdgeTamSpatialPerceiver,
+    grid_side,
+)
 from .modeling_edgetam import EdgeTamModel
 from .position_edgetam import sine_time_encoding
+from .session_edgetam import EdgeTamVideoInferenceSession
 from .tracking_edgetam import ABSENT_LOGIT, Tracker
-from .video_arguments_edgetam import check_count, check_pixels, read_flag
-from .video_training_edgetam import learn_from_clips
+from .training_edgetam_video import learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
@@ -41,7 +46,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
-    from .prompting_edgetam import PromptSimulation  # noqa: F401
+    from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
     from .training_edgetam import Lesson  # noqa: F401

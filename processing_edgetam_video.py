@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from .checks_edgetam_video import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
-from .memory_edgetam import EdgeTamVideoInferenceSession, Prompt
 from .processing_edgetam import EdgeTamProcessor
+from .session_edgetam import EdgeTamVideoInferenceSession, Prompt
 from .settings_edgetam import height_width
-from .video_arguments_edgetam import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
@@ -21,9 +21,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
-    from .video_index_edgetam import VideoIndex  # noqa: F401
-    from .video_picture_edgetam import to_frame  # noqa: F401
-    from .video_reader_edgetam import VideoReader  # noqa: F401
+    from .video_file_edgetam import VideoReader  # noqa: F401
 
 
 class EdgeTamVideoProcessor(EdgeTamProcessor):

@@ -9,7 +9,7 @@ import torch
 from .checks_edgetam import check_tensor
 from .losses_edgetam import add_up, cell_shares, mean_over_objects, segmentation_losses
 from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT
-from .prompting_edgetam import PromptSimulator
+from .prompt_simulation_edgetam import PromptSimulator
 
 
 def check_labels(mask_labels, prompt_seeds, leading, size):

@@ -14,8 +14,7 @@ from PIL import Image
 
 from .image_processing_edgetam import decode_picture
 from .pictures_edgetam import read_picture
-from .video_index_edgetam import index_video
-from .video_reader_edgetam import VideoReader
+from .video_file_edgetam import VideoReader, index_video
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
 ACCEPTED = (

@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from transformers import Sam2VideoVideoProcessor
 
+from .checks_edgetam_video import read_device
 from .settings_edgetam import check_numbers
-from .video_arguments_edgetam import read_device
 
 
 class EdgeTamVideoVideoProcessorKwargs(Sam2VideoVideoProcessor.valid_kwargs, total=False):

@@ -16,13 +16,13 @@ from .configuration_edgetam import (
     EdgeTamVisionConfig,
 )
 from .image_processing_edgetam import EdgeTamImageProcessor
-from .memory_edgetam import EdgeTamVideoInferenceSession
 from .modeling_edgetam import EdgeTamModel, EdgeTamPreTrainedModel, EdgeTamVisionModel
 from .modeling_edgetam_video import EdgeTamVideoModel
 from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
 from .processing_edgetam import EdgeTamProcessor
 from .processing_edgetam_video import EdgeTamVideoProcessor
 from .registration import register
+from .session_edgetam import EdgeTamVideoInferenceSession
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 __all__ = [

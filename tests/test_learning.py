@@ -13,7 +13,7 @@ from edgetam_hf.losses_edgetam import (
     segmentation_losses,
 )
 from edgetam_hf.mask_decoder_edgetam import MaskPrediction
-from edgetam_hf.prompting_edgetam import PromptSimulation, PromptSimulator
+from edgetam_hf.prompt_simulation_edgetam import PromptSimulation, PromptSimulator
 from small_models import make_model, make_video_model, make_video_processor, random
 
 SIZE = 128

@@ -23,7 +23,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 CODE_FILES = sorted(ROOT.glob("*_edgetam*.py"))
-CODE_OF_IMAGES = {path.name for path in CODE_FILES if not re.search("video|memory|tracking", path.name)}
+CODE_OF_IMAGES = {path.name for path in CODE_FILES if not re.search("video|memory|session|tracking", path.name)}
 CODE_OF_VIDEOS = {path.name for path in CODE_FILES}
 ENTRY_FILES = [
     "configuration_edgetam",

@@ -7,11 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.video_file_edgetam import VideoReader
 from edgetam_hf.video_frames_edgetam import Frames, PictureFolder, StoredFrames, VideoFile, open_video
-from edgetam_hf.video_reader_edgetam import VideoReader
 from PIL import Image, ImageOps
 
-from edgetam_hf import video_index_edgetam
+from edgetam_hf import video_file_edgetam
 
 NUM_FRAMES, HEIGHT, WIDTH = 24, 32, 48
 KEY_DISTANCE = 8
@@ -410,7 +410,7 @@ def test_video_file_rejects_no_frames(tmp_path):
 
 
 def test_video_file_needs_pyav(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_index_edgetam, "av", None)
+    monkeypatch.setattr(video_file_edgetam, "av", None)
     (tmp_path / "clip.mp4").write_bytes(b"")
     with pytest.raises(ImportError, match="pip install av"):
         open_video(tmp_path / "clip.mp4")

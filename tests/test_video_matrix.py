@@ -11,7 +11,7 @@ import pytest
 import torch
 from edgetam_hf.video_frames_edgetam import open_video
 
-from edgetam_hf import video_reader_edgetam
+from edgetam_hf import video_file_edgetam
 
 av = pytest.importorskip("av", reason="reading video files needs PyAV")
 from video_streams import decode_plainly, encode_file, field_packets, remux, write_packets  # noqa: E402
@@ -186,8 +186,8 @@ def test_threads_convert_a_picture_one_after_the_other(tmp_path, monkeypatch):
     frames[0]
     lock = next(iter(frames._readers.values()))._lock
     is_held = []
-    convert = video_reader_edgetam.to_frame
-    monkeypatch.setattr(video_reader_edgetam, "to_frame", lambda *args: is_held.append(lock.locked()) or convert(*args))
+    convert = video_file_edgetam.to_frame
+    monkeypatch.setattr(video_file_edgetam, "to_frame", lambda *args: is_held.append(lock.locked()) or convert(*args))
     assert torch.equal(frames[0], frames[0])
     assert is_held == [True, True]
 

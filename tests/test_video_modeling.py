@@ -8,7 +8,7 @@ import torch
 import transformers
 from edgetam_hf.configuration_edgetam import EdgeTamVideoConfig
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
-from edgetam_hf.memory_attention_edgetam import Memories
+from edgetam_hf.memory_layers_edgetam import Memories
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 from edgetam_hf.position_edgetam import grid_rotation, rotate

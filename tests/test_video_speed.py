@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from edgetam_hf.attention_edgetam import EdgeTamAttention
-from edgetam_hf.memory_attention_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryLookup
+from edgetam_hf.memory_layers_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryLookup
 from edgetam_hf.position_edgetam import grid_rotation, rotate, sine_place_encoding, sine_position_encoding
 from simulated_gpu import on_gpu
 from small_models import make_video_model, random, small_video_config

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from .. import overlay_video, video_output
-from ..memory_edgetam import FrameResult, Prompt, TrackedObject
 from ..output_folder import LOCK
+from ..session_edgetam import FrameResult, Prompt, TrackedObject
 from ..whole_files import save_whole, whole_file, write_json_whole, writing
 
 START_AGAIN = "start again in another --output"

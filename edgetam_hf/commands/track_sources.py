@@ -11,8 +11,8 @@ from urllib.request import url2pathname
 
 from ..overlay_video import HIGHEST_RATE, LOWEST_RATE, colours_of
 from ..sound import open_sound
+from ..video_file_edgetam import to_frame
 from ..video_frames_edgetam import open_video
-from ..video_picture_edgetam import to_frame
 
 try:
     import av

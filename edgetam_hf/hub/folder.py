@@ -42,7 +42,7 @@ OTHER_FILES = {
     *("config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE", "requirements.txt"),
     *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json", "provenance.json"),
 }
-VIDEO_ONLY = re.compile(r"video|memory|tracking")  # in names of files that an image checkpoint does without
+VIDEO_ONLY = re.compile(r"video|memory|session|tracking")  # in names of files that an image checkpoint does without
 
 
 def listed_files(kind):

@@ -6,7 +6,7 @@ import re
 import torch
 import torch.nn.functional as F
 
-from ..memory_attention_edgetam import grid_side
+from ..memory_layers_edgetam import grid_side
 
 LATENTS_2D = "spatial_perceiver.latents_2d"  # (rows * columns, m)
 LAYERS = "memory_attention.layers"

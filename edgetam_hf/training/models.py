@@ -15,7 +15,7 @@ from ..modeling_edgetam import EdgeTamModel
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam import EdgeTamProcessor
 from ..processing_edgetam_video import EdgeTamVideoProcessor
-from ..prompting_edgetam import PromptSimulation
+from ..prompt_simulation_edgetam import PromptSimulation
 from ..video_processing_edgetam import EdgeTamVideoVideoProcessor
 from .distillation import Distillation
 from .growth import grow_memory

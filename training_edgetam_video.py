@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from transformers.utils import ModelOutput
 
+from .checks_edgetam_video import check_pixels
 from .losses_edgetam import add_up
-from .memory_attention_edgetam import Memories
-from .memory_edgetam import FrameResult, Reach, TrackedObject
+from .memory_layers_edgetam import Memories
+from .session_edgetam import FrameResult, Reach, TrackedObject
 from .settings_edgetam import check_numbers
 from .training_edgetam import Lesson, check_labels, total_loss
-from .video_arguments_edgetam import check_pixels
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .checks_edgetam_video import check_count, read_integer
 from .device_edgetam import send
-from .video_arguments_edgetam import check_count, read_integer
 
 
 @dataclass(frozen=True, eq=False)
