@@ -1,17 +1,18 @@
 """How the embedded checkpoint was made: the order of its configurations, and what its export changes."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import small_models
 import torch
 
 from edgetam_hf import EdgeTamModel
-from edgetam_hf.training.settings import CONFIGS, read_settings
+from edgetam_hf.training.settings import read_settings
 
 
 def test_configurations_of_the_embedded_checkpoint_follow_each_other():
-    folder = CONFIGS.with_name("nano_memory")
+    folder = Path(__file__).parents[1] / "recipes/nano/memory"
     names = [f"nano-video-{part}" for part in range(1, 13)]
     assert {path.stem for path in folder.iterdir()} == set(names)
     for name, before in zip(names, ("nano-images", *names)):
@@ -19,8 +20,8 @@ def test_configurations_of_the_embedded_checkpoint_follow_each_other():
 
 
 def test_blended_image_model_is_the_weighted_mean_but_for_the_object_score():
-    pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
-    from edgetam_hf.training.export_nano import blend_image_parts
+    pytest.importorskip("scipy", reason="exporting needs SciPy: pip install -e .[test,train]")
+    from recipes.nano.export import blend_image_parts
 
     image_model, tracker = small_models.make_model(seed=1), small_models.make_video_model()
     own, before = ({n: v.clone() for n, v in model.state_dict().items()} for model in (tracker, image_model))
@@ -33,8 +34,8 @@ def test_blended_image_model_is_the_weighted_mean_but_for_the_object_score():
 
 
 def test_shifted_object_score_changes_nothing_else():
-    pytest.importorskip("scipy", reason="export_nano needs SciPy: pip install -e .[test,train]")
-    from edgetam_hf.training.export_nano import shift_object_score
+    pytest.importorskip("scipy", reason="exporting needs SciPy: pip install -e .[test,train]")
+    from recipes.nano.export import shift_object_score
 
     model = small_models.make_video_model()
     size = model.config.image_size

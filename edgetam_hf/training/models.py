@@ -1,8 +1,12 @@
 """What learns: the model of the settings, its processor, and what of it is frozen, adapted or taught."""
 
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModel
 
 from .. import nano_checkpoint
@@ -19,7 +23,8 @@ from ..prompt_simulation_edgetam import PromptSimulation
 from ..video_processing_edgetam import EdgeTamVideoVideoProcessor
 from .distillation import Distillation
 from .growth import grow_memory
-from .settings import check_known, read_dataclass
+from .settings import LoraSettings, ModelSettings, Settings
+from .structured import check_known, read_dataclass
 from .trainer import plain_name
 
 try:
@@ -37,7 +42,7 @@ MEMORY_WIDTHS = (
 )
 
 
-def make_model(settings):
+def make_model(settings: Settings) -> EdgeTamModel | EdgeTamVideoModel:
     """The model that learns, in float32, with what is simulated and how it is judged; see `Settings`."""
     simulation = read_dataclass(PromptSimulation, settings.simulation, "simulation")
     loss_weights = read_dataclass(LossWeights, settings.loss_weights, "loss_weights")
@@ -52,7 +57,7 @@ def make_model(settings):
     return model
 
 
-def read_checkpoint(settings):
+def read_checkpoint(settings: ModelSettings) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Fields of the configuration, and weights, that a model of a kind takes from a checkpoint; see `ModelSettings`."""
     name = str(nano_checkpoint()) if settings.name == "nano" else settings.name
     is_new_memory = settings.kind == "video" and is_image_checkpoint(name)
@@ -61,7 +66,7 @@ def read_checkpoint(settings):
     return image_fields(model.config) if is_new_memory else model.config.to_dict(), model.state_dict()
 
 
-def load_what_there_is(model, weights):
+def load_what_there_is(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Loads weights into a model, which may have parts that they do not have: an image checkpoint has no memory.
 
     Raises:
@@ -76,12 +81,12 @@ def load_what_there_is(model, weights):
     model.load_state_dict(weights, strict=False)
 
 
-def is_image_checkpoint(name):
+def is_image_checkpoint(name: str) -> bool:
     """Whether a folder or Hub id is that of an image model, which has no memory."""
     return read_config(name).get("model_type") == EdgeTamConfig.model_type
 
 
-def image_fields(config):
+def image_fields(config: EdgeTamConfig) -> dict[str, Any]:
     """Fields of the configuration of a video model from that of an image model."""
     fields = config.to_dict()
     parts = {name: fields[name] for name in ("vision_config", "prompt_encoder_config", "mask_decoder_config")}
@@ -90,7 +95,7 @@ def image_fields(config):
     return {**parts, **dict.fromkeys(MEMORY_WIDTHS, config.vision_config.fpn_hidden_size)}
 
 
-def merge_fields(stored, changes, config_class):
+def merge_fields(stored: dict[str, Any], changes: dict[str, Any], config_class: type[EdgeTamConfig]) -> dict[str, Any]:
     """Fields of a configuration with changes, which may reach into its parts.
 
     Raises:
@@ -108,7 +113,7 @@ def merge_fields(stored, changes, config_class):
     return merged
 
 
-def make_processor(model):
+def make_processor(model: EdgeTamModel | EdgeTamVideoModel) -> EdgeTamProcessor | EdgeTamVideoProcessor:
     """The processor of a model: pictures are normalised as they are in training."""
     height, width = model.prompt_encoder.image_size
     size = {"height": height, "width": width}
@@ -117,7 +122,7 @@ def make_processor(model):
     return EdgeTamProcessor(EdgeTamImageProcessor(size=size))
 
 
-def make_learner(model, settings):
+def make_learner(model: EdgeTamModel | EdgeTamVideoModel, settings: Settings) -> nn.Module:
     """What the trainer trains: the model, parts of it frozen, or with adapters, or together with its teacher.
 
     Raises:
@@ -139,7 +144,7 @@ def make_learner(model, settings):
     return model
 
 
-def matching_names(names, patterns, key):
+def matching_names(names: Collection[str], patterns: Iterable[str], key: str) -> list[str]:
     """Those of the names that one of the patterns matches; a ValueError for a pattern that matches none."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -150,7 +155,7 @@ def matching_names(names, patterns, key):
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
-def add_adapters(model, settings):
+def add_adapters(model: EdgeTamModel | EdgeTamVideoModel, settings: LoraSettings) -> nn.Module:
     """The model of peft around a model, in which adapters alone learn; see `LoraSettings`."""
     if peft is None:
         raise ImportError("lora needs peft: pip install peft")
@@ -158,7 +163,7 @@ def add_adapters(model, settings):
     return peft.get_peft_model(model, peft.LoraConfig(target_modules=settings.target_modules, **options))
 
 
-def save_model(learner, folder):
+def save_model(learner: nn.Module, folder: Path) -> None:
     """Writes what was learnt, for `from_pretrained`, and its processor; adapters also by themselves, in `adapter/`."""
     model = learner.student if isinstance(learner, Distillation) else learner
     if peft is not None and isinstance(model, peft.PeftModel):

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
@@ -10,13 +11,18 @@ from transformers.integrations import is_tensorboard_available
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..output_folder import locked
+from ..processing_edgetam import EdgeTamProcessor
+from ..processing_edgetam_video import EdgeTamVideoProcessor
 from ..text_files import read_json
+from .augmentation import Augmentation
 from .checkpoint_check import check_checkpoint
 from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
-from .dataset import collate
+from .dataset import ItemSettings, TrainingDataset, collate
 from .mask_pictures import MaskPictures
 from .models import make_learner, make_model, make_processor, save_model
-from .sources import make_dataset, open_sources
+from .settings import Settings
+from .sources import open_sources
+from .structured import read_dataclass
 from .trainer import EdgeTamTrainer, items_per_step
 
 # Where a configuration says nothing; weight decay and largest norm of gradients are those of the paper.
@@ -48,7 +54,9 @@ SHARES = {"adam_beta1", "adam_beta2", "warmup_ratio"}
 VALIDATION_SEED = 2**32  # far from any seed of training data
 
 
-def run(settings, folder, is_resumed=False, is_quiet=False):
+def run(
+    settings: Settings, folder: str | Path, is_resumed: bool = False, is_quiet: bool = False
+) -> dict[str, Any] | None:
     """Trains and returns the report; None in all processes but the first.
 
     Args:
@@ -80,7 +88,7 @@ def run(settings, folder, is_resumed=False, is_quiet=False):
         return report(folder, arguments.max_steps) if state.is_main_process else None
 
 
-def find_checkpoint(folder, state):
+def find_checkpoint(folder: Path, state: PartialState) -> Path | None:
     """The checkpoint to go on from, which is whole; None where there is none."""
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
@@ -89,7 +97,7 @@ def find_checkpoint(folder, state):
     return checkpoints[-1]
 
 
-def make_arguments(settings, folder, is_quiet):
+def make_arguments(settings: Settings, folder: str | Path, is_quiet: bool) -> TrainingArguments:
     """`TrainingArguments` of a run."""
     given = dict(settings.trainer)
     for name in given.keys() & RESERVED_ARGUMENTS.keys():
@@ -132,40 +140,79 @@ def make_arguments(settings, folder, is_quiet):
     return arguments
 
 
-def prepare(settings, arguments):
-    """What learns, training data as long as the run, what is held out or `None`, a batch to draw, and the processor."""
-    data, validation = open_sources(settings.data, "data"), open_sources(settings.validation, "validation")
+class Parts(NamedTuple):
+    """What a training works on.
+
+    Args:
+        learner: the model, or what is around it; see `make_learner`.
+        dataset: training data, as long as the run.
+        held_out: what the loss of validation is of, if anything.
+        item: a batch of one picture or clip, whose masks are drawn while the training runs.
+        processor: that of the model.
+    """
+
+    learner: torch.nn.Module
+    dataset: TrainingDataset
+    held_out: TrainingDataset | None
+    item: dict[str, torch.Tensor]
+    processor: EdgeTamProcessor | EdgeTamVideoProcessor
+
+
+def prepare(settings: Settings, arguments: TrainingArguments) -> Parts:
+    """All parts of a training; raises the errors of `run` for settings that do not fit the model or the data."""
+    sources = open_sources(settings.data, "data", settings.modules)
+    validation = open_sources(settings.validation, "validation", settings.modules)
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
     learner, processor = make_learner(model, settings), make_processor(model)
+    item_settings = make_item_settings(settings, processor)
     per_step = items_per_step(arguments)
-    dataset = make_dataset(data, settings, processor, per_step * arguments.max_steps, arguments.seed, per_step)
+    dataset = TrainingDataset(
+        sources.opened, per_step * arguments.max_steps, item_settings, arguments.seed, sources.weights, per_step
+    )
     held_out = None
     if settings.validation:
-        plain = dataclasses.replace(settings, augmentation=False)
-        num_items, per_step = settings.num_validation_items, arguments.eval_batch_size * arguments.world_size
-        held_out = make_dataset(validation, plain, processor, num_items, VALIDATION_SEED, per_step)
-    return learner, dataset, held_out, collate([(held_out or dataset)[0]]), processor
+        held_out = TrainingDataset(
+            validation.opened,
+            settings.num_validation_items,
+            dataclasses.replace(item_settings, augmentation=None),
+            VALIDATION_SEED,
+            validation.weights,
+            items_per_step=arguments.eval_batch_size * arguments.world_size,
+        )
+    return Parts(learner, dataset, held_out, collate([(held_out or dataset)[0]]), processor)
 
 
-def train(settings, arguments, parts, checkpoint, is_quiet):
+def make_item_settings(settings: Settings, processor: EdgeTamProcessor | EdgeTamVideoProcessor) -> ItemSettings:
+    """What is made of clips, so that the model of the settings learns from it."""
+    augmentation = None
+    if settings.augmentation is not False:
+        fields = {} if settings.augmentation is True else settings.augmentation
+        augmentation = read_dataclass(Augmentation, fields, "augmentation")
+    num_frames = settings.num_frames if settings.model.kind == "video" else None
+    return ItemSettings(processor.image_processor, num_frames, settings.max_objects, augmentation)
+
+
+def train(
+    settings: Settings, arguments: TrainingArguments, parts: Parts, checkpoint: Path | None, is_quiet: bool
+) -> None:
     """Trains from a checkpoint, or from the beginning for None, and writes the model to the output folder."""
-    folder, (learner, dataset, held_out, item, processor) = Path(arguments.output_dir), parts
+    folder = Path(arguments.output_dir)
     trainer = EdgeTamTrainer(
         learning_rates=settings.learning_rates,
         cool_down_steps=settings.cool_down_steps,
-        processor=processor,
-        model=learner,
+        processor=parts.processor,
+        model=parts.learner,
         args=arguments,
-        train_dataset=dataset,
-        eval_dataset=held_out,
+        train_dataset=parts.dataset,
+        eval_dataset=parts.held_out,
         data_collator=collate,
     )
     if is_quiet:
         trainer.remove_callback(PrinterCallback)
     if settings.picture_steps:
         callbacks = trainer.callback_handler.callbacks
-        trainer.add_callback(MaskPictures(item, settings.picture_steps, folder / "pictures", callbacks))
+        trainer.add_callback(MaskPictures(parts.item, settings.picture_steps, folder / "pictures", callbacks))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt as error:
@@ -176,10 +223,10 @@ def train(settings, arguments, parts, checkpoint, is_quiet):
     with trainer.writing() as temporary:
         if arguments.should_save:
             trainer.state.save_to_json(str(temporary / TRAINER_STATE_NAME))
-            save_model(learner, temporary)
+            save_model(parts.learner, temporary)
 
 
-def report(folder, num_steps):
+def report(folder: Path, num_steps: int) -> dict[str, Any]:
     """What is to be said of a finished run."""
     log = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
     last = {name: value for entry in log for name, value in entry.items() if name in ("loss", "eval_loss")}

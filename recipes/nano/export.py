@@ -1,7 +1,7 @@
 """Writes the averaged weights of a training run, or a model with memory, as a checkpoint folder in half precision.
 
-python -m edgetam_hf.training.export_nano --run runs/nano --output runs/nano-images
-python -m edgetam_hf.training.export_nano --tracker runs/last --images runs/nano-images --output edgetam_hf/nano
+python -m recipes.nano.export --run runs/nano --output runs/nano-images
+python -m recipes.nano.export --tracker runs/last --images runs/nano-images --output edgetam_hf/nano
 """
 
 import argparse
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 
+from edgetam_hf.training.models import make_processor
+
 from .crops import Composites
-from .evaluate_nano import load_model
-from .models import make_processor
+from .evaluate import load_model
 
 # Chosen on other clips than those of the figures. A mask where the object is absent costs a frame its whole score, no
 # mask where it is visible only what a doubtful mask would have won, so silence pays well above a probability of a half.

@@ -1,6 +1,6 @@
 """Figures of a nano checkpoint: mean IoU on held-out composites and on the coins of scikit-image.
 
-python -m edgetam_hf.training.evaluate_nano --checkpoint edgetam_hf/nano --data data/composites
+python -m recipes.nano.evaluate --checkpoint edgetam_hf/nano --data data/composites
 """
 
 import argparse
@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from edgetam_hf.modeling_edgetam import EdgeTamModel
 from scipy import ndimage
 
 from edgetam_hf.evaluation.clicks import box_of, center_of, largest_error
-from edgetam_hf.modeling_edgetam import EdgeTamModel
 
 from .crops import Composites, normalize
-from .nano_model import NanoTrainee
+from .model import NanoTrainee
 
 SMALLEST_SHARE = 0.002  # objects that cover less of the picture are left out
 OBJECTS_PER_PICTURE = 3

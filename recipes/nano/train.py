@@ -1,6 +1,6 @@
 """Trains edgetam-nano on rendered composites, on CPU cores, in a given time.
 
-python -m edgetam_hf.training.nano --data data/composites --output runs/nano --minutes 85
+python -m recipes.nano.train --data data/composites --output runs/nano --minutes 85
 
 The encoder first learns which pixels belong together (stage A), then the whole model learns prompts (stage B), at
 128 pixels and at last at 256. The learning rate follows the clock. A killed run goes on with `--resume`, and
@@ -19,13 +19,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 
 from .crops import Composites
 from .flat import FlatParameters
 from .losses import dense_loss, feature_penalty, prompt_loss, sample_anchors
-from .nano_model import NanoTrainee, dense_learning_rate_scale, prompt_learning_rate_scale, set_image_size
+from .model import NanoTrainee, dense_learning_rate_scale, prompt_learning_rate_scale, set_image_size
 from .prompts import CELL, draw_corrections, draw_prompts
 
 NUM_ANCHORS = 16

@@ -10,8 +10,8 @@ pytest.importorskip("skimage")
 pytest.importorskip("tqdm")
 
 from edgetam_hf.evaluation.clicks import box_of, largest_error
-from edgetam_hf.training import composites, losses, nano, prompts, sprites
-from edgetam_hf.training.nano_model import NanoTrainee
+from recipes.nano import composites, losses, prompts, sprites, train
+from recipes.nano.model import NanoTrainee, set_image_size
 
 
 def make_sprite(seed):
@@ -148,7 +148,7 @@ def test_trainee_decodes_all_masks_at_both_sizes():
     trainee = NanoTrainee()
     assert sum(parameter.numel() for parameter in trainee.model.parameters()) < 2.5e6
     for size in (64, 128):
-        nano.set_image_size(trainee.model, size)
+        set_image_size(trainee.model, size)
         embeddings = trainee.encode(torch.zeros(2, 3, size, size))
         masks, iou_scores, _ = trainee.decode(
             embeddings, torch.zeros(2, 3, 1, 2), torch.ones(2, 3, 1, dtype=torch.long), None, None
@@ -158,17 +158,17 @@ def test_trainee_decodes_all_masks_at_both_sizes():
 
 def test_training_resumed_after_a_stop_ends_at_the_same_weights(data, tmp_path):
     phases = (
-        nano.Phase("dense", True, 64, 2, 0, 0.5),
-        nano.Phase("prompts", False, 64, 2, 2, 1.0),
+        train.Phase("dense", True, 64, 2, 0, 0.5),
+        train.Phase("prompts", False, 64, 2, 2, 1.0),
     )
-    settings = nano.Settings(data, tmp_path / "whole", 1, phases, num_processes=1, max_steps=4)
+    settings = train.Settings(data, tmp_path / "whole", 1, phases, num_processes=1, max_steps=4)
     torch.manual_seed(1)
-    nano.train(settings)
+    train.train(settings)
     parts = replace(settings, output=tmp_path / "parts")
     parts.output.mkdir()
-    stopped = nano.Trainer(parts, 0)
+    stopped = train.Trainer(parts, 0)
     stopped.run(max_new_steps=3)
-    nano.train(parts, is_resumed=True)
+    train.train(parts, is_resumed=True)
     whole, resumed = (torch.load(s.output / "last.pt", weights_only=True) for s in (settings, parts))
     assert whole["progress"]["step"] == resumed["progress"]["step"] == 4
     for name, value in whole["averaged_model"].items():
@@ -179,11 +179,11 @@ def test_training_resumed_after_a_stop_ends_at_the_same_weights(data, tmp_path):
 def test_training_starts_from_a_checkpoint(data, tmp_path):
     model = NanoTrainee().model
     model.save_pretrained(tmp_path / "start")
-    phases = (nano.Phase("prompts", False, 64, 2, 2, 1.0),)
-    settings = nano.Settings(data, tmp_path / "run", 1, phases, num_processes=1, start=tmp_path / "start", max_steps=1)
-    started = nano.Trainer(settings, 0).trainee.model.state_dict()
+    phases = (train.Phase("prompts", False, 64, 2, 2, 1.0),)
+    settings = train.Settings(data, tmp_path / "run", 1, phases, num_processes=1, start=tmp_path / "start", max_steps=1)
+    started = train.Trainer(settings, 0).trainee.model.state_dict()
     for name, value in model.state_dict().items():
         torch.testing.assert_close(started[name], value, msg=name, rtol=0, atol=0)
-    nano.train(settings)
+    train.train(settings)
     trained = torch.load(settings.output / "last.pt", weights_only=True)
     assert trained["progress"]["step"] == 1

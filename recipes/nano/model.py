@@ -1,11 +1,10 @@
 """The 2.4 M-parameter EdgeTAM and what surrounds it during training."""
 
 import torch
-from torch import nn
-
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.prompt_encoder_edgetam import EdgeTamLayerNorm2d
+from torch import nn
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 2, 6, 2)
 HIDDEN_SIZE = 128

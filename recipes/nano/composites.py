@@ -1,6 +1,6 @@
 """Composites: pictures of overlapping clip art and drawn objects, with a map of which pixel belongs to which object.
 
-python -m edgetam_hf.training.composites --output data/composites --count 28000
+python -m recipes.nano.composites --output data/composites --count 28000
 """
 
 import argparse

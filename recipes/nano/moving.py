@@ -1,7 +1,7 @@
 """Clips of moving objects: what is cut out of rendered composites glides, turns and hides over another composite.
 
-python -m edgetam_hf.training.moving --data data/composites --output data/moving
-python -m edgetam_hf.training.moving --baseline data/moving --output runs/repeated
+python -m recipes.nano.moving --data data/composites --output data/moving
+python -m recipes.nano.moving --baseline data/moving --output runs/repeated
 edgetam evaluate davis data/moving --model MODEL
 """
 
@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image
 from transformers.utils import logging
 
-from ..evaluation.scoring import report_scores, score_results
-from ..evaluation.video_datasets import read_dataset
-from .clips import Clip
+from edgetam_hf.evaluation.scoring import report_scores, score_results
+from edgetam_hf.evaluation.video_datasets import read_dataset
+from edgetam_hf.training.clips import Clip
+
 from .crops import SPLITS, Composites
 from .cutouts import cut_out_sprites, read_rows
 from .davis_folder import repeat_first_masks, write_clips

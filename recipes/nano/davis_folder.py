@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..evaluation.video_datasets import LAYOUTS, VideoSequence
-from ..output_folder import reserved
-from ..video_output import write_index_picture
-from ..whole_files import whole_folder
-from .clips import Clip
+from edgetam_hf.evaluation.video_datasets import LAYOUTS, VideoSequence
+from edgetam_hf.output_folder import reserved
+from edgetam_hf.training.clips import Clip
+from edgetam_hf.video_output import write_index_picture
+from edgetam_hf.whole_files import whole_folder
 
 JPEG_QUALITY = 95
 

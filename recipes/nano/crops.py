@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .clips import Clip
+from edgetam_hf.training.clips import Clip
 
 SPLITS = ("training", "held-out")
 WHOLE_SHARE = 0.5  # of pictures that are not cropped
@@ -37,7 +37,7 @@ class Composites:
         except FileNotFoundError as error:
             raise ValueError(
                 f"{folder} has no {split} composites: render them with "
-                f"python -m edgetam_hf.training.composites --output {folder}"
+                f"python -m recipes.nano.composites --output {folder}"
             ) from error
 
     def __len__(self) -> int:
