@@ -23,7 +23,7 @@ images  The embedded nano checkpoint on held-out pictures of its own kind, as `r
 video   The same checkpoint follows two boxes through a picture that moves to the left and back. Every model tracks from
         its own masks; IoU is taken frame by frame.
 Half precision pays on GPUs, and on CPUs with AMX or AVX-512 BF16; elsewhere a CPU takes several times longer with it.
-Needs `pip install -e .[test,train]`, and for the images clip art: `apt-get install openclipart-png
+Needs `pip install -e .[test]`, and for the images clip art: `apt-get install openclipart-png
 mypaint-data-extras`.
 """
 

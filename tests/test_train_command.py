@@ -186,7 +186,7 @@ def test_settings_reject_what_is_wrong(capsys, config, override, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("data.0.kind=imagenet", "data.0.kind must be one of index-pictures, coco, sa-1b, davis, "),
+        ("data.0.kind=imagenet", "data.0.kind must be one of coco, "),
         ("data.0.path=a", "unknown key data.0.path; known are kind, weight, root"),
         ("data.0.root=null", "data.0.root is not set: say where the data are, data.0.root=PATH"),
         ("data.0.root=[7]", "data.0.root must be str | Path, got [7]"),

@@ -60,7 +60,8 @@ def open_sources(listed: Sequence[dict[str, Any]], path: str, modules: Sequence[
     for number, values in enumerate(listed):
         name, where = values.get("kind"), f"{path}.{number}"
         if name not in KINDS:
-            raise ValueError(f"{where}.kind must be one of {', '.join(KINDS)}, got {name!r}")
+            known = ", ".join(sorted(KINDS))
+            raise ValueError(f"{where}.kind must be one of {known}, or one that `modules` add, got {name!r}")
         parameters = read_parameters(KINDS[name], values, where)
         sources.weights.append(parameters.pop("weight"))
         sources.opened.append(KINDS[name](**parameters))

@@ -4,5 +4,5 @@ Pictures: `composites` draws them (`sprites`, `textures`, `shapes`), `crops` rea
 pixels belong together and then prompts (`losses`, `prompts`, `flat`), `evaluate` gives its figures, `export` writes it.
 
 Clips: `moving` makes them of the same pictures (`cutouts`, `motions`, `davis_folder`), and `edgetam train` teaches the
-memory by the configurations in `memory/`, to which `sources` adds two kinds of data.
+memory by the configurations in `memory/`, whose kinds of data are in `crops` and `moving`.
 """

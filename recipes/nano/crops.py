@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from edgetam_hf.training.clips import Clip
+from edgetam_hf.training.sources import register_source
 
 SPLITS = ("training", "held-out")
 WHOLE_SHARE = 0.5  # of pictures that are not cropped
@@ -82,11 +83,12 @@ class Composites:
         return picture, numbers
 
 
+@register_source("composites")
 class CompositePictures:
     """Source of clips of one frame, see `clips`: crops of rendered composites.
 
     Args:
-        folder: of the rendered composites.
+        root: folder of the rendered composites.
         split: "training" or "held-out".
         size: height and width of the pictures in pixels.
         smallest_share: of the picture that an object covers.
@@ -94,8 +96,8 @@ class CompositePictures:
 
     has_videos = False
 
-    def __init__(self, folder: str | Path, split: str = "training", size: int = 256, smallest_share: float = 0.002):
-        self.composites, self.size, self.smallest_share = Composites(folder, split), size, smallest_share
+    def __init__(self, root: str | Path, split: str = "training", size: int = 256, smallest_share: float = 0.002):
+        self.composites, self.size, self.smallest_share = Composites(root, split), size, smallest_share
 
     def __len__(self) -> int:
         return len(self.composites)

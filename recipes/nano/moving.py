@@ -17,6 +17,7 @@ from transformers.utils import logging
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset
 from edgetam_hf.training.clips import Clip
+from edgetam_hf.training.sources import register_source
 
 from .crops import SPLITS, Composites
 from .cutouts import cut_out_sprites, read_rows
@@ -29,6 +30,7 @@ LARGEST_SCALE = 2.0  # of what is cut out of a composite
 PACES = (0.004, 0.05)  # highest speeds, in pictures per frame
 
 
+@register_source("synthetic")
 class MovingComposites:
     """Source of clips made of the composites that `composites` rendered; the two splits share no drawing.
 
@@ -37,7 +39,7 @@ class MovingComposites:
     later.
 
     Args:
-        folder: of the rendered composites.
+        root: folder of the rendered composites.
         split: "training" or "held-out".
         size: height and width of the frames in pixels.
         num_cut: how many composites sprites are cut out of, at once and into memory; backgrounds are read as they
@@ -52,12 +54,12 @@ class MovingComposites:
     has_videos = True
 
     def __init__(
-        self, folder: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000, tempo: float = 1.0
+        self, root: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000, tempo: float = 1.0
     ):
         if not tempo >= 0:
             raise ValueError(f"tempo must not be negative, got {tempo}")
-        self.folder, self.split, self.size, self.num_cut, self.tempo = Path(folder), split, size, num_cut, tempo
-        self.composites = Composites(self.folder, split)
+        self.root, self.split, self.size, self.num_cut, self.tempo = Path(root), split, size, num_cut, tempo
+        self.composites = Composites(self.root, split)
         self.sprites = cut_out_sprites(self.composites, min(num_cut, len(self.composites)))
 
     def __len__(self) -> int:
@@ -65,7 +67,7 @@ class MovingComposites:
 
     def __reduce__(self):
         # a worker process reads the files again: a pickled memory map carries all its data
-        return MovingComposites, (self.folder, self.split, self.size, self.num_cut, self.tempo)
+        return MovingComposites, (self.root, self.split, self.size, self.num_cut, self.tempo)
 
     def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
         """A `Clip` over composite `index`: masks are the parts that nothing hides, at least 1 % of the first frame."""
