@@ -108,11 +108,11 @@ def check_folder(folder: str | Path, record: dict[str, Any], is_resumed: bool) -
 def _differences(known: dict[str, Any], wanted: dict[str, Any], path: str = "") -> Iterator[str]:
     """Keys at which two nested dictionaries differ, with dots, but for those that may."""
     for key in known.keys() | wanted.keys():
-        name, values = f"{path}{key}", (known.get(key), wanted.get(key))
-        if name in FREE_SETTINGS or (path == "trainer." and FREE_ARGUMENTS.fullmatch(key)) or values[0] == values[1]:
+        name, one, other = f"{path}{key}", known.get(key), wanted.get(key)
+        if name in FREE_SETTINGS or (path == "trainer." and FREE_ARGUMENTS.fullmatch(key)) or one == other:
             continue
-        if all(isinstance(value, dict) for value in values):
-            yield from _differences(*values, f"{name}.")
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{name}.")
         else:
             yield name
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
-from transformers import BaseImageProcessor
 
+from ..image_processing_edgetam import EdgeTamImageProcessor
 from .augmentation import Augmentation
 from .clips import Clip, ClipSource
 
@@ -35,7 +35,7 @@ class ItemSettings:
         ValueError: for counts below 1.
     """
 
-    image_processor: BaseImageProcessor
+    image_processor: EdgeTamImageProcessor
     num_frames: int | None = None
     max_objects: int = 3
     augmentation: Augmentation | None = None
@@ -98,7 +98,7 @@ class TrainingDataset(Dataset):
         if not 0 <= index < self.num_items:
             raise IndexError(f"index must be in 0..{self.num_items - 1}, got {index}")
         rng, are_clips = np.random.default_rng((self.seed, index)), self._learns_from_clips(index)
-        num_frames = self.settings.num_frames if are_clips else 1
+        num_frames = (self.settings.num_frames or 1) if are_clips else 1
         weights = self.weights * (self.has_videos == are_clips)
         for _ in range(NUM_TRIES):
             source = self.sources[rng.choice(len(self.sources), p=weights / weights.sum())]

@@ -30,7 +30,7 @@ from .trainer import plain_name
 try:
     import peft
 except ImportError:
-    peft = None
+    peft = None  # type: ignore[assignment]
 
 CLASSES = {"image": (EdgeTamConfig, EdgeTamModel), "video": (EdgeTamVideoConfig, EdgeTamVideoModel)}
 # of a memory that is new: as wide as the image model
@@ -159,15 +159,20 @@ def add_adapters(model: EdgeTamModel | EdgeTamVideoModel, settings: LoraSettings
     """The model of peft around a model, in which adapters alone learn; see `LoraSettings`."""
     if peft is None:
         raise ImportError("lora needs peft: pip install peft")
-    options = {"r": settings.r, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
-    return peft.get_peft_model(model, peft.LoraConfig(target_modules=settings.target_modules, **options))
+    config = peft.LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # which is but multiplied by
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+    )
+    return peft.get_peft_model(model, config)
 
 
 def save_model(learner: nn.Module, folder: Path) -> None:
     """Writes what was learnt, for `from_pretrained`, and its processor; adapters also by themselves, in `adapter/`."""
-    model = learner.student if isinstance(learner, Distillation) else learner
+    model: Any = learner.student if isinstance(learner, Distillation) else learner
     if peft is not None and isinstance(model, peft.PeftModel):
-        model.save_pretrained(folder / "adapter")
+        model.save_pretrained(str(folder / "adapter"))
         model = model.merge_and_unload()
     model.save_pretrained(folder)
     make_processor(model).save_pretrained(folder)

@@ -6,6 +6,7 @@ A picture is a clip of one frame, see `clips`.
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from .clips import Clip
 from .coco_masks import area, check_pycocotools, check_segmentation, decode_segmentation, get_value
 from .sources import register_source
 
-IMAGE_FIELDS = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
+IMAGE_FIELDS: dict[str, Any] = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
 LARGEST_SHARE = 0.9  # of a picture: larger masks of SA-1B are left out, as SAM 2 does (arXiv 2408.00714)
 
 
@@ -91,7 +92,7 @@ class CocoPictures(PictureSource):
                 f'{self.path} must have lists "images" and "annotations", as instances of COCO, found no "{missing[0]}"'
             )
         sizes = self._read_sizes(data["images"])
-        objects = {image_id: [] for image_id in sizes}
+        objects: dict[int | str, list] = {image_id: [] for image_id in sizes}
         for annotation in data["annotations"]:
             image_id, name = get_value(annotation, "image_id"), f"{self.path}: annotation {get_value(annotation, 'id')}"
             if not isinstance(image_id, IMAGE_FIELDS["id"]) or image_id not in sizes:

@@ -197,7 +197,7 @@ def train(
     settings: Settings, arguments: TrainingArguments, parts: Parts, checkpoint: Path | None, is_quiet: bool
 ) -> None:
     """Trains from a checkpoint, or from the beginning for None, and writes the model to the output folder."""
-    folder = Path(arguments.output_dir)
+    folder = Path(str(arguments.output_dir))
     trainer = EdgeTamTrainer(
         learning_rates=settings.learning_rates,
         cool_down_steps=settings.cool_down_steps,

@@ -99,6 +99,7 @@ def read_parameters(kind: Callable[..., ClipSource], values: dict[str, Any], whe
     optional = [
         (p.name, p.annotation, dataclasses.field(default=p.default)) for p in parameters if p.name not in required
     ]
-    fields = [("kind", str), ("weight", float, dataclasses.field(default=1.0)), *required.items(), *optional]
-    settings = read_dataclass(dataclasses.make_dataclass("SourceSettings", fields, kw_only=True), values, where)
+    common: list[Any] = [("kind", str), ("weight", float, dataclasses.field(default=1.0))]
+    settings_class = dataclasses.make_dataclass("SourceSettings", [*common, *required.items(), *optional], kw_only=True)
+    settings: Any = read_dataclass(settings_class, values, where)
     return {name: value for name, value in vars(settings).items() if name != "kind"}

@@ -21,7 +21,7 @@ import yaml
 try:
     import omegaconf
 except ImportError:
-    omegaconf = None
+    omegaconf = None  # type: ignore[assignment]
 
 T = TypeVar("T")
 
@@ -37,8 +37,8 @@ def parse_yaml(text: str, name: str) -> Any:
     check_omegaconf()
     try:
         # values of overrides are YAML, so that a whole file can be read as one
-        parsed = omegaconf.OmegaConf.from_dotlist([f"value={text}"])
-        return omegaconf.OmegaConf.to_container(parsed)["value"]
+        parsed = omegaconf.OmegaConf.to_container(omegaconf.OmegaConf.from_dotlist([f"value={text}"]))
+        return typing.cast(dict, parsed)["value"]
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a ValueError is of dates, for one
         raise ValueError(f"{name} is not valid YAML: {' '.join(str(error).split())}") from error
 

@@ -5,6 +5,7 @@ about it follows from i: so a run that goes on, or that is shared out, sees what
 """
 
 import shutil
+import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -18,7 +19,7 @@ from torch.utils.data import SequentialSampler
 from transformers import ProcessorMixin, Trainer, TrainingArguments
 
 from ..commands.support import hidden_file_bars
-from .checkpoint_check import reading
+from .checkpoint_check import TRAINER_STATE, reading
 from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
 
 
@@ -75,7 +76,7 @@ class EdgeTamTrainer(Trainer):
     ) -> None:
         super().__init__(**kwargs)
         self.learning_rates, self.cool_down_steps = learning_rates or {}, cool_down_steps
-        self.processor = processor
+        self.processor, self.folder = processor, Path(str(self.args.output_dir))
         self.micro_losses: list[torch.Tensor] = []  # of the step so far
         # sum and number of each part of the loss, in training (True) and in evaluation (False)
         self.part_sums: dict[bool, dict[str, tuple[torch.Tensor | float, int]]] = {True: {}, False: {}}
@@ -150,8 +151,7 @@ class EdgeTamTrainer(Trainer):
 
     def stop(self, step: int, reason: str) -> NoReturn:
         """Ends the training."""
-        last_checkpoint = name_last_checkpoint(self.args.output_dir)
-        raise FloatingPointError(f"step {step}: {reason} of the training data; {last_checkpoint}")
+        raise FloatingPointError(f"step {step}: {reason} of the training data; {name_last_checkpoint(self.folder)}")
 
     # Checkpoints.
 
@@ -173,8 +173,8 @@ class EdgeTamTrainer(Trainer):
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """Path of a folder whose content goes to the output folder in the end, completely or not at all."""
-        folder, step = self.args.output_dir, self.state.global_step
-        if bad := [name for name, value in self.model.state_dict().items() if not value.isfinite().all()]:
+        folder, step, model = self.folder, self.state.global_step, typing.cast(nn.Module, self.model)
+        if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
             whole = whole_folder(folder, self.accelerator.wait_for_everyone, self.args.should_save)
@@ -190,19 +190,17 @@ class EdgeTamTrainer(Trainer):
             self.writing_folder = None
 
     def _save_checkpoint(self, model, trial):
-        folder, step = self.args.output_dir, self.state.global_step
-        with self.writing():
+        name = f"checkpoint-{self.state.global_step}"
+        with self.writing() as folder:
             super()._save_checkpoint(model, trial)
             if self.args.should_save and self.processor is not None:
-                self.processor.save_pretrained(self.writing_folder / f"checkpoint-{step}")
-            self.name_best(f"{folder}/checkpoint-{step}")
+                self.processor.save_pretrained(folder / name)
+            self.name_best(folder / name)
         if self.args.should_save and self.args.save_total_limit:
-            remove_old_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
+            remove_old_checkpoints(self.folder, self.args.save_total_limit, self.state.best_model_checkpoint)
 
-    def name_best(self, path: str) -> None:
+    def name_best(self, unfinished: Path) -> None:
         """Notes where the checkpoint that is being written will lie, if it is the best one so far."""
         if self.args.should_save and self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = path
-            self.state.save_to_json(
-                str(self.writing_folder / f"checkpoint-{self.state.global_step}/trainer_state.json")
-            )
+            self.state.best_model_checkpoint = str(self.folder / unfinished.name)
+            self.state.save_to_json(str(unfinished / TRAINER_STATE))

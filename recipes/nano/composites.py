@@ -70,7 +70,7 @@ class Canvas:
         self.count += 1
         self.instances[target][coverage[source] > 0.5] = self.count
 
-    def mean_color(self, center: tuple[float, float], size: int) -> np.ndarray:
+    def mean_color(self, center: np.ndarray, size: int) -> np.ndarray:
         """The mean colour (3,) about (x, y)."""
         target, _ = self._window(round(center[1] - size / 2), round(center[0] - size / 2), size, size)
         patch = self.picture[target]
@@ -212,7 +212,7 @@ def _lay_grid(rng: np.random.Generator, library: Library, canvas: Canvas) -> Non
 def _photograph(rng: np.random.Generator, picture: np.ndarray) -> np.ndarray:
     """The picture as a camera would give it: uneven light, blur, noise, grey or faded colours, JPEG; uint8."""
     if rng.random() < 0.3:
-        light = smooth_noise(rng, *picture.shape[:2], cells=1.5)[..., None]
+        light = smooth_noise(rng, picture.shape[0], picture.shape[1], 1.5)[..., None]
         picture = picture * (1 + rng.uniform(0.2, 1) * (light - 0.5))
     if rng.random() < 0.18:
         picture = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2)
@@ -260,7 +260,7 @@ def draw_composite(seed: int, library: Library) -> tuple[np.ndarray, np.ndarray]
             return _photograph(rng, canvas.picture), instances
 
 
-_library: Library | None = None
+_library: Library  # of a worker
 
 
 def _draw_chunk(seeds: range) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,8 @@ class Composites:
 
         `whole` is the share of pictures that are not cropped. Crops without any object are drawn again.
         """
-        pictures, instances = [], []
+        pictures: list[np.ndarray] = []
+        instances: list[np.ndarray] = []
         while len(pictures) < count:
             picture, numbers = self.crop(rng, int(rng.integers(len(self))), size, whole)
             if numbers.any():

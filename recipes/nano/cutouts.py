@@ -15,7 +15,7 @@ CHUNK = 100  # composites read at once
 def read_rows(array: np.memmap, start: int, stop: int) -> np.ndarray:
     """Rows of a memory-mapped file, in one read: page after page a slow disk takes many times as long."""
     offset = array.offset + start * array[0].nbytes
-    rows = np.fromfile(array.filename, array.dtype, (stop - start) * array[0].size, offset=offset)
+    rows = np.fromfile(str(array.filename), array.dtype, (stop - start) * array[0].size, offset=offset)
     return rows.reshape(stop - start, *array.shape[1:])
 
 
@@ -25,7 +25,7 @@ def cut_out_sprites(composites: Composites, count: int) -> list[Image.Image]:
     Raises:
         ValueError: if there is none.
     """
-    sprites = []
+    sprites: list[Image.Image] = []
     for start in range(0, count, CHUNK):
         stop = min(start + CHUNK, count)
         chunk = (read_rows(array, start, stop) for array in (composites.pictures, composites.instances))

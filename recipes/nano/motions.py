@@ -25,7 +25,7 @@ def draw_paths(
         pace: their highest speed along x or y at most, but for what leaves; in pictures per frame.
         tempo: factor on the speeds of what leaves.
     """
-    paths = []
+    paths: list[np.ndarray] = []
     for radius in radii:
         leaving = rng.choice(["x", "y"]) if rng.random() < 0.3 else None
         tempos = (tempo if axis == leaving else None for axis in "xy")

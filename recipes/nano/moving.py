@@ -91,7 +91,7 @@ class MovingComposites:
 
     def _draw_sprites(self, rng: np.random.Generator) -> list[Image.Image]:
         """Sprites (see `cut_out`) from the rearmost on, at about the size that they will have."""
-        sprites = []
+        sprites: list[Image.Image] = []
         for _ in range(rng.choice(COUNTS)):
             if sprites and rng.random() < 0.15:  # a twin, which only its path tells apart
                 sprites.append(sprites[rng.integers(len(sprites))])

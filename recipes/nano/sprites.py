@@ -21,7 +21,7 @@ def load_sprite(path: Path) -> np.ndarray | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(path)
+            picture: Image.Image = Image.open(path)
         if min(picture.size) < 60 or max(picture.size) > 3000:
             return None
         picture = picture.convert("RGBA")

@@ -81,8 +81,8 @@ def photograph_texture(rng: np.random.Generator, photographs: list[np.ndarray], 
     crop_width = int(np.clip(width / zoom, 8, source.shape[1]))
     top = rng.integers(source.shape[0] - crop_height + 1)
     left = rng.integers(source.shape[1] - crop_width + 1)
-    crop = Image.fromarray(source[top : top + crop_height, left : left + crop_width])
-    crop = np.asarray(crop.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
+    picture = Image.fromarray(source[top : top + crop_height, left : left + crop_width])
+    crop = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR), np.float32) / 255
     if rng.random() < 0.6:
         grey = crop.mean(axis=2, keepdims=True)
         mean = grey.mean()

@@ -170,7 +170,7 @@ class Trainer:
         pixels, instances = self.composites.batch(rng, phase.batch_size, phase.size, whole)
         image_embeddings = self.trainee.encode(pixels)
         penalty = feature_penalty(image_embeddings[-1])
-        figures = {"pictures": len(pixels)}
+        figures: dict[str, float] = {"pictures": len(pixels)}
         dense = self.dense_loss(image_embeddings, instances)
         figures["dense"] = dense.item()
         if phase.is_dense:
@@ -197,7 +197,7 @@ class Trainer:
         balance = max(0.0, 1 - self.stage_b_share / 0.45) if is_from_scratch else 0.0
         prompts = draw_prompts(instances, self.phase.num_objects)
         num_rounds = 1 + int(rng.choice(len(CORRECTION_ROUNDS), p=CORRECTION_ROUNDS))
-        previous, total, ious = None, 0.0, []
+        previous, total, ious = None, torch.zeros(()), []
         for round_idx in range(num_rounds):
             masks, iou_scores, object_logits = self.trainee.decode(
                 image_embeddings, prompts.points, prompts.labels, prompts.boxes, previous
@@ -223,7 +223,7 @@ class Trainer:
             self.totals[f"{name}_count"] = self.totals.get(f"{name}_count", 0) + 1
         now = time.monotonic()
         if self.rank == 0 and now - self.last_log > 15:
-            line = {
+            line: dict[str, object] = {
                 n: round(v / self.totals[f"{n}_count"], 4)
                 for n, v in self.totals.items()
                 if f"{n}_count" in self.totals
