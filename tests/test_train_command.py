@@ -23,8 +23,9 @@ from transformers import AutoModel, TrainingArguments
 
 from edgetam_cli import main
 from edgetam_hf import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel
+from edgetam_hf.training.arguments import make_arguments
 from edgetam_hf.training.dataset import TrainingDataset
-from edgetam_hf.training.run import make_arguments, prepare, run
+from edgetam_hf.training.run import prepare, run
 from edgetam_hf.training.settings import Settings, read_settings, ready_configurations
 from edgetam_hf.training.trainer import EdgeTamTrainer, parameter_groups
 
@@ -318,7 +319,7 @@ def test_tensorboard_has_losses_and_pictures(straight):
 
 
 def test_training_without_tensorboard_says_what_to_install(capsys, config, monkeypatch, tmp_path):
-    monkeypatch.setattr("edgetam_hf.training.run.is_tensorboard_available", lambda: False)
+    monkeypatch.setattr("edgetam_hf.training.arguments.is_tensorboard_available", lambda: False)
     line = fail(capsys, config, "trainer.report_to=tensorboard", "--output", tmp_path / "run")
     assert "pip install tensorboard, or set trainer.report_to=none" in line
 

@@ -77,5 +77,5 @@ def test_settings_refer_to_each_other_and_to_the_environment(monkeypatch, tmp_pa
 
 def test_settings_need_omegaconf(monkeypatch):
     monkeypatch.setattr(structured, "omegaconf", None)
-    with pytest.raises(ImportError, match=r"settings of a training need OmegaConf: pip install 'omegaconf>=2\.4'"):
+    with pytest.raises(ImportError, match=r"settings of a training need OmegaConf 2\.4: pip install 'omegaconf>=2\.4'"):
         read_settings("stage1")

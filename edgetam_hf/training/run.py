@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import PartialState
 from transformers import PrinterCallback, TrainingArguments, set_seed
-from transformers.integrations import is_tensorboard_available
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..output_folder import locked
 from ..processing_edgetam import EdgeTamProcessor
 from ..processing_edgetam_video import EdgeTamVideoProcessor
 from ..text_files import read_json
+from .arguments import make_arguments
 from .augmentation import Augmentation
 from .checkpoint_check import check_checkpoint
 from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
@@ -25,32 +25,6 @@ from .sources import open_sources
 from .structured import read_dataclass
 from .trainer import EdgeTamTrainer, items_per_step
 
-# Where a configuration says nothing; weight decay and largest norm of gradients are those of the paper.
-TRAINER_DEFAULTS = {
-    "weight_decay": 0.1,
-    "max_grad_norm": 0.1,
-    "logging_steps": 10,
-    "save_total_limit": 2,
-    "report_to": "tensorboard",
-    "ddp_find_unused_parameters": True,  # without corrections, masks are never embedded
-    "dataloader_pin_memory": torch.cuda.is_available(),
-    "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 asks for it
-}
-FIXED_ARGUMENTS = {
-    "label_names": ["mask_labels"],  # else Trainer takes input_labels for one, which are prompts
-    "remove_unused_columns": False,
-    "logging_nan_inf_filter": False,  # such a loss ends the training
-}
-RESERVED_ARGUMENTS = {
-    **dict.fromkeys(FIXED_ARGUMENTS, "the command does"),
-    "output_dir": "--output does",
-    "num_train_epochs": "items are drawn at random, trainer.max_steps says how many",
-}
-POSITIVE_ARGUMENTS = {
-    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
-    *("save_steps", "eval_steps", "logging_steps", "save_total_limit"),  # of which null keeps all checkpoints
-}
-SHARES = {"adam_beta1", "adam_beta2", "warmup_ratio"}
 VALIDATION_SEED = 2**32  # far from any seed of training data
 
 
@@ -95,49 +69,6 @@ def find_checkpoint(folder: Path, state: PartialState) -> Path | None:
         return None
     check_checkpoint(checkpoints[-1], state.process_index, state.num_processes)
     return checkpoints[-1]
-
-
-def make_arguments(settings: Settings, folder: str | Path, is_quiet: bool) -> TrainingArguments:
-    """`TrainingArguments` of a run."""
-    given = dict(settings.trainer)
-    for name in given.keys() & RESERVED_ARGUMENTS.keys():
-        raise ValueError(f"trainer.{name} cannot be set: {RESERVED_ARGUMENTS[name]}")
-    if given.get("max_steps", 0) < 1:
-        raise ValueError("trainer.max_steps must be set: how many steps to train")
-    defaults = {**TRAINER_DEFAULTS, "eval_strategy": "steps" if settings.validation else "no"}
-    given = {**defaults, **given, **FIXED_ARGUMENTS, "output_dir": str(folder)}
-    if "tensorboard" in (given["report_to"] or "") and not is_tensorboard_available():
-        raise ImportError("logging needs TensorBoard: pip install tensorboard, or set trainer.report_to=none")
-    known = {f.name for f in dataclasses.fields(TrainingArguments)}
-    for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
-        newer = name.replace("gradient", "activation")
-        if name in given and newer in known:  # Transformers 5 warns of the older name
-            given[newer] = given.pop(name)
-    for name in POSITIVE_ARGUMENTS & given.keys():
-        if given[name] is not None and given[name] <= 0:
-            raise ValueError(f"trainer.{name} must be positive, got {given[name]}")
-    for name in SHARES & given.keys():
-        if not 0 <= given[name] <= 1:
-            raise ValueError(f"trainer.{name} must lie between 0 and 1, got {given[name]}")
-    if settings.batch_size is not None and "gradient_accumulation_steps" in settings.trainer:
-        raise ValueError("batch_size decides how often gradients accumulate: leave out gradient_accumulation_steps")
-    if is_quiet:
-        given["disable_tqdm"] = True
-    arguments = TrainingArguments(**given)
-    if arguments.n_gpu > 1:
-        raise ValueError(
-            f"{arguments.n_gpu} GPUs are visible: share the work out with `accelerate launch -m "
-            "edgetam_hf train …`, or choose one with CUDA_VISIBLE_DEVICES=0"
-        )
-    if settings.batch_size is not None:
-        at_once = arguments.train_batch_size * arguments.world_size
-        if settings.batch_size % at_once:
-            raise ValueError(
-                f"batch_size {settings.batch_size} must be a multiple of what {arguments.world_size} process(es) take "
-                f"at once, {at_once}: change trainer.per_device_train_batch_size"
-            )
-        arguments.gradient_accumulation_steps = settings.batch_size // at_once
-    return arguments
 
 
 class Parts(NamedTuple):

@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 def check_omegaconf() -> None:
-    """Raises an ImportError without OmegaConf."""
-    if omegaconf is None:
-        raise ImportError("settings of a training need OmegaConf: pip install 'omegaconf>=2.4'")
+    """Raises an ImportError without an OmegaConf that knows unions."""
+    if omegaconf is None or tuple(map(int, omegaconf.__version__.split(".")[:2])) < (2, 4):
+        raise ImportError("settings of a training need OmegaConf 2.4: pip install 'omegaconf>=2.4'")
 
 
 def parse_yaml(text: str, name: str) -> Any:
