@@ -30,7 +30,7 @@ from precision import HALVES, in_dtypes, iou, moving_clip
 ATTENTION = ("sdpa", "eager", "flex_attention", "flash_attention_2")
 ATTENTION_KERNELS = ("flash", "fmha", "efficient", "cudnn", "attention", "flex", "softmax", "scaled_dot")
 ABSENT = -1000.0  # below all logits but those of an absent object
-QUICK = {"image_size": 256, "repeats": 5, "frames": 2, "warmup_frames": 7, "objects": [1, 2], "clip_frames": 4}
+QUICK = {"image_size": 256, "repeats": 2, "frames": 1, "warmup_frames": 7, "objects": [1], "clip_frames": 3}
 QUICK |= {"points_per_side": 6, "height": 120, "width": 180}
 EPILOG = """\
 agreement        The embedded checkpoint on the device in float32 (without TF32), float32 as PyTorch has it (with TF32
@@ -256,7 +256,7 @@ def settled_stream(name, model, num_objects, arguments):
 def frame(arguments, results):
     """Fills in launches, waits and kernels of one frame, by model and number of objects."""
     models = video.make_models(arguments.image_size, arguments)
-    counts = {"ours": sorted({1, max(arguments.objects)}), "native": [1, min(8, max(arguments.objects))]}
+    counts = {"ours": sorted({1, max(arguments.objects)}), "native": sorted({1, min(8, max(arguments.objects))})}
     for name, model in models.items():
         for num_objects in counts[name]:
             attempt(results, f"{name}, {num_objects} objects", look_at_frame, name, model, num_objects, arguments)
@@ -265,7 +265,7 @@ def frame(arguments, results):
 def look_at_frame(name, model, num_objects, arguments):
     """Launches, waits and kernels of one frame."""
     step = settled_stream(name, model, num_objects, arguments)
-    milliseconds = statistics.median(time_call(step, arguments)[1] for _ in range(5))
+    milliseconds = statistics.median(time_call(step, arguments)[1] for _ in range(arguments.frames))
     with watch_waits(arguments.device) as waits:
         step()
     trace_call(step, arguments.device)  # the first trace of a process sets up the profiler
@@ -298,7 +298,7 @@ def look_at_attention(name, reference, expected, arguments):
     named = [row.key for row in averages if any(part in row.key.lower() for part in ATTENTION_KERNELS)]
     on_device = {key for key, _, _ in kernels_of(averages, arguments.device)}
     return {
-        "frame_ms": statistics.median(time_call(step, arguments)[1] for _ in range(5)),
+        "frame_ms": statistics.median(time_call(step, arguments)[1] for _ in range(arguments.frames)),
         "lowest_iou": min(iou(masks[:, 0] > 0, expected[:, 0] > 0)),
         "largest_difference": (masks - expected).abs().max().item(),
         "kernels": sorted({key[:120] for key in named if key in on_device}),
@@ -401,7 +401,8 @@ def run_part(name, seconds_left, arguments):
         return {"skipped": f"{max(seconds_left, 0):.0f} s are left of --minutes {arguments.minutes:g}"}
     results, start = {}, time.perf_counter()
     try:
-        part(arguments, results)
+        with limited_to(seconds_left):
+            part(arguments, results)
     except TimeIsUp:
         results["error"] = f"cut off at the end of --minutes {arguments.minutes:g}"
     except (Exception, SystemExit) as error:
@@ -410,9 +411,22 @@ def run_part(name, seconds_left, arguments):
     return results | {"part_seconds": time.perf_counter() - start}
 
 
-def stop(signal_number, frame):
-    """What the clock calls when the time is up."""
-    raise TimeIsUp
+@contextmanager
+def limited_to(seconds):
+    """Inside of it `TimeIsUp` is raised when the seconds are over, on systems that have a clock for that."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(signal_number, frame):
+        raise TimeIsUp
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001), 5)  # again later, for what ignores the first
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def as_json(value):
@@ -442,9 +456,6 @@ def main():
     from edgetam_hf.whole_files import write_json_whole
 
     end, results = time.monotonic() + 60 * arguments.minutes, {}
-    if hasattr(signal, "SIGALRM"):  # elsewhere a part is not cut off
-        signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, 60 * arguments.minutes)
     for name in arguments.parts:
         print(f"{name} …", file=sys.stderr, flush=True)
         results[name] = as_json(run_part(name, end - time.monotonic(), arguments))
@@ -452,8 +463,6 @@ def main():
             write_json_whole(as_json(make_record("gpu", arguments, results)), arguments.output)
         if arguments.device == "cuda":
             attempt({}, name, torch.cuda.empty_cache)
-    if hasattr(signal, "SIGALRM"):
-        signal.setitimer(signal.ITIMER_REAL, 0)
     print("\n".join(table_lines(results)))
     print(json.dumps(as_json(make_record("gpu", arguments, results))))
 

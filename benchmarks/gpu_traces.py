@@ -9,7 +9,8 @@ import torch
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-PROJECT = Path(__file__).parents[1]
+BENCHMARKS = Path(__file__).resolve().parent
+PROJECT = BENCHMARKS.parent
 NUM_KERNELS = 15
 COUNTED = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpyAsync", "Memcpy")
 COUNTED += ("cudaGraphLaunch", "aten::item", "aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero")
@@ -59,7 +60,7 @@ def watch_waits(device):
         if "synchroniz" not in str(message):
             return
         frames = [frame for frame in traceback.extract_stack()[:-1] if is_ours(frame.filename)]
-        lines = [f"{Path(frame.filename).relative_to(PROJECT)}:{frame.lineno}" for frame in frames[-1:]]
+        lines = [f"{Path(frame.filename).resolve().relative_to(PROJECT)}:{frame.lineno}" for frame in frames[-1:]]
         place = lines[0] if lines else f"{filename}:{lineno}"
         waits[place] = waits.get(place, 0) + 1
 
@@ -78,5 +79,5 @@ def watch_waits(device):
 
 def is_ours(filename):
     """Whether a file is one of the project's own, other than the benchmarks."""
-    path = Path(filename)
-    return path.is_relative_to(PROJECT) and path.parent != Path(__file__).parent and "site-packages" not in path.parts
+    path = Path(filename).resolve()
+    return path.is_relative_to(PROJECT) and path.parent != BENCHMARKS and "site-packages" not in path.parts
