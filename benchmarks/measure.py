@@ -131,9 +131,14 @@ def package_versions():
     return versions | {"transformers": transformers.__version__, "edgetam_hf": ours}
 
 
-def print_record(benchmark, arguments, results):
-    """Prints one line of JSON with everything that is needed to compare runs."""
+def make_record(benchmark, arguments, results):
+    """Everything that is needed to compare runs, as a dictionary."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("device", "threads")}
     record = {"benchmark": benchmark, "device": arguments.device, "device_name": device_name(arguments.device)}
     record |= {"threads": torch.get_num_threads(), "versions": package_versions()}
-    print(json.dumps(record | settings | {"results": results}))
+    return record | settings | {"results": results}
+
+
+def print_record(benchmark, arguments, results):
+    """Prints one line of JSON with everything that is needed to compare runs."""
+    print(json.dumps(make_record(benchmark, arguments, results)))
