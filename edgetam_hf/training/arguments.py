@@ -35,7 +35,7 @@ POSITIVE_ARGUMENTS = {
     *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
     *("save_steps", "eval_steps", "logging_steps", "save_total_limit"),  # of which null keeps all checkpoints
 }
-SHARES = {"adam_beta1", "adam_beta2", "warmup_ratio"}
+FRACTIONS = {"adam_beta1", "adam_beta2", "warmup_ratio"}
 
 
 def make_arguments(settings: Settings, folder: str | Path, is_quiet: bool) -> TrainingArguments:
@@ -62,7 +62,7 @@ def make_arguments(settings: Settings, folder: str | Path, is_quiet: bool) -> Tr
     known = {f.name for f in dataclasses.fields(TrainingArguments)}
     for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
         newer = name.replace("gradient", "activation")
-        if name in given and newer in known:  # Transformers 5 warns of the older name
+        if name in given and newer in known:  # transformers<5: only the older names are known; later ones warn of them
             given[newer] = given.pop(name)
     check_ranges(given)
     if settings.batch_size is not None and "gradient_accumulation_steps" in settings.trainer:
@@ -85,7 +85,7 @@ def check_ranges(given: dict[str, Any]) -> None:
     for name in POSITIVE_ARGUMENTS & given.keys():
         if given[name] is not None and given[name] <= 0:
             raise ValueError(f"trainer.{name} must be positive, got {given[name]}")
-    for name in SHARES & given.keys():
+    for name in FRACTIONS & given.keys():
         if not 0 <= given[name] <= 1:
             raise ValueError(f"trainer.{name} must lie between 0 and 1, got {given[name]}")
 

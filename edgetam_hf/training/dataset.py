@@ -83,12 +83,12 @@ class TrainingDataset(Dataset):
             raise ValueError(f"sources must be at least one and none empty, got {[len(s) for s in self.sources]}")
         if num_items < 1 or seed < 0:
             raise ValueError(f"num_items must be at least 1 and seed at least 0, got {num_items} and {seed}")
-        shares = np.ones(len(self.sources)) if weights is None else np.asarray(weights, float)
-        if shares.shape != (len(self.sources),) or not (shares > 0).all() or not np.isfinite(shares).all():
+        relative = np.ones(len(self.sources)) if weights is None else np.asarray(weights, float)
+        if relative.shape != (len(self.sources),) or not (relative > 0).all() or not np.isfinite(relative).all():
             raise ValueError(
-                f"weights must be a positive number for each of {len(self.sources)} sources, got {shares.tolist()}"
+                f"weights must be a positive number for each of {len(self.sources)} sources, got {relative.tolist()}"
             )
-        self.weights = shares / shares.sum()
+        self.weights = relative / relative.sum()
         self.has_videos = np.array([settings.num_frames is not None and source.has_videos for source in self.sources])
 
     def __len__(self) -> int:

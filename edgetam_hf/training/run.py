@@ -158,7 +158,7 @@ def train(
 
 
 def report(folder: Path, num_steps: int) -> dict[str, Any]:
-    """What is to be said of a finished run."""
+    """Figures of a finished run: its folder, the number of steps, and the last losses."""
     log = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
     last = {name: value for entry in log for name, value in entry.items() if name in ("loss", "eval_loss")}
     return {"model": str(folder), "steps": num_steps, **last}

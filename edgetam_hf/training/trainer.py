@@ -62,8 +62,7 @@ class EdgeTamTrainer(Trainer):
     Args:
         learning_rates: learning rates by patterns of names, see `Settings`.
         cool_down_steps: steps over which the schedule falls to 0 at the end.
-        processor: goes into every checkpoint, which then can be evaluated. `processing_class` will not do, in which
-            Transformers 4 looks for a tokenizer.
+        processor: goes into every checkpoint, which then can be evaluated.
         **kwargs: those of `Trainer`; the training data are as long as the run.
     """
 
@@ -76,6 +75,7 @@ class EdgeTamTrainer(Trainer):
     ) -> None:
         super().__init__(**kwargs)
         self.learning_rates, self.cool_down_steps = learning_rates or {}, cool_down_steps
+        # transformers<5: looks for a tokenizer in `processing_class`, which would do otherwise
         self.processor, self.folder = processor, Path(str(self.args.output_dir))
         self.micro_losses: list[torch.Tensor] = []  # of the step so far
         # sum and number of each part of the loss, in training (True) and in evaluation (False)

@@ -73,11 +73,11 @@ def judge_object(judge: Judge, image_embeddings: list[torch.Tensor], truth: np.n
     logits, _ = judge.predict(image_embeddings, clicks)
     mask = to_masks(logits, size)[0]
     judge.add(f"{prefix}, 1 click", mask, truth)
-    several, scores = judge.predict(image_embeddings, clicks, multimask_output=True)
-    several = to_masks(several, size)
-    judge.add(f"{prefix}, 1 click, mask of the best predicted IoU", several[int(scores.argmax())], truth)
-    ious = [(m & truth).sum() / max((m | truth).sum(), 1) for m in several]
-    judge.add(f"{prefix}, 1 click, best of 3 masks", several[int(np.argmax(ious))], truth)
+    logits_of_three, scores = judge.predict(image_embeddings, clicks, multimask_output=True)
+    three = to_masks(logits_of_three, size)
+    judge.add(f"{prefix}, 1 click, mask of the best predicted IoU", three[int(scores.argmax())], truth)
+    ious = [(m & truth).sum() / max((m | truth).sum(), 1) for m in three]
+    judge.add(f"{prefix}, 1 click, best of 3 masks", three[int(np.argmax(ious))], truth)
     for _ in range(2):
         if (click := largest_error(mask, truth)) is None:
             break

@@ -1,7 +1,7 @@
 """Losses of dense pretraining and of prompted masks.
 
 Shapes: B pictures, O objects per picture, M masks per object, (h, w) the model input divided by 4; targets are the
-share of each cell of 4x4 pixels that the object covers.
+coverage of each cell of 4x4 pixels by the object.
 """
 
 import torch
@@ -70,8 +70,8 @@ def prompt_loss(
     """
     losses = mask_loss(masks, targets, balance)
     ious = mask_iou(masks, targets)
-    several = losses[..., 1:]
-    best = several.min(dim=-1).values + 0.05 * several.mean(dim=-1)
+    multimask = losses[..., 1:]
+    best = multimask.min(dim=-1).values + 0.05 * multimask.mean(dim=-1)
     quality = (iou_scores - ious).abs().mean(dim=-1) + (iou_scores - ious).square().sum(dim=-1)
     weight = is_object.float()
     total = ((losses[..., 0] + best + quality) * weight).sum() / weight.sum().clamp(min=1)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 CELL = 4
 PADDING = -10
-CLICK, BOX, SEVERAL, BOX_AND_CLICK, NOTHING = range(5)
+CLICK, BOX, TWO_CLICKS, BOX_AND_CLICK, NOTHING = range(5)
 KIND_WEIGHTS = (0.42, 0.36, 0.1, 0.08, 0.04)
 
 
@@ -18,7 +18,7 @@ KIND_WEIGHTS = (0.42, 0.36, 0.1, 0.08, 0.04)
 class Prompts:
     """points (B, O, N, 2), labels (B, O, N) and boxes (B, O, 4), padded with -10, and what they ask for.
 
-    targets (B, O, h, w): share of each cell that the object covers; is_object (B, O).
+    targets (B, O, h, w): coverage of each cell by the object; is_object (B, O).
     """
 
     points: torch.Tensor
@@ -111,7 +111,7 @@ def draw_prompts(instances: torch.Tensor, num_objects: int) -> Prompts:
     outside = sample_points((1 - targets) * _around(targets), torch.zeros(shape, dtype=torch.bool))
     second = torch.where(is_negative[..., None], outside, second)
     points = torch.stack((first, second), dim=2)
-    has_first, has_second = kinds != BOX, kinds == SEVERAL
+    has_first, has_second = kinds != BOX, kinds == TWO_CLICKS
     labels = torch.stack(
         (
             torch.where(has_first, 1, PADDING),
