@@ -52,7 +52,7 @@ def make_model(settings: Settings) -> EdgeTamModel | EdgeTamVideoModel:
     if settings.image_size is not None:
         config.image_size = settings.image_size
     model = model_class(config)
-    load_what_there_is(model, grow_memory(weights, config))
+    load_known_weights(model, grow_memory(weights, config))
     model.prompt_simulation, model.loss_weights = simulation, loss_weights
     return model
 
@@ -66,8 +66,8 @@ def read_checkpoint(settings: ModelSettings) -> tuple[dict[str, Any], dict[str, 
     return image_fields(model.config) if is_new_memory else model.config.to_dict(), model.state_dict()
 
 
-def load_what_there_is(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Loads weights into a model, which may have parts that they do not have: an image checkpoint has no memory.
+def load_known_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Loads weights into a model, whose other parts stay as they are: an image checkpoint has no memory.
 
     Raises:
         ValueError: for weights of another shape than the model's.

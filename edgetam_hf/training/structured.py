@@ -1,8 +1,9 @@
 """YAML, KEY=VALUE overrides and dataclasses: dictionaries of settings become checked instances, by OmegaConf.
 
-OmegaConf rather than jsonargparse: it takes the dataclasses as they are, with unions and those of Transformers, and
-says in one line what was wrong where. Three things it does not do are here: overrides that replace mappings and append
-to lists, the names of known keys, and that no setting is negative or infinite.
+OmegaConf rather than jsonargparse: both take the dataclasses as they are, with unions and the arguments of
+Transformers, but only OmegaConf says which part of a value was wrong in one line, and needs no parser of arguments.
+Three things it does not do are here: overrides that replace mappings and append to lists, errors that name the known
+keys and the type that was expected, and that no setting is negative or infinite.
 
 A key is written with dots, `data.0.root`; an error names the key by that path.
 """
