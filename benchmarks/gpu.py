@@ -314,7 +314,6 @@ def generation(arguments, results):
     attempt(results, "random weights", generate_randomly, arguments)
     for name in ("float32", "bfloat16"):
         attempt(results, f"embedded checkpoint, {name}", generate_on_sample, getattr(torch, name), arguments)
-    attempt(results, "embedded checkpoint, float32, native", generate_on_sample, torch.float32, arguments, True)
 
 
 def generate_randomly(arguments):
@@ -330,30 +329,22 @@ def generate_randomly(arguments):
 
 
 def time_generator(generator, picture, options, arguments):
-    """Median seconds of three runs after a first one, and the number of masks."""
+    """Seconds of a run after a first one, and the number of masks."""
     masks = generator(picture, **options)["masks"]
-    times = [time_call(lambda: generator(picture, **options), arguments)[1] for _ in range(1 if arguments.quick else 3)]
-    return {"seconds": statistics.median(times) / 1000, "masks": len(masks)}
+    seconds = time_call(lambda: generator(picture, **options), arguments)[1] / 1000
+    return {"seconds": seconds, "masks": len(masks)}
 
 
-def generate_on_sample(dtype, arguments, is_native=False):
+def generate_on_sample(dtype, arguments):
     """Seconds and masks of the embedded checkpoint on a picture of coins."""
-    from transformers import EdgeTamModel as NativeModel
-    from transformers import MaskGenerationPipeline, pipeline
+    from transformers import pipeline
 
-    from edgetam_hf import EdgeTamImageProcessor, nano_checkpoint
+    from edgetam_hf import nano_checkpoint
     from edgetam_hf.commands.picture_files import SAMPLES
 
-    nano, options = nano_checkpoint(), mask_generation.grid_of(arguments)
-    if is_native:
-        model = NativeModel.from_pretrained(nano, dtype=dtype).eval()
-        processor = EdgeTamImageProcessor.__mro__[1].from_pretrained(nano)
-        generator = MaskGenerationPipeline(
-            model=model, image_processor=processor, device=arguments.device, task="mask-generation"
-        )
-    else:
-        generator = pipeline("mask-generation", model=str(nano), device=arguments.device, dtype=dtype)
-    return time_generator(generator, Image.open(SAMPLES / "coins.jpg").convert("RGB"), options, arguments)
+    generator = pipeline("mask-generation", model=str(nano_checkpoint()), device=arguments.device, dtype=dtype)
+    picture = Image.open(SAMPLES / "coins.jpg").convert("RGB")
+    return time_generator(generator, picture, mask_generation.grid_of(arguments), arguments)
 
 
 def offload(arguments, results):

@@ -4,13 +4,21 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
 import torch
-import transformers
+from offline_hub import write_offline_hub_cache
+
+# Native EdgeTAM asks the Hub for what its backbone is; Transformers reads these when it is imported.
+hub_cache = tempfile.TemporaryDirectory(prefix="edgetam_benchmarks_")
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_CACHE=write_offline_hub_cache(hub_cache.name))
+
+import transformers  # noqa: E402
 
 
 def make_parser(description, epilog):
