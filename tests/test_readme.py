@@ -1,4 +1,4 @@
-"""The Python of the README and of docs/ runs as it stands there and prints what it says; commands and links are right."""
+"""The README and docs/: their Python runs and prints what stands below it, their commands and links are right."""
 
 import contextlib
 import io
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from edgetam_cli import parse
+from edgetam_cli import main, parse
 from edgetam_hf import EdgeTamModel, nano_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -113,3 +113,9 @@ def test_readme_links_to_every_page():
     index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     pages = [page.name for page in PAGES if page.name != "README.md"]
     assert pages and all(f"({page})" in index for page in pages)
+
+
+def test_readme_shows_what_its_first_command_prints(workplace, capsys):
+    expected = next(text for language, text in blocks_of(PAGES[0]) if language == "" and "overlay:" in text)
+    assert main(["segment"]) == 0
+    assert capsys.readouterr().out == expected
