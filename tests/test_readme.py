@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
-from edgetam_cli import main, parse
+from edgetam_cli import __version__, main, parse
 from edgetam_hf import EdgeTamModel, nano_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -119,3 +120,11 @@ def test_readme_shows_what_its_first_command_prints(workplace, capsys):
     expected = next(text for language, text in blocks_of(PAGES[0]) if language == "" and "overlay:" in text)
     assert main(["segment"]) == 0
     assert capsys.readouterr().out == expected
+
+
+def test_readme_cites_whom_the_citation_file_cites():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    paper, readme = citation["preferred-citation"], " ".join(PAGES[0].read_text(encoding="utf-8").split())
+    names = " and ".join(f"{author['family-names']}, {author['given-names']}" for author in paper["authors"])
+    assert f"author = {{{names}}}" in readme and f"title = {{{paper['title']}}}" in readme
+    assert citation["version"] == __version__
