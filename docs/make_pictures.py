@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -25,7 +26,7 @@ COINS = (
 BOXES = ("13,58,117,162", "160,111,252,203", "38,202,126,290")  # where the coins are on the first frame
 
 
-def paths(angle):
+def paths(angle: float) -> tuple[tuple[float, float], ...]:
     """Centres (x, y) of the three coins; an angle of 2 pi is the whole loop."""
     return (
         (165 - 100 * np.cos(angle), 110 + 45 * np.sin(angle)),
@@ -34,7 +35,7 @@ def paths(angle):
     )
 
 
-def cut_coin(photograph, box, colour, diameter):
+def cut_coin(photograph: Image.Image, box: tuple[int, ...], colour: tuple[float, ...], diameter: int) -> Image.Image:
     """The coin as a coloured RGBA picture, twice as large as in the clip."""
     size = (2 * diameter, 2 * diameter)
     grey = np.asarray(photograph.crop(box).resize(size, Image.Resampling.LANCZOS), dtype=float)
@@ -45,7 +46,7 @@ def cut_coin(photograph, box, colour, diameter):
     return coin
 
 
-def draw_cloth():
+def draw_cloth() -> Image.Image:
     """A blue cloth with a little grain."""
     grain = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
     grain = np.asarray(Image.fromarray(grain).filter(ImageFilter.GaussianBlur(1.5)), dtype=float)[..., None] - 127
@@ -54,7 +55,7 @@ def draw_cloth():
     return Image.fromarray(cloth.clip(0, 255).astype(np.uint8))
 
 
-def draw_frames():
+def draw_frames() -> Iterator[Image.Image]:
     """The frames of the clip: three coins roll over a cloth, hide each other in part, and end where they began."""
     photograph = Image.open(ROOT / "edgetam_hf" / "samples" / "coins.jpg").convert("RGB")
     coins, cloth = [cut_coin(photograph, *coin) for coin in COINS], draw_cloth()
@@ -74,7 +75,7 @@ def draw_frames():
         yield frame
 
 
-def write_clip():
+def write_clip() -> None:
     """Writes the frames into CLIP as H.264."""
     with av.open(CLIP, "w") as container:
         stream = container.add_stream("libx264", rate=FRAME_RATE)
@@ -84,14 +85,14 @@ def write_clip():
         container.mux(stream.encode())
 
 
-def write_moving_picture(video, path):
+def write_moving_picture(video: Path, path: Path) -> None:
     """Writes the frames of a video as an animated WebP, which web pages show."""
     with av.open(video) as container:
         first, *others = (frame.to_image() for frame in container.decode(video=0))
     first.save(path, save_all=True, append_images=others, duration=1000 // FRAME_RATE, loop=0, quality=60, method=6)
 
 
-def main():
+def main() -> None:
     """Makes the clip, and the pictures of the README from it and from the samples."""
     write_clip()
     prompts = [word for box in BOXES for word in ("--box", box)]

@@ -17,7 +17,7 @@ BOXES = [
 ]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=nano_checkpoint(), help="folder or Hub id")
     options = parser.parse_args()

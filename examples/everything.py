@@ -12,7 +12,7 @@ from transformers import pipeline
 from edgetam_hf import nano_checkpoint
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", nargs="?", default="edgetam_hf/samples/coins.jpg")
     parser.add_argument("--model", default=str(nano_checkpoint()), help="folder or Hub id")

@@ -11,7 +11,7 @@ from PIL import Image
 from edgetam_hf import EdgeTamModel, EdgeTamProcessor, nano_checkpoint
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--picture", default="edgetam_hf/samples/cat.jpg")
     parser.add_argument("--masks", default="examples/cat_eyes.png", help="0: background, 1, 2, …: the objects")
@@ -31,7 +31,7 @@ def main():
     model.vision_encoder.requires_grad_(False)  # a few pictures teach the mask decoder; the encoder needs thousands
     optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-4)
 
-    def loss_of_fixed_user():
+    def loss_of_fixed_user() -> float:
         with torch.no_grad():
             return model(**batch, prompt_seeds=torch.tensor([0])).loss.item()
 

@@ -12,7 +12,7 @@ import av
 from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", nargs="?", default="examples/coins.mp4", help="file, address or device")
     parser.add_argument("--format", help="FFmpeg's input format: v4l2, avfoundation, dshow, … (default: by the source)")

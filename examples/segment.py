@@ -14,7 +14,7 @@ from edgetam_hf import EdgeTamModel, EdgeTamProcessor, nano_checkpoint
 GREEN, YELLOW = np.array([60, 220, 40]), np.array([250, 210, 30])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", nargs="?", default="edgetam_hf/samples/cat.jpg")
     parser.add_argument("--click", nargs=2, type=float, default=[175, 115], metavar=("X", "Y"))

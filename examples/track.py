@@ -13,7 +13,7 @@ from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
 GREEN = np.array([60, 220, 40])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="?", default="examples/coins.mp4")
     parser.add_argument("--box", nargs=4, type=float, default=[13, 58, 117, 162], metavar=("X0", "Y0", "X1", "Y1"))
