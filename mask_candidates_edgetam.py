@@ -9,15 +9,16 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.ops import nms
 
+from .crops_edgetam import Crop, is_cut_by_crop
 from .device_edgetam import fetch
-from .image_processing_edgetam import connected_component_areas, repair_masks
-from .mask_generation_edgetam import Crop, is_cut_by_crop, masks_to_boxes
+from .masks_edgetam import masks_to_boxes, remove_small_regions
 
 # Interpolation may exceed the values between which it lies by a rounding error, which this much covers.
 ROUNDING = 1e-5
@@ -63,8 +64,10 @@ class BoxedLogits:
         lines, top = self._stretched(lines.T, self.top, self.height, height)
         return lines.T, left, top
 
-    def _stretched(self, lines, start, old_length, new_length):
+    def _stretched(self, lines: torch.Tensor, start: int, old_length: int, new_length: int) -> tuple[torch.Tensor, int]:
         """Lines (…, L), which begin at `start` of an axis, on a longer or shorter axis; and where they begin on it."""
+        if old_length == new_length:  # also of infinite logits, of which interpolation would make NaN
+            return lines, start
         stop = start + lines.shape[1]
         padded = F.pad(lines, (start, old_length - stop), value=self.floor)
         stretched = F.interpolate(padded[None], new_length, mode="linear")[0]
@@ -158,24 +161,38 @@ class MaskCandidates:
         return masks
 
 
-def candidates_of_crop(low_res_masks, scores, points, crop: Crop, picture: Crop, options) -> MaskCandidates:
+class StabilityFilter(NamedTuple):
+    """Masks, cut at `mask_threshold`, stay if their stability score exceeds `lowest_score`; all stay if that is 0.
+
+    The stability score is the IoU of the mask cut `offset` above and `offset` below the threshold.
+    """
+
+    mask_threshold: float
+    offset: float
+    lowest_score: float
+
+
+def candidates_of_crop(
+    low_res_masks: torch.Tensor,
+    scores: torch.Tensor,
+    points: torch.Tensor,
+    crop: Crop,
+    picture: Crop,
+    stability: StabilityFilter,
+) -> MaskCandidates:
     """The stable masks that the crop does not cut off.
 
     Args:
-        low_res_masks: float32 logits (N, h, w) of the crop.
+        low_res_masks: float32 logits (N, h, w) of the crop, at any size.
         scores, points: (N,) and (N, 2) on the CPU; see `MaskCandidates`.
         crop, picture: in pixels of the original picture.
-        options: `MaskGenerationOptions`.
+        stability: what makes a mask stable.
     """
-    # searching for small regions waits for the device many times, but it is there only for those who ask for it
-    low_res_masks = repair_masks(
-        low_res_masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
-    )
-    logits = BoxedLogits.cut_out(low_res_masks, options.mask_threshold - options.stability_score_offset)
+    logits = BoxedLogits.cut_out(low_res_masks, stability.mask_threshold - stability.offset)
     measured, corners = [], []
     for mask in logits:
         upsampled, left, top = mask.upsampled(crop.height, crop.width)
-        measured.append(_measure(upsampled, options.mask_threshold, options.stability_score_offset))
+        measured.append(_measure(upsampled, stability.mask_threshold, stability.offset))
         corners.append((left, top))
     measured = torch.stack(fetch(measured)) if measured else torch.zeros(0, 6, dtype=torch.int64)
     corners = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
@@ -185,8 +202,8 @@ def candidates_of_crop(low_res_masks, scores, points, crop: Crop, picture: Crop,
     is_empty = (boxes < 0).any(dim=1, keepdim=True)
     boxes = torch.where(is_empty, 0, boxes + corners.repeat(1, 2)) + torch.tensor(crop.box)[[0, 1, 0, 1]]
     is_kept = ~is_cut_by_crop(boxes, crop, picture)
-    if options.stability_score_thresh > 0:
-        is_kept &= stability_scores > options.stability_score_thresh
+    if stability.lowest_score > 0:
+        is_kept &= stability_scores > stability.lowest_score
     candidates = MaskCandidates(scores, stability_scores, points, boxes, logits, [crop] * len(logits))
     return candidates.chosen(is_kept.nonzero().flatten())
 
@@ -197,26 +214,6 @@ def _measure(logits: torch.Tensor, mask_threshold: float, offset: float) -> torc
     mask = logits > mask_threshold
     box = masks_to_boxes(mask[None])[0]
     return torch.cat([torch.stack(areas), torch.where(mask.any(), box, -1)])
-
-
-def remove_small_regions(mask: torch.Tensor, min_area: float) -> torch.Tensor:
-    """The mask (H, W) with holes of fewer than `min_area` pixels filled, then without regions of fewer than that.
-
-    Regions are 8-connected, and if all are small the largest stays, as in SAM's automatic mask generator.
-    """
-    left, top, right, bottom = masks_to_boxes(mask[None])[0].tolist()
-    # rows and columns outside the box are all alike: one on each side stands for them, and counts as often
-    rows = torch.arange(mask.shape[0]).clamp(top - 1, bottom + 1)
-    columns = torch.arange(mask.shape[1]).clamp(left - 1, right + 1)
-    rows, columns = rows - rows[0], columns - columns[0]
-    pixel_areas = rows.bincount()[:, None] * columns.bincount()
-    part = mask[max(top - 1, 0) : bottom + 2, max(left - 1, 0) : right + 2]
-
-    hole_areas = connected_component_areas(~part[None], pixel_areas)[0]
-    part = part | (hole_areas < min_area)  # 0 < min_area where the mask is
-    areas = connected_component_areas(part[None], pixel_areas)[0]
-    part = part & (areas >= min(min_area, areas.max()))
-    return part[rows][:, columns]
 
 
 def without_small_regions(

@@ -1,4 +1,4 @@
-"""Pictures of files, addresses, bytes, PIL and arrays: colours as 8-bit RGB, index pictures and masks as they are.
+"""Pictures of files, addresses, bytes, PIL, arrays and tensors: colours as RGB, index pictures and masks as they are.
 
 Shapes: H x W is the size of a picture in pixels. A file is read upright, as its EXIF data say. A PIL picture or an
 array is taken as its pixels lie, since whoever has it draws on those.
@@ -10,8 +10,11 @@ import io
 import os
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.image_utils import load_image
+
+from .settings_edgetam import LAYOUTS, as_plain_tensor
 
 # What the largest level of a picture may be, for 8, 12 and 16 bits.
 LARGEST_LEVELS = (255, 4095, 65535)
@@ -221,3 +224,65 @@ def _fetched(address: str, name: str, timeout: float | None) -> Image.Image:
         raise ValueError(
             f"{name} cannot be fetched, check the address and the connection, or give a file: {reason[:LONGEST_NAME]}"
         ) from error
+
+
+# Tensors.
+
+
+def to_rgb(
+    image, name: str, data_format: str | None = None, is_rescaled: bool = True, is_converted: bool = True
+) -> torch.Tensor:
+    """Tensor (3, H, W) of one picture of any kind, in 0..255; 8-bit levels stay uint8, floats stay floats."""
+    if is_picture_source(image):
+        image, data_format = read_picture(image), "channels_last"
+    elif isinstance(image, Image.Image):
+        if len(image.getbands()) == 4 and not is_converted:
+            raise ValueError(f"{name} has mode {image.mode}, the model takes RGB: leave do_convert_rgb=False out")
+        image, data_format = decode_picture(image, name), "channels_last"
+    image = as_plain_tensor(image, name, "real numbers")
+    if image.ndim not in (2, 3) or image.numel() == 0:
+        raise ValueError(f"{name} must be one non-empty picture with 2 or 3 dimensions, got shape {tuple(image.shape)}")
+    image = image[None] if image.ndim == 2 else image.movedim(_channel_axis(image.shape, data_format, name), 0)
+    if image.shape[0] not in (1, 3, 4):
+        raise ValueError(f"{name} must have 1, 3 or 4 channels, got shape {tuple(image.shape)} (channels first)")
+    if image.shape[0] == 4 and not is_converted:
+        raise ValueError(f"{name} has 4 channels, the model takes 3: leave do_convert_rgb=False out")
+    return _to_8_bit_range(image[:3], name, is_rescaled).expand(3, -1, -1).contiguous()
+
+
+def _to_8_bit_range(image: torch.Tensor, name: str, is_rescaled: bool) -> torch.Tensor:
+    """The picture in a dtype that can be resized, uint8 or float, with levels in 0..255.
+
+    Floats stay in 0..1, or wherever they are, if they are not to be rescaled.
+    """
+    if image.is_floating_point():
+        if not image.isfinite().all():
+            raise ValueError(f"{name} has NaN or infinite pixels")
+        image = image.float() if image.element_size() < 4 else image
+        lowest, highest = (float(level) for level in image.aminmax()) if is_rescaled else (0.0, 255.0)
+        white = largest_level(lowest, highest, False, name)
+        return image if white == 255 else image * (255 / white)
+    if image.dtype == torch.bool:
+        return image.to(torch.uint8) * 255
+    if image.dtype == torch.uint8:
+        return image
+    return torch.from_numpy(to_8_bits(image.cpu().numpy(), name)).to(image.device)
+
+
+def _channel_axis(shape: torch.Size, data_format: str | None, name: str) -> int:
+    """Which axis has the channels: 0 or 2."""
+    if data_format is not None:
+        return LAYOUTS.index(data_format) * 2
+    for num_channels in (3, 4, 1):
+        axes = [axis for axis in (0, 2) if shape[axis] == num_channels]
+        if len(axes) == 2 and max(shape) > 1:
+            raise ValueError(
+                f"{name} has shape {tuple(shape)}, whose channels may be first or last: say which with "
+                'input_data_format="channels_first" or "channels_last"'
+            )
+        if axes:
+            return axes[0]
+    raise ValueError(
+        f"{name} must have shape (height, width), (height, width, channels) or (channels, height, width) "
+        f"with 1, 3 or 4 channels, got {tuple(shape)}"
+    )

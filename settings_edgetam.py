@@ -19,12 +19,40 @@ def check_numbers(tensor, name: str) -> None:
     """Raises a TypeError for anything but a tensor whose numbers lie in memory, one by one."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    is_plain = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
-    if not is_plain or tensor.is_complex() or tensor.device.type == "meta":
+    if not _is_plain(tensor):
         raise TypeError(
             f"{name} must be a plain tensor of real numbers, got one of dtype {tensor.dtype}, layout {tensor.layout} "
             f"and device {tensor.device}"
         )
+
+
+def as_plain_tensor(values, name: str, content: str) -> torch.Tensor:
+    """The tensor of an array, or the tensor itself; 16 to 64 bits without a sign become signed, which PyTorch computes.
+
+    Raises:
+        TypeError: for anything else than real numbers that lie in memory, one by one; it says that `name` must hold
+            `content`.
+    """
+    if isinstance(values, np.ndarray):
+        dtype = values.dtype
+        if dtype.kind not in "buif" or dtype.itemsize > 8:
+            raise TypeError(f"{name} must hold {content}, got an array of dtype {dtype}")
+        if dtype.kind == "u" and dtype.itemsize > 1:
+            dtype = np.dtype(np.int32 if dtype.itemsize == 2 else np.int64)
+        values = torch.from_numpy(np.require(values, dtype.newbyteorder("="), ["C", "W"]))
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(
+            f"{name} must be a PIL picture, an array, a tensor, or the path, address or bytes of a file, got "
+            f"{type(values).__name__}"
+        )
+    if not _is_plain(values):
+        raise TypeError(f"{name} must hold {content}, got a tensor {values.dtype}, {values.layout} on {values.device}")
+    return values
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    is_dense = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return is_dense and not tensor.is_complex() and not tensor.is_meta
 
 
 def as_list(value, name: str):
@@ -71,6 +99,11 @@ def checked_settings(settings: dict) -> dict:
         name: READERS[name](value, name) if value is not None and name in READERS else value
         for name, value in settings.items()
     }
+
+
+def remote_code_name(processor) -> str:
+    """How `auto_map` names the class of a processor: `file.Class`, of a file of remote code."""
+    return f"{type(processor).__module__.split('.')[-1]}.{type(processor).__name__}"
 
 
 def _is_whole(value) -> bool:

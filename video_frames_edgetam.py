@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .image_processing_edgetam import decode_picture
-from .pictures_edgetam import read_picture
+from .pictures_edgetam import decode_picture, read_picture
 from .video_file_edgetam import VideoReader, index_video
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
