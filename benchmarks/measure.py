@@ -7,10 +7,11 @@ import json
 import platform
 import statistics
 import time
-from pathlib import Path
 
 import torch
 import transformers
+
+from edgetam_hf.hub.speed import cpu_name
 
 
 def make_parser(description, epilog):
@@ -115,10 +116,7 @@ def device_name(device):
     """Name of the GPU or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return cpu_name()
 
 
 def package_versions():

@@ -27,7 +27,7 @@ def end(name, work):
                 if sys.stdout is not None:
                     sys.stdout.flush()
     except (KeyboardInterrupt, InterruptedError) as error:
-        _say(f"{name}: {_first_line(error) if isinstance(error, InterruptedError) else 'stopped'}")
+        _say(f"{name}: {first_line(error) if isinstance(error, InterruptedError) else 'stopped'}")
         number = next((cause.args[0] for cause in _causes(error) if isinstance(cause, Stopped)), signal.SIGINT)
         return 128 + number
     except BrokenPipeError:  # the reader has what it wanted, as in `| head`
@@ -48,7 +48,7 @@ def explain(error):
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "can't allocate memory" in str(error):
         return "there is not enough memory: take smaller pictures or batches, or a smaller image size"
     if isinstance(error, USER_ERRORS) or kind == "SafetensorError":
-        return _first_line(error)
+        return first_line(error)
     return None
 
 
@@ -88,7 +88,8 @@ def _handled_by(function):
             signal.signal(number, handler)
 
 
-def _first_line(error):
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

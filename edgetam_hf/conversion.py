@@ -21,25 +21,14 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file
 
-from . import (
-    EdgeTamConfig,
-    EdgeTamImageProcessor,
-    EdgeTamModel,
-    EdgeTamProcessor,
-    EdgeTamVideoConfig,
-    EdgeTamVideoModel,
-    EdgeTamVideoProcessor,
-    EdgeTamVideoVideoProcessor,
-)
-from .checkpoint_files import loading, read_config
-from .configuration_edgetam import to_height_and_width
-from .data_names import inside
+from . import EdgeTamConfig, EdgeTamProcessor, EdgeTamVideoConfig
+from .files.names import inside
+from .files.reading import read_json
+from .files.writing import check_free, check_parent, reserved, whole_file, whole_folder
+from .loading import CLASSES, hidden_file_bars, is_image_checkpoint, kind_of, loading, make_processor
 from .original_names import is_teacher, original_names, without_training_names
-from .output_folder import reserved
-from .text_files import read_json
-from .whole_files import check_free, check_parent, whole_file, whole_folder
 
 ORIGINAL_SUFFIXES = (".pt", ".pth")
 PROVENANCE = "provenance"  # name of the file in a folder, and the entry beside "model" in an original checkpoint
@@ -174,9 +163,8 @@ def _describe(value):
 
 def _make_model(config):
     """The model of a configuration in eval mode, with meta tensors."""
-    model_class = EdgeTamVideoModel if config.model_type == EdgeTamVideoConfig.model_type else EdgeTamModel
     with torch.device("meta"):
-        return model_class(config).eval()
+        return CLASSES[kind_of(config)].model(config).eval()
 
 
 def _join(tensors):
@@ -268,12 +256,12 @@ def convert(source, target, dtype=None, config=None):
             torch.save(content, temporary)
     else:
         written = tensors
-        with reserved(target), whole_folder(target) as temporary:
+        with whole_folder(target) as temporary:
             _save_folder(temporary, model, checkpoint.processor, provenance)
     return {
         "source": str(source),
         "target": str(target),
-        "kind": "video" if checkpoint.config.model_type == EdgeTamVideoConfig.model_type else "image",
+        "kind": kind_of(checkpoint.config),
         "num_read": checkpoint.num_read,
         "num_teacher": checkpoint.num_teacher,
         "num_written": len(written),
@@ -303,7 +291,7 @@ def read_original(path, config=None):
     if isinstance(content.get(PROVENANCE), dict):
         origin["earlier"] = content[PROVENANCE]
     num_teacher = sum(map(is_teacher, state_dict))
-    return Checkpoint(config, tensors, _make_processor(config), len(state_dict), num_teacher, origin)
+    return Checkpoint(config, tensors, make_processor(config), len(state_dict), num_teacher, origin)
 
 
 def _named_as_transformers(state_dict, config, name):
@@ -323,7 +311,7 @@ def _plain(config):
 def _stored_config(content, path):
     """The configuration that `convert` has put beside the tensors of a file; None if there is none."""
     stored = content.get(CONFIG)
-    classes = {kind.model_type: kind for kind in (EdgeTamConfig, EdgeTamVideoConfig)}
+    classes = {classes.config.model_type: classes.config for classes in CLASSES.values()}
     if stored is None:
         return None
     if not isinstance(stored, dict) or stored.get("model_type") not in classes:
@@ -376,10 +364,10 @@ def load_tensors(path):
 def read_transformers(source):
     """`Checkpoint` of a folder or Hub id; see `convert`."""
     source = str(source)
-    is_image = read_config(source).get("model_type") == EdgeTamConfig.model_type
+    kind = "image" if is_image_checkpoint(source) else "video"
     with loading(source):
         config_file = _find(source, "config.json")
-        config = (EdgeTamConfig if is_image else EdgeTamVideoConfig).from_pretrained(source)
+        config = CLASSES[kind].config.from_pretrained(source)
     weights, files = {}, _weight_files(source)
     for path in files:
         try:
@@ -422,26 +410,13 @@ def _find(source, name):
     return Path(path)
 
 
-def _processor_class(config):
-    is_video = config.model_type == EdgeTamVideoConfig.model_type
-    return EdgeTamVideoProcessor if is_video else EdgeTamProcessor
-
-
 def _load_processor(source, config):
     """The processor of a folder or Hub id, or one for the configuration where there is none."""
     found = (cached_file(source, name, _raise_exceptions_for_missing_entries=False) for name in PROCESSOR_FILES)
     if not any(found):
-        return _make_processor(config)
+        return make_processor(config)
     with loading(source):
-        return _processor_class(config).from_pretrained(source)
-
-
-def _make_processor(config):
-    size = dict(zip(("height", "width"), to_height_and_width(config.image_size)))
-    processor_class = _processor_class(config)
-    if processor_class is EdgeTamProcessor:
-        return processor_class(EdgeTamImageProcessor(size=size))
-    return processor_class(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size))
+        return CLASSES[kind_of(config)].processor.from_pretrained(source)
 
 
 def _cast(tensors, dtype):
@@ -465,11 +440,8 @@ def _check_target(target, is_original):
 
 def _save_folder(folder, model, processor, provenance):
     """Writes all files of a checkpoint of Transformers."""
-    logging.disable_progress_bar()
-    try:
+    with hidden_file_bars():
         model.save_pretrained(folder)
-    finally:
-        logging.enable_progress_bar()
     processor.save_pretrained(folder)
     Path(folder, f"{PROVENANCE}.json").write_text(json.dumps(provenance, indent=2) + "\n")
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgetam_hf import EdgeTamModel
-from edgetam_hf.overlay_video import OverlayVideo
+from edgetam_hf.formats.overlay_video import OverlayVideo
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

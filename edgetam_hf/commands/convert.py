@@ -5,7 +5,8 @@ import json
 import torch
 
 from ..conversion import CheckpointKeysError, convert
-from .support import as_columns, checkpoint_of
+from ..formats.tables import as_columns
+from ..loading import checkpoint_of
 
 
 def run(options):

@@ -16,7 +16,6 @@ from accelerate.utils import gather_object
 from transformers.utils import logging
 
 from .. import EdgeTamModel, EdgeTamProcessor
-from ..data_names import inside
 from ..evaluation.clicks import evaluate_clicks, read_masked_pictures
 from ..evaluation.inference import share_of, write_sequence, write_submission
 from ..evaluation.metrics import check_scipy
@@ -33,11 +32,12 @@ from ..evaluation.report import (
 )
 from ..evaluation.scoring import report_categories, report_scores, score_results
 from ..evaluation.video_datasets import LAYOUTS, read_categories, read_dataset
-from ..output_folder import locked
-from ..text_files import read_json
-from ..whole_files import write_json_whole
-from .support import as_columns, checkpoint_of, device_of, load_quietly
-from .track import load_video_model
+from ..files.names import inside
+from ..files.reading import read_json
+from ..files.writing import locked, write_json_whole
+from ..formats.tables import as_columns
+from ..loading import load_video_model, load_with_processor
+from .support import device_of
 
 LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
 FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmentation
@@ -121,7 +121,8 @@ def begin(options, settings, results, missing, state):
 def load_tracker(settings, options, state):
     """The video model of a run and its processor."""
     is_release = options.preprocessing == "release"
-    return load_video_model(settings, process_device(options, state), resize_with_pil=is_release)
+    device = process_device(options, state)
+    return load_video_model(settings["model"], device, image_size=settings["image_size"], resize_with_pil=is_release)
 
 
 def process_device(options, state):
@@ -240,9 +241,9 @@ def run_clicks(options, state):
 def click_on_pictures(options, pictures, state):
     """What `run_clicks` returns, when it is sure that no other run writes to the folder, if there is one."""
     mine = pictures[state.process_index :: state.num_processes]
-    checkpoint = checkpoint_of(options.model)
-    model = load_quietly(EdgeTamModel, checkpoint, device_map=process_device(options, state))
-    processor = load_quietly(EdgeTamProcessor, checkpoint)
+    model, processor = load_with_processor(
+        EdgeTamModel, EdgeTamProcessor, options.model, process_device(options, state)
+    )
     objects = []
     bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
     for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):

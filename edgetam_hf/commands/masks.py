@@ -3,8 +3,7 @@
 from PIL import Image
 
 from .. import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
-from ..cut_masks import CutMask
-from ..legend import FoundObject
+from ..found_objects import CutMask, FoundObject
 from .picture_files import SAMPLES
 from .pictures import PictureRun, as_text, load_model
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..picture_output import OutputPlace
+from ..formats.picture_output import OutputPlace
 from .support import in_one_line
 
 SAMPLES = Path(__file__).parents[1] / "samples"

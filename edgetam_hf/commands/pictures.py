@@ -7,10 +7,13 @@ from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from edgetam_cli.arguments import DEFAULT_FORMATS
+from edgetam_cli.endings import first_line
 
-from ..picture_output import CocoDataset, PictureResult, check_libraries, write_result
+from ..formats.picture_output import CocoDataset, PictureResult, check_libraries, write_result
+from ..formats.tables import as_columns
+from ..loading import checkpoint_of, load_with_processor
 from .picture_files import find_pictures, plan_outputs
-from .support import as_columns, checkpoint_of, device_of, in_one_line, load_picture, load_quietly
+from .support import device_of, in_one_line, load_picture
 
 MAX_ROWS = 30  # of a table
 MAX_NUMBERS = 10  # of objects that are covered by others
@@ -65,13 +68,12 @@ class PictureRun:
         except RuntimeError as failure:
             if not self.options.compile:
                 raise
-            raise ValueError(f"--compile does not work here, leave it out: {str(failure).splitlines()[0]}") from failure
+            raise ValueError(f"--compile does not work here, leave it out: {first_line(failure)}") from failure
         except (ValueError, TypeError, OSError, MemoryError) as failure:
             error = failure
         if not self.is_several:
             raise error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        name = in_one_line(place.picture)
+        reason, name = first_line(error), in_one_line(place.picture)
         reason = reason if name in reason else f"{name}: {reason}"
         tqdm.write(f"edgetam: error: {reason}", file=sys.stderr)
         self.failed.append({"image": str(place.picture), "error": reason})
@@ -99,18 +101,13 @@ def load_model(options, model_class, processor_class):
     Raises:
         OSError: for a model that is neither in a folder nor on the Hub.
     """
-    name, settings, processor_settings = checkpoint_of(options.model), {}, {}
-    if options.dtype is not None:
-        settings["dtype"] = getattr(torch, options.dtype)
-    if options.image_size is not None:
-        settings["image_size"] = options.image_size
-        processor_settings["size"] = {"height": options.image_size, "width": options.image_size}
-    settings["device_map"] = device_of(options.device)
+    device = device_of(options.device)
     try:
-        model = load_quietly(model_class, name, **settings)
-        processor = load_quietly(processor_class, name, **processor_settings)
+        model, processor = load_with_processor(
+            model_class, processor_class, options.model, device, options.dtype, options.image_size
+        )
     except OSError as error:
-        reason = str(error).strip().splitlines()[0].removeprefix(f"{name} cannot be loaded: ")
+        reason = first_line(error).removeprefix(f"{checkpoint_of(options.model)} cannot be loaded: ")
         raise OSError(f"--model {options.model} cannot be loaded: {reason}") from error
     if options.compile:
         model.compile()

@@ -15,17 +15,20 @@ from transformers.utils import logging
 
 from edgetam_cli.arguments import VIDEO_CHECKPOINT
 
-from .. import EdgeTamVideoModel, EdgeTamVideoProcessor, overlay_video, video_output
-from ..cut_masks import CutMask
-from ..drawing import overlay
-from ..output_folder import locked
-from ..run_lengths import read_counts
+from .. import EdgeTamVideoModel, EdgeTamVideoProcessor
+from ..drawing.overlays import overlay
+from ..files.writing import locked
+from ..formats import overlay_video, run_lengths
+from ..formats.index_pictures import LARGEST_NUMBER, read_object_masks
+from ..formats.run_lengths import read_counts
+from ..formats.tables import as_columns
+from ..found_objects import CutMask
+from ..loading import load_video_model
 from .prompts import ObjectPrompt, check_inside, read_prompts
-from .support import as_columns, device_of
+from .support import device_of
 from .track_folder import START_AGAIN, TrackFolder, mean_score
 from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
 from .track_steps import LiveTracking, RecordedTracking, check_frames
-from .video_model import load_video_model
 
 FRAMES_PER_CHECKPOINT = 10
 OBJECTS_AT_ONCE = 16  # whose masks are brought to the size of the video together
@@ -68,7 +71,9 @@ def track(options, source, prompts, settings, folder):
         raise ValueError(f"the run in {folder.path} was started with another video: {folder.started_with()[1]}")
     if not source.is_live:
         tell_missing_packages()
-    model, processor = load_video_model(settings, device_of(options.device))
+    model, processor = load_video_model(
+        settings["model"], device_of(options.device), settings.get("dtype"), settings["image_size"]
+    )
     if options.compile:
         model.compile()
     tracking = (LiveTracking if source.is_live else RecordedTracking)(model, processor, source, prompts, settings)
@@ -139,10 +144,9 @@ def is_option(name, value):
 def check_object_numbers(prompts):
     """Raises a ValueError for an object that no mask picture can number."""
     largest = max(prompt.object_id for prompt in prompts)
-    if largest > video_output.LARGEST_NUMBER:
+    if largest > LARGEST_NUMBER:
         raise ValueError(
-            f"masks are written with 16 bits, which count to {video_output.LARGEST_NUMBER}, but there is an object "
-            f"{largest}"
+            f"masks are written with 16 bits, which count to {LARGEST_NUMBER}, but there is an object {largest}"
         )
 
 
@@ -150,7 +154,7 @@ def tell_missing_packages():
     """Prints what will not be written, for want of a package."""
     if overlay_video.av is None:
         print("edgetam: without PyAV the overlay becomes a folder of pictures: pip install av", file=sys.stderr)
-    if video_output.coco_mask is None:
+    if run_lengths.coco_mask is None:
         print(
             "edgetam: without pycocotools there will be no tracks.json and annotations.json: pip install pycocotools",
             file=sys.stderr,
@@ -254,8 +258,8 @@ class TrackRun:
         ):
             cut = CutMask.of(mask)
             row = {"score": round(score, 4), "visible": logit > 0, "area": cut.area, "box": cut.box}
-            if video_output.coco_mask is not None:
-                row["segmentation"] = video_output.mask_to_rle(mask) if cut.area else None
+            if run_lengths.coco_mask is not None:
+                row["segmentation"] = run_lengths.compress(cut) if cut.area else None
             found[str(object_id)] = row
         picture = {"picture": self.source.file_name(step.frame_idx)} if getattr(self.source, "files", None) else {}
         self.folder.append(
@@ -276,7 +280,7 @@ class TrackRun:
     def draw(self, step):
         """The picture of a frame with its masks, as they were written, and the prompts on it."""
         path = self.folder.mask_path(self.source.frame_name(step.frame_idx))
-        masks = video_output.read_index_picture(path, self.object_ids)
+        masks = read_object_masks(path, self.object_ids)
         prompts = [prompt for prompt in self.prompts if prompt.frame_idx == step.frame_idx]
         return overlay(
             step.pixels,

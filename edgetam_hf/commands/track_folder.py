@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .. import overlay_video, video_output
-from ..output_folder import LOCK
+from ..files.writing import LOCK, save_whole, whole_file, write_json_whole, writing
+from ..formats import overlay_video, run_lengths, tracks
+from ..formats.index_pictures import write_index_picture
 from ..session_edgetam import FrameResult, Prompt, TrackedObject
-from ..whole_files import save_whole, whole_file, write_json_whole, writing
 
 START_AGAIN = "start again in another --output"
 
@@ -58,7 +58,7 @@ class TrackFolder:
     def write_masks(self, masks, object_ids, name):
         """Writes the masks of a frame, boolean (H, W)."""
         self.masks.mkdir(exist_ok=True)
-        video_output.write_index_picture(masks, object_ids, self.mask_path(name))
+        write_index_picture(masks, object_ids, self.mask_path(name))
 
     def append(self, row):
         """Adds the line of a finished frame."""
@@ -140,7 +140,7 @@ class TrackFolder:
         """
         rows = sorted(self.rows(), key=lambda row: row["frame"])
         has_masks = all("segmentation" in found for row in rows for found in row["objects"].values())
-        if video_output.coco_mask is None or not has_masks:
+        if run_lengths.coco_mask is None or not has_masks:
             return {}
         frame_indices = [row["frame"] for row in rows]
         num_frames = source.num_frames or max(frame_indices, default=-1) + 1
@@ -148,17 +148,13 @@ class TrackFolder:
         for object_id in object_ids:
             found = [row["objects"].get(str(object_id)) for row in rows]
             masks = [of_frame and of_frame["segmentation"] for of_frame in found]
-            tracked.append(video_output.Track(object_id, 1, mean_score(filter(None, found)), masks))
+            tracked.append(tracks.Track(object_id, 1, mean_score(filter(None, found)), masks))
             by_frame = dict(zip(frame_indices, masks))
-            whole.append(
-                video_output.Track(object_id, 1, tracked[-1].score, [by_frame.get(t) for t in range(num_frames)])
-            )
+            whole.append(tracks.Track(object_id, 1, tracked[-1].score, [by_frame.get(t) for t in range(num_frames)]))
         names, size = [source.file_name(t) for t in frame_indices], (source.height, source.width)
         data = {
-            "tracks": video_output.youtube_vis_tracks(1, whole),
-            "annotations": video_output.coco_annotations(
-                source.name, names, size, tracked, frame_indices=frame_indices
-            ),
+            "tracks": tracks.youtube_vis_tracks(1, whole),
+            "annotations": tracks.coco_annotations(source.name, names, size, tracked, frame_indices=frame_indices),
         }
         for name, content in data.items():
             write_json_whole(content, self.path / f"{name}.json")

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..overlay_video import HIGHEST_RATE, LOWEST_RATE, colours_of
-from ..sound import open_sound
+from ..formats.overlay_video import HIGHEST_RATE, LOWEST_RATE, colours_of
+from ..formats.sound import open_sound
 from ..video_file_edgetam import to_frame
 from ..video_frames_edgetam import open_video
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
+from ..formats.tables import as_columns
 from ..training.run import run as train
 from ..training.settings import read_configuration, read_settings
-from .support import as_columns
 
 
 def run(options):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..commands.support import as_columns
-from ..data_names import inside
-from ..drawing import overlay
-from ..whole_files import save_whole, whole_file
+from ..drawing.overlays import overlay
+from ..files.names import inside
+from ..files.writing import save_whole, whole_file
+from ..formats.tables import as_columns
 from .promptable import NUM_CLICKS, scores_by_limit
 from .scoring import result_files
 from .video_datasets import read_mask_files

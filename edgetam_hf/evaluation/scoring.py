@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from transformers.utils import logging
 
-from ..data_names import inside
+from ..files.names import inside
 from .metrics import boundary_measure, region_similarity, statistics, total
 from .video_datasets import read_mask_files
 

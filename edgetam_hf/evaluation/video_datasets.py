@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data_names import check_name, inside
+from ..files.names import check_name, inside
+from ..files.reading import read_json, read_text
 from ..pictures_edgetam import open_picture
-from ..text_files import read_json, read_text
 from ..video_frames_edgetam import PictureFolder
 
 VOID = 255  # pixels without a verdict, in DAVIS: background

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..run_lengths import decode_run_lengths, read_counts
+from ..formats.run_lengths import decode_run_lengths, read_counts
 
 try:
     from pycocotools import mask as coco_mask

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ..text_files import read_json
+from ..files.reading import read_json
 from ..video_frames_edgetam import VideoFile
 from .clips import VideoClips
 from .coco_masks import check_pycocotools, decode_segmentation

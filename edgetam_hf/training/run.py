@@ -9,13 +9,14 @@ from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.integrations import is_tensorboard_available
 from transformers.trainer import TRAINER_STATE_NAME
 
-from ..output_folder import locked
-from ..text_files import read_json
+from ..files.reading import read_json
+from ..files.writing import locked
+from ..loading import make_processor
 from .checkpoint_check import check_checkpoint
 from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
 from .dataset import collate
 from .mask_pictures import MaskPictures
-from .models import make_learner, make_model, make_processor, save_model
+from .models import make_learner, make_model, save_model
 from .sources import make_dataset, open_sources
 from .trainer import EdgeTamTrainer, items_per_step
 
@@ -137,7 +138,7 @@ def prepare(settings, arguments):
     data, validation = open_sources(settings.data, "data"), open_sources(settings.validation, "validation")
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
-    learner, processor = make_learner(model, settings), make_processor(model)
+    learner, processor = make_learner(model, settings), make_processor(model.config)
     per_step = items_per_step(arguments)
     dataset = make_dataset(data, settings, processor, per_step * arguments.max_steps, arguments.seed, per_step)
     held_out = None

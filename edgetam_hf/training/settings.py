@@ -14,7 +14,7 @@ from typing import Literal
 
 import yaml
 
-from ..text_files import read_text
+from ..files.reading import read_text
 
 CONFIGS = Path(__file__).with_name("configs")
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
-from ..commands.support import hidden_file_bars
+from ..loading import hidden_file_bars
 from .checkpoint_check import reading
 from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
 

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 KINDS = {dict: "an object {…}", list: "a list […]"}
 
 
-def read_text(path):
+def read_text(path: str | Path) -> str:
     """Text of a file in UTF-8, without the byte order mark that Windows puts before it.
 
     Raises:
@@ -20,7 +21,7 @@ def read_text(path):
         raise ValueError(f"{path} is no text in UTF-8: save it as that ({error})") from error
 
 
-def parse_json(text, name, kind=dict):
+def parse_json(text: str, name: str | Path, kind: type = dict) -> Any:
     """What JSON says, of a kind: dict or list.
 
     Raises:
@@ -37,6 +38,6 @@ def parse_json(text, name, kind=dict):
     return content
 
 
-def read_json(path, kind=dict):
+def read_json(path: str | Path, kind: type = dict) -> Any:
     """What a JSON file says, see `parse_json`."""
     return parse_json(read_text(path), path, kind)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 
-def inside(folder, name, is_written=False):
+def inside(folder: str | Path, name: str, is_written: bool = False) -> Path:
     """Path of a file or folder that data name, below a folder.
 
     Args:
@@ -23,13 +23,13 @@ def inside(folder, name, is_written=False):
     return path
 
 
-def check_name(name, what):
+def check_name(name: str, what: str) -> None:
     """Raises a ValueError, which says `what` has it, unless a name is a single one: a folder or file of its own."""
     if not isinstance(name, str) or not _is_below(name) or "/" in name or name.startswith("."):
         raise ValueError(f"{what} has the name {name!r}: expected a plain one, without / and not beginning with a dot")
 
 
-def _is_below(name):
+def _is_below(name: str) -> bool:
     """Whether a name stays below its folder on every system."""
     try:
         is_possible = b"\0" not in os.fsencode(name)

@@ -1,0 +1,1 @@
+"""What is written of found and of tracked objects, a file for each format."""
