@@ -5,6 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from edgetam_cli.arguments import DTYPES
 from edgetam_cli.endings import end, loading_libraries
 
 with loading_libraries():
@@ -44,11 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--private", action="store_true", help="make the repository a private one")
     parser.add_argument("--revision", default="main", metavar="BRANCH", help="push to this branch (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="push as a pull request")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="how weights are stored (default: float32, nano: float16)",
-    )
+    parser.add_argument("--dtype", choices=DTYPES, help="how weights are stored (default: float32, nano: float16)")
     return parser
 
 

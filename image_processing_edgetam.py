@@ -4,7 +4,7 @@ Shapes: B pictures, O objects, M masks per object, h x w low-res masks, H x W th
 (x, y); sizes are (height, width).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -47,12 +47,12 @@ class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
     resize_in_float: bool | None
 
 
-def _mask_size(size) -> dict[str, int]:
+def _mask_size(size: Any) -> dict[str, int]:
     height, width = height_width(size)
     return {"height": max(1, height // MASK_STRIDE), "width": max(1, width // MASK_STRIDE)}
 
 
-def _flat_list(images) -> list:
+def _flat_list(images: Any) -> list:
     """Single pictures, in order, from a picture, a batch (4-D) or lists of these."""
     if isinstance(images, (list, tuple)):
         return [image for item in images for image in _flat_list(item)]
@@ -61,7 +61,7 @@ def _flat_list(images) -> list:
     return [images]
 
 
-def _to_label_map(label_map, name: str) -> torch.Tensor:
+def _to_label_map(label_map: Any, name: str) -> torch.Tensor:
     """Integer tensor (H, W) of one segmentation map."""
     label_map = as_label_tensor(label_map, name)
     if label_map.ndim == 3 and label_map.shape[0] == 1:
@@ -100,20 +100,20 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
     resize_in_float = False
     mask_generation = None
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         kwargs = checked_settings(kwargs)
         if kwargs.get("mask_size") is None:
             kwargs["mask_size"] = _mask_size(kwargs.get("size") or self.size)
         super().__init__(**kwargs)
 
     @classmethod
-    def from_dict(cls, image_processor_dict, **kwargs):
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> "EdgeTamImageProcessor":
         """An image processor from saved settings; a `size` given here also sets `mask_size`."""
         if kwargs.get("size") is not None:
             kwargs.setdefault("mask_size", _mask_size(kwargs["size"]))
         return super().from_dict(image_processor_dict, **kwargs)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Settings that load this class with remote code allowed and native's class without."""
         settings = super().to_dict()
         settings.pop("_processor_class", None)
@@ -124,7 +124,9 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         settings["auto_map"] = {self._auto_class: remote_code_name(self)}
         return settings
 
-    def preprocess(self, images, segmentation_maps=None, mask_labels=None, **kwargs) -> BatchFeature:
+    def preprocess(
+        self, images: Any, segmentation_maps: Any = None, mask_labels: Any = None, **kwargs: Any
+    ) -> BatchFeature:
         """`pixel_values` (B, 3, height, width) and `original_sizes` (B, 2), and what a model can learn from.
 
         Args:
@@ -169,7 +171,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         }
         return checked_settings(settings)
 
-    def _check_maps(self, segmentation_maps, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _check_maps(self, segmentation_maps: Any, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
         if isinstance(segmentation_maps, (np.ndarray, torch.Tensor)) and segmentation_maps.ndim > 2:
             segmentation_maps = list(segmentation_maps)
         maps = [_to_label_map(m, f"segmentation_maps[{i}]") for i, m in enumerate(_flat_list(segmentation_maps))]
@@ -180,7 +182,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             )
         return maps
 
-    def _preprocess(self, images, resize_in_float: bool = False, **kwargs):
+    def _preprocess(self, images: list[torch.Tensor], resize_in_float: bool = False, **kwargs: Any) -> BatchFeature:
         if resize_in_float and kwargs["do_rescale"]:
             images = [image.float() * kwargs["rescale_factor"] for image in images]
             kwargs["do_rescale"] = False
@@ -188,14 +190,14 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
     def post_process_masks(
         self,
-        masks,
-        original_sizes,
+        masks: Any,
+        original_sizes: Any,
         mask_threshold: float = 0.0,
         binarize: bool = True,
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
         apply_non_overlapping_constraints: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> list[torch.Tensor]:
         """Per picture a mask tensor (O, M, H, W) at its original size: bool, or float logits without `binarize`.
 
@@ -236,14 +238,14 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
     def generate_crop_boxes(
         self,
-        image,
-        target_size,
+        image: Any,
+        target_size: Any,
         crop_n_layers: int = 0,
         overlap_ratio: float = 512 / 1500,
         points_per_crop: int = 32,
         crop_n_points_downscale_factor: int = 1,
-        device=None,
-    ):
+        device: str | torch.device | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], torch.Tensor]:
         """Crops of a picture and a grid of points on each: `(crop_boxes, points, crops, labels)`.
 
         `crop_boxes` (crops, 4) are [left, top, right, bottom] in pixels of the picture, the whole picture first;
@@ -279,7 +281,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         pictures = [picture[:, crop.top : crop.bottom, crop.left : crop.right] for crop in crops]
         return boxes, points, pictures, torch.ones(points.shape[:-1], dtype=torch.int64, device=points.device)
 
-    def _target_height_width(self, target_size) -> tuple[int, int]:
+    def _target_height_width(self, target_size: Any) -> tuple[int, int]:
         target = height_width(target_size, "target_size")
         if not isinstance(target_size, int):
             return target
@@ -288,15 +290,15 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
     def filter_masks(
         self,
-        masks,
-        iou_scores,
-        original_size,
-        cropped_box_image,
+        masks: Any,
+        iou_scores: Any,
+        original_size: Any,
+        cropped_box_image: Any,
         pred_iou_thresh: float = 0.88,
         stability_score_thresh: float = 0.95,
         mask_threshold: float = 0.0,
         stability_score_offset: float = 1.0,
-    ):
+    ) -> tuple[list[dict], torch.Tensor, torch.Tensor]:
         """Run lengths, scores (kept,) and boxes (kept, 4) of the good masks of one crop, in the picture's frame.
 
         `masks` (O, M, H, W) are logits at the crop's size, `iou_scores` (O, M); `cropped_box_image` is the crop's
@@ -325,7 +327,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         return run_lengths, kept.scores.to(masks.device), kept.boxes.to(masks.device)
 
 
-def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
+def check_original_sizes(original_sizes: Any) -> list[tuple[int, int]]:
     """(height, width) pairs from a tensor, an array or nested lists of shape (B, 2)."""
     original_sizes = as_list(original_sizes, "original_sizes")
     if not isinstance(original_sizes, (list, tuple)):
@@ -341,7 +343,7 @@ def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
     return sizes
 
 
-def _pixels(side, index: int) -> int:
+def _pixels(side: Any, index: int) -> int:
     side = as_list(side, "original_sizes")
     if isinstance(side, bool) or not isinstance(side, (int, float)):
         raise TypeError(f"original_sizes must hold numbers, got {side!r} at index {index}")
@@ -350,7 +352,7 @@ def _pixels(side, index: int) -> int:
     return int(side)
 
 
-def _check_masks(masks) -> list[torch.Tensor]:
+def _check_masks(masks: Any) -> list[torch.Tensor]:
     """Per picture logits (O, M, h, w)."""
     if not isinstance(masks, (list, tuple)):
         if not isinstance(masks, (np.ndarray, torch.Tensor)) or masks.ndim == 0:
@@ -362,7 +364,7 @@ def _check_masks(masks) -> list[torch.Tensor]:
     return [_check_logits(logits, f"masks[{i}]") for i, logits in enumerate(masks)]
 
 
-def _check_logits(masks, name: str) -> torch.Tensor:
+def _check_logits(masks: Any, name: str) -> torch.Tensor:
     """Float logits (O, M, h, w)."""
     if isinstance(masks, np.ndarray) and masks.dtype.kind == "f" and masks.dtype.itemsize <= 8:
         masks = torch.from_numpy(np.require(masks, masks.dtype.newbyteorder("="), ["C", "W"]))
@@ -376,7 +378,7 @@ def _check_logits(masks, name: str) -> torch.Tensor:
     return masks
 
 
-def _check_crop(box, mask_size: tuple[int, int], picture_size: tuple[int, int]) -> Crop:
+def _check_crop(box: Any, mask_size: tuple[int, int], picture_size: tuple[int, int]) -> Crop:
     """The crop of a box [left, top, right, bottom], which lies in the picture and has the size of the masks."""
     sides = box.tolist() if isinstance(box, (np.ndarray, torch.Tensor)) else box
     if not isinstance(sides, (list, tuple)) or len(sides) != 4:

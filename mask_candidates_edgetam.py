@@ -87,7 +87,7 @@ class Masks(Sequence):
         self.height, self.width = height, width
         self._parts = []
 
-    def append(self, part: torch.Tensor, left: int = 0, top: int = 0):
+    def append(self, part: torch.Tensor, left: int = 0, top: int = 0) -> None:
         """Adds a mask that is bool (H', W') from (left, top) on and empty elsewhere."""
         self._parts.append((np.packbits(part.numpy()), part.shape, left, top))
 
@@ -97,10 +97,10 @@ class Masks(Sequence):
         masks._parts = [self._parts[idx] for idx in indices.tolist()]
         return masks
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._parts)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int | slice) -> torch.Tensor | list[torch.Tensor]:
         if isinstance(idx, slice):
             return [self[i] for i in range(*idx.indices(len(self)))]
         bits, (height, width), left, top = self._parts[idx]

@@ -3,6 +3,8 @@
 Shapes: B pictures, O objects, H x W a picture, h x w the model input.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from .settings_edgetam import as_plain_tensor
 NO_OBJECT = -1  # the label of every pixel where a picture has fewer objects than others of the batch
 
 
-def as_label_tensor(labels, name: str) -> torch.Tensor:
+def as_label_tensor(labels: Any, name: str) -> torch.Tensor:
     """Tensor of whole or boolean numbers from an index picture (PIL, or what `read_picture` takes), array or tensor.
 
     Floats are taken if they are whole numbers.
@@ -31,7 +33,7 @@ def as_label_tensor(labels, name: str) -> torch.Tensor:
     return labels
 
 
-def read_objects(mask_labels, sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
+def read_objects(mask_labels: Any, sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
     """Per picture its objects, bool (O, H, W).
 
     Args:
@@ -55,7 +57,7 @@ def read_objects(mask_labels, sizes: list[tuple[int, int]]) -> list[torch.Tensor
     ]
 
 
-def _objects(labels, size: tuple[int, int], name: str) -> torch.Tensor:
+def _objects(labels: Any, size: tuple[int, int], name: str) -> torch.Tensor:
     """Bool (O, H, W) of one picture."""
     if isinstance(labels, (list, tuple)):
         masks = [as_label_tensor(mask, f"{name}[{i}]") for i, mask in enumerate(labels)]

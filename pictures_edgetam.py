@@ -8,6 +8,7 @@ import base64
 import contextlib
 import io
 import os
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ LONGEST_NAME = 200  # characters of a name in an error
 SHORTEST_TEXT = 64  # characters of a picture in base64; a shorter text is taken for the name of a file
 
 
-def read_picture(source, name: str | None = None, timeout: float | None = None) -> np.ndarray:
+def read_picture(source: Any, name: str | None = None, timeout: float | None = None) -> np.ndarray:
     """uint8 array (H, W, 3) of a colour picture in any format that Pillow knows, upright; of several frames the first.
 
     Transparency is dropped. Grey levels of more than 8 bits are scaled as `to_8_bits` says; only those of an address
@@ -44,7 +45,7 @@ def read_picture(source, name: str | None = None, timeout: float | None = None) 
     return decode_picture(open_picture(source, name, timeout), name)
 
 
-def read_index_picture(source, name: str | None = None) -> np.ndarray:
+def read_index_picture(source: Any, name: str | None = None) -> np.ndarray:
     """Integer or bool array (H, W) of the levels of a grey picture, or the indices of one with a palette, upright.
 
     Arguments and errors are those of `read_picture`; colours and floats are a `ValueError`.
@@ -59,7 +60,7 @@ def read_index_picture(source, name: str | None = None) -> np.ndarray:
     return indices
 
 
-def is_picture_source(value) -> bool:
+def is_picture_source(value: Any) -> bool:
     """Whether `read_picture` takes it."""
     return isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(value, "read")
 
@@ -113,7 +114,7 @@ def to_8_bits(levels: np.ndarray, name: str) -> np.ndarray:
     return (levels.astype(np.float64) * (255 / white)).round().clip(0, 255).astype(np.uint8)
 
 
-def _name_of(source) -> str:
+def _name_of(source: Any) -> str:
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         text = text if isinstance(text, str) else os.fsdecode(text)
@@ -124,7 +125,7 @@ def _name_of(source) -> str:
     return f"picture {name!r}" if isinstance(name, str) else "the picture"
 
 
-def open_picture(source, name: str | None = None, timeout: float | None = None) -> Image.Image:
+def open_picture(source: Any, name: str | None = None, timeout: float | None = None) -> Image.Image:
     """PIL picture of the first frame, decoded, and turned upright as its EXIF data say.
 
     Arguments and errors are those of `read_picture`.
@@ -171,7 +172,7 @@ def _damaged(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name} cannot be decoded, its file is truncated or damaged: {reason}")
 
 
-def _why_unknown(file) -> str:
+def _why_unknown(file: Any) -> str:
     """What to do about a file that Pillow did not recognize."""
     if isinstance(file, io.BytesIO):
         is_empty = not file.getbuffer().nbytes
@@ -180,7 +181,7 @@ def _why_unknown(file) -> str:
     return "it is empty, 0 bytes" if is_empty else "convert it to PNG or JPEG, or check that it is complete"
 
 
-def _file_of(source, name: str):
+def _file_of(source: Any, name: str) -> str | IO[bytes]:
     """Path or open file, which `PIL.Image.open` takes."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
@@ -230,7 +231,7 @@ def _fetched(address: str, name: str, timeout: float | None) -> Image.Image:
 
 
 def to_rgb(
-    image, name: str, data_format: str | None = None, is_rescaled: bool = True, is_converted: bool = True
+    image: Any, name: str, data_format: str | None = None, is_rescaled: bool = True, is_converted: bool = True
 ) -> torch.Tensor:
     """Tensor (3, H, W) of one picture of any kind, in 0..255; 8-bit levels stay uint8, floats stay floats."""
     if is_picture_source(image):

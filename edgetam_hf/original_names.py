@@ -1,6 +1,8 @@
 """Names of tensors in the original release, in its training code and in Transformers."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 MLPS = {
     "sam_mask_decoder.output_hypernetworks_mlps.#": "mask_decoder.output_hypernetworks_mlps.#",
@@ -97,7 +99,7 @@ TRAINING_NAMES = (
 )
 
 
-def _as_pattern(template):
+def _as_pattern(template: str) -> re.Pattern[str]:
     wildcards = {"#": r"(\d+)", "@": r"(\w+)", "*": r"(.+)"}
     return re.compile("".join(wildcards.get(character) or re.escape(character) for character in template))
 
@@ -105,7 +107,7 @@ def _as_pattern(template):
 PATTERNS = [(original, _as_pattern(ours)) for original, ours in NAMES]
 
 
-def original_names(names):
+def original_names(names: Iterable[str]) -> dict[str, str]:
     """Names of the original release by names of Transformers, one for each.
 
     Raises:
@@ -117,7 +119,7 @@ def original_names(names):
     return translated
 
 
-def original_name(name):
+def original_name(name: str) -> str:
     """Name of the original release of one tensor."""
     for original, pattern in PATTERNS:
         if match := pattern.fullmatch(name):
@@ -126,7 +128,7 @@ def original_name(name):
     raise ValueError(f"the original release has no name for {name}")
 
 
-def without_training_names(tensors, name):
+def without_training_names(tensors: dict[str, Any], name: str) -> dict[str, Any]:
     """Tensors under the names of the original release, without those of a teacher.
 
     Raises:
@@ -145,6 +147,6 @@ def without_training_names(tensors, name):
     return renamed
 
 
-def is_teacher(key):
+def is_teacher(key: str) -> bool:
     """Whether a name belongs to the model that taught this one, which checkpoints of the training code contain."""
     return "teacher" in key

@@ -1,7 +1,9 @@
 """Which pictures a command line names, and where what is found in them goes; all of it is checked before the work."""
 
+import argparse
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +20,7 @@ PICTURE_SUFFIXES = (
 FILE_SUFFIXES = {"index": (".png",), "coco": (".json",), "yolo": (".txt",)}
 
 
-def find_pictures(arguments, sample):
+def find_pictures(arguments: Sequence[str], sample: Path) -> tuple[list[Path], bool]:
     """Paths of the pictures, without repetitions, and whether they are several: of a folder, a pattern or a list.
 
     Args:
@@ -40,7 +42,7 @@ def find_pictures(arguments, sample):
     return paths, len(arguments) > 1 or paths != [Path(arguments[0])]
 
 
-def _paths_of(argument):
+def _paths_of(argument: str) -> list[Path]:
     """Sorted paths that an argument stands for."""
     if os.path.isdir(argument):
         entries = (Path(argument, name) for name in os.listdir(argument))
@@ -54,7 +56,9 @@ def _paths_of(argument):
     return pictures
 
 
-def plan_outputs(paths, is_several, formats, options):
+def plan_outputs(
+    paths: list[Path], is_several: bool, formats: list[str], options: argparse.Namespace
+) -> tuple[list[OutputPlace], Path]:
     """An `OutputPlace` for each picture, and the path of the COCO file.
 
     Raises:
@@ -83,7 +87,7 @@ def plan_outputs(paths, is_several, formats, options):
     return places, coco_path
 
 
-def _is_writable(output, kind):
+def _is_writable(output: str, kind: str) -> bool:
     """Whether a file name ends as one of this format may; that of folders does not."""
     suffix = Path(output).suffix.lower()
     if kind in FILE_SUFFIXES:
@@ -91,14 +95,14 @@ def _is_writable(output, kind):
     return Image.registered_extensions().get(suffix) in Image.SAVE and kind == "overlay"
 
 
-def _check_suffix(output, kind):
+def _check_suffix(output: str, kind: str) -> None:
     if not _is_writable(output, kind):
         known = {"overlay": (".png", ".jpg", ".webp")}.get(kind, FILE_SUFFIXES.get(kind))
         expected = f"end in {' or '.join(known)}, or be a folder" if known else "be a folder"
         raise ValueError(f"--output {output} must {expected}, as it is for {kind} (folders end in /)")
 
 
-def _check_writable(folder):
+def _check_writable(folder: Path) -> None:
     """Raises a ValueError if a folder is not there and cannot be made, or nothing can be written to it."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -107,7 +111,7 @@ def _check_writable(folder):
         raise ValueError(f"nothing can be written to {there}: choose another --output")
 
 
-def _check_apart(places, coco_path, formats, options):
+def _check_apart(places: list[OutputPlace], coco_path: Path, formats: list[str], options: argparse.Namespace) -> None:
     """Raises a ValueError if a file would be written twice, or over a picture or mask that is read."""
     read = {place.picture.resolve() for place in places}
     read |= {Path(value).resolve() for kind, value in getattr(options, "prompts", None) or [] if kind == "mask"}

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..drawing.legend import explained_picture, topmost
 from ..files.writing import save_whole, whole_file, write_json_whole
-from ..found_objects import FoundObject
+from ..found_objects import CutMask, FoundObject
 from . import polygons, run_lengths
 from .index_pictures import picture_of_indices
 
@@ -95,7 +95,7 @@ def write_masks(result: PictureResult, path: Path) -> None:
 def write_cutouts(result: PictureResult, path: Path) -> None:
     """A folder with each object cut out of the picture, transparent around it; none of an empty mask."""
 
-    def cutout(mask):
+    def cutout(mask: CutMask) -> Image.Image:
         return Image.fromarray(np.dstack([result.pixels[mask.window], mask.part.astype(np.uint8) * 255]))
 
     write_numbered(path, ((o.number, cutout(o.mask)) for o in result.objects if o.mask.area))
