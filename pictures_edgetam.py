@@ -17,6 +17,10 @@ from transformers.image_utils import load_image
 
 from .settings_edgetam import LAYOUTS, as_plain_tensor
 
+# What is taken of a folder; a single file may be of any format that Pillow knows.
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2"),
+)
 # What the largest level of a picture may be, for 8, 12 and 16 bits.
 LARGEST_LEVELS = (255, 4095, 65535)
 # Interpolation and sharpening overshoot by less than this part of the range.

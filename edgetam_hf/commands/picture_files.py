@@ -9,14 +9,11 @@ from pathlib import Path
 from PIL import Image
 
 from ..formats.picture_output import OutputPlace
+from ..pictures_edgetam import PICTURE_SUFFIXES
 from .support import in_one_line
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SAMPLE_PICTURE = SAMPLES / "cat.jpg"
-# What is taken of a folder; a file may be of any format that Pillow knows
-PICTURE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm"),
-)
 FILE_SUFFIXES = {"index": (".png",), "coco": (".json",), "yolo": (".txt",)}
 
 

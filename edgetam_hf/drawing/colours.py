@@ -46,7 +46,9 @@ def standing_out(picture: np.ndarray, masks: list[CutMask]) -> list[Colour]:
         picture: uint8 array (H, W, 3).
         masks: `CutMask`s; where they crowd, the earlier ones choose first.
     """
-    vivid, regions, chosen = perceived(VIVID), [], []
+    vivid = perceived(VIVID)
+    regions: list[Box] = []
+    chosen: list[int] = []
     num_uses = np.zeros(len(VIVID))
     for mask in masks:
         region = _surroundings(mask)

@@ -1,7 +1,5 @@
 """A picture of found objects that explains itself: colours that stand out, a number on each object, and a legend."""
 
-from typing import TypeAlias
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -13,7 +11,6 @@ MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
 ROOM_SAMPLES = 512  # along the longer side of an object, where room for its number is looked for
 TINT = 0.45  # how much of its colour a mask gives to the picture
 LEGEND_COLOUR = (24, 26, 30)
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def explained_picture(picture: np.ndarray, objects: list[FoundObject], has_prompts: bool = True) -> Image.Image:
@@ -56,7 +53,7 @@ def topmost(objects: list[FoundObject], size: tuple[int, int]) -> np.ndarray:
     return indices
 
 
-def text_font(size: tuple[int, int]) -> Font:
+def text_font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
     """Font for a picture of this size, (width, height): larger in larger ones."""
     return ImageFont.load_default(max(9, round(max(size) / 45)))
 
@@ -78,14 +75,18 @@ def _draw_prompts(image: Image.Image, objects: list[FoundObject], colours: list[
         is_taken[rows, columns][:, : 2 * radius] = True
 
 
-def _tag_size(number: int, font: Font) -> tuple[int, int]:
+def _tag_size(number: int, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
     """(width, height) of the tag with a number."""
     height = round(1.45 * font.size)
     return max(round(font.getlength(str(number)) + 0.7 * font.size), height), height
 
 
 def _draw_number(
-    image: Image.Image, found: FoundObject, colour: Colour, font: Font, places: tuple[np.ndarray, np.ndarray, bool]
+    image: Image.Image,
+    found: FoundObject,
+    colour: Colour,
+    font: ImageFont.FreeTypeFont,
+    places: tuple[np.ndarray, np.ndarray, bool],
 ) -> None:
     """Draws a tag with the object's number where the object is widest and nothing else is, or nothing."""
     top, is_taken, is_needed = places
@@ -102,7 +103,9 @@ def _draw_number(
     is_taken[y : y + height + 1, x : x + width + 1] = True
 
 
-def draw_tag(image: Image.Image, box: tuple[int, int, int, int], text: str, colour: Colour, font: Font) -> None:
+def draw_tag(
+    image: Image.Image, box: tuple[int, int, int, int], text: str, colour: Colour, font: ImageFont.FreeTypeFont
+) -> None:
     """Draws a text on a rounded field of a colour, in place; box is (x_min, y_min, x_max, y_max)."""
     draw = ImageDraw.Draw(image)
     draw.rounded_rectangle(box, radius=(box[3] - box[1]) // 3, fill=colour, outline=(20, 20, 20))
@@ -128,7 +131,9 @@ def _roomy_place(
     return found.mask.left + step * columns[best], found.mask.top + step * rows[best]
 
 
-def _with_legend(image: Image.Image, rows: list[tuple[FoundObject, Colour]], font: Font) -> Image.Image:
+def _with_legend(
+    image: Image.Image, rows: list[tuple[FoundObject, Colour]], font: ImageFont.FreeTypeFont
+) -> Image.Image:
     """The picture above lines with the number, the prompt and the score of each object, in columns if there is room.
 
     A picture that is too narrow for one line stays as it is.

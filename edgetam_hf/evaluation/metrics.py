@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..found_objects import CutMask
+
 try:
     from scipy.spatial import KDTree
 except ImportError:
@@ -56,12 +58,12 @@ def boundary_pixels(mask: np.ndarray) -> np.ndarray:
 
     Beyond the picture the mask goes on as on its border, so that the border itself is no boundary.
     """
-    (rows,), (columns,) = np.nonzero(mask.any(1)), np.nonzero(mask.any(0))
-    if len(rows) == 0:
+    box = CutMask.of(mask).box
+    if box is None:
         return np.zeros((0, 2), int)
     # nothing changes farther than one pixel from the mask
-    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
-    part = np.pad(mask[top : rows[-1] + 2, left : columns[-1] + 2], ((0, 1), (0, 1)), "edge")
+    left, top = max(box[0] - 1, 0), max(box[1] - 1, 0)
+    part = np.pad(mask[top : box[3] + 2, left : box[2] + 2], ((0, 1), (0, 1)), "edge")
     inner = part[:-1, :-1]
     differs = (inner ^ part[:-1, 1:]) | (inner ^ part[1:, :-1]) | (inner ^ part[1:, 1:])
     return np.argwhere(differs) + np.array([top, left])

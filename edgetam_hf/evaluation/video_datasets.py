@@ -13,7 +13,7 @@ import numpy as np
 
 from ..files.names import check_name, inside
 from ..files.reading import read_json, read_text
-from ..pictures_edgetam import open_picture
+from ..pictures_edgetam import open_picture, read_index_picture
 from ..video_frames_edgetam import PictureFolder
 
 VOID = 255  # pixels without a verdict, in DAVIS: background
@@ -96,10 +96,7 @@ def read_mask_files(files: dict[int | None, Path], size: tuple[int, int]) -> dic
 
 def read_object_mask(path: str | Path) -> np.ndarray:
     """Boolean array (H, W) of the pixels above 0 in a picture of one object; the values do not matter."""
-    pixels = np.array(open_picture(path, str(path)))
-    if pixels.ndim != 2:
-        raise ValueError(f"{path} must be a palette or grey picture of one object, got shape {pixels.shape}")
-    return pixels > 0
+    return read_index_picture(path, str(path)) > 0
 
 
 # Sequences.

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .. import pictures_edgetam
 from ..drawing.colours import colour_of
 from ..files.writing import save_whole
+from ..pictures_edgetam import read_index_picture
 
 LARGEST_NUMBER = 65535  # of an object in a picture of 16 bits
 
@@ -56,7 +56,7 @@ def write_index_picture(masks: Iterable[np.ndarray | torch.Tensor], numbers: Seq
 
 def read_object_masks(path: str | Path, numbers: Iterable[int]) -> list[np.ndarray]:
     """Boolean masks (H, W) of the numbered objects from an index picture; an absent object's is empty."""
-    indices = pictures_edgetam.read_index_picture(path, str(path))
+    indices = read_index_picture(path, str(path))
     return [indices == number for number in numbers]
 
 

@@ -65,7 +65,7 @@ def write_result(result: PictureResult, place: OutputPlace, formats: Iterable[st
 
     `hidden` lists the numbers of objects of which nothing is seen in the index picture, because others cover them.
     """
-    written = {}
+    written: dict[str, Any] = {}
     place.overlay.parent.mkdir(parents=True, exist_ok=True)
     for kind in formats:
         if kind in WRITERS:

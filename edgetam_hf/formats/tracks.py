@@ -77,9 +77,9 @@ def coco_annotations(
     for track in tracks:
         for rle in filter(None, track.segmentations):
             read_counts(rle, size, f"a mask of object {track.object_id}")  # pycocotools does not check them
-    size = {"height": int(size[0]), "width": int(size[1])}
+    sides = {"height": int(size[0]), "width": int(size[1])}
     images = [
-        {"id": idx + 1, "video_id": 1, "frame_id": frame_idx, "file_name": str(name), **size}
+        {"id": idx + 1, "video_id": 1, "frame_id": frame_idx, "file_name": str(name), **sides}
         for idx, (name, frame_idx) in enumerate(zip(file_names, frame_indices or range(len(file_names))))
     ]
     present = [
@@ -103,7 +103,7 @@ def coco_annotations(
         for number, (idx, track, rle) in enumerate(present, start=1)
     ]
     return {
-        "videos": [{"id": 1, "name": str(video_name), "length": len(images), **size}],
+        "videos": [{"id": 1, "name": str(video_name), "length": len(images), **sides}],
         "images": images,
         "annotations": annotations,
         "categories": [{"id": idx, "name": name} for idx, name in (categories or {1: "object"}).items()],

@@ -36,8 +36,8 @@ def run_clean(
     Raises:
         CheckError: with the last line of what went wrong there.
     """
-    with tempfile.TemporaryDirectory(prefix="edgetam_check_") as work:
-        work = Path(work)
+    with tempfile.TemporaryDirectory(prefix="edgetam_check_") as temporary:
+        work = Path(temporary)
         request = {"actions": actions, "kind": kind, "blocks": list(blocks)}
         request.update(outputs=str(work / "outputs.safetensors"), answer=str(work / "answer.json"))
         (work / "request.json").write_text(json.dumps(request))
@@ -52,7 +52,7 @@ def run_clean(
             lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
             place = [line.strip() for line in lines if line.lstrip().startswith('File "code block')][-1:]
             raise CheckError(f"{' and '.join(actions)} in a clean process: {' '.join([*place, lines[-1]])}")
-        outputs = load_file(request["outputs"]) if "auto" in actions else None
+        outputs = load_file(work / "outputs.safetensors") if "auto" in actions else None
         return json.loads((work / "answer.json").read_text()), outputs
 
 

@@ -75,7 +75,8 @@ def run_auto(folder: str, request: dict[str, Any]) -> dict[str, str]:
 
 def run_card(folder: str, request: dict[str, Any]) -> list[str]:
     """What each code block of the card prints; names are shared from block to block, as a reader would run them."""
-    namespace, printed = {"__name__": "__main__"}, []
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    printed: list[str] = []
     for code in request["blocks"]:
         stdout = io.StringIO()
         with contextlib.redirect_stdout(stdout):

@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 
 from .. import EdgeTamMaskGenerationPipeline, modeling_edgetam
+from ..commands.picture_files import SAMPLE_PICTURE
 from ..conversion import PROVENANCE
 from ..drawing.overlays import overlay
 from ..files.writing import save_whole
 from ..loading import hidden_file_bars
 from .card import make_card
 from .clean_process import BOXES
-from .source import SAMPLE_PICTURE, Source
+from .source import Source
 from .speed import measure_speed
 
 ROOT = Path(modeling_edgetam.__file__).parent  # of the remote code: a checkout, or the package in a wheel

@@ -141,7 +141,8 @@ def explain(error: Exception, repo_id: str) -> str:
     causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-    response = next((cause.response for cause in causes if getattr(cause, "response", None) is not None), None)
+    responses = [getattr(cause, "response", None) for cause in causes]
+    response = next((response for response in responses if response is not None), None)
     if any(isinstance(cause, UnicodeEncodeError) for cause in causes):
         return "the token has a letter that no token has: check HF_TOKEN, or run `hf auth login`"
     if response is None:

@@ -8,11 +8,10 @@ from huggingface_hub.utils import HFValidationError, validate_repo_id
 from PIL import Image
 
 from .. import EdgeTamModel, nano_checkpoint
+from ..commands.picture_files import SAMPLE_PICTURE
 from ..conversion import ORIGINAL_SUFFIXES, PROVENANCE, convert
 from ..loading import CLASSES, load_quietly
 from .clean_process import image_outputs, video_outputs
-
-SAMPLE_PICTURE = Path(__file__).parents[1] / "samples" / "cat.jpg"
 
 
 def read_source(source: str | Path, is_nano: bool, folder: str | Path) -> str:

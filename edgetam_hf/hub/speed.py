@@ -11,8 +11,9 @@ import torch
 import transformers
 from PIL import Image
 
+from ..commands.picture_files import SAMPLE_PICTURE
 from .clean_process import BOXES
-from .source import SAMPLE_PICTURE, Source
+from .source import Source
 
 NUM_ROUNDS = 3
 
