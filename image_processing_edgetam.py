@@ -29,12 +29,12 @@ from .settings_edgetam import (
     remote_code_name,
 )
 
-if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+if TYPE_CHECKING:  # transformers<5: its remote-code loader takes along only files that are named here
     from .device_edgetam import send  # noqa: F401
 
 try:
     from transformers import Sam2ImageProcessor
-except ImportError:  # the name up to Transformers 5.0
+except ImportError:  # transformers<5: the class has this name, which 5.0 still uses
     from transformers import Sam2ImageProcessorFast as Sam2ImageProcessor
 
 
@@ -165,7 +165,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             raise TypeError(
                 f"the image processor has no setting {', '.join(unknown)}; it accepts {', '.join(sorted(accepted))}"
             )
-        # for these Transformers takes no None
+        # Transformers takes no None for these two
         settings = {
             name: value for name, value in settings.items() if value is not None or name not in ("size", "mask_size")
         }

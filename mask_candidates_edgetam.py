@@ -66,7 +66,7 @@ class BoxedLogits:
 
     def _stretched(self, lines: torch.Tensor, start: int, old_length: int, new_length: int) -> tuple[torch.Tensor, int]:
         """Lines (…, L), which begin at `start` of an axis, on a longer or shorter axis; and where they begin on it."""
-        if old_length == new_length:  # also of infinite logits, of which interpolation would make NaN
+        if old_length == new_length:  # exact also for infinite logits, of which interpolation makes NaN
             return lines, start
         stop = start + lines.shape[1]
         padded = F.pad(lines, (start, old_length - stop), value=self.floor)

@@ -231,9 +231,6 @@ def _fetched(address: str, name: str, timeout: float | None) -> Image.Image:
         ) from error
 
 
-# Tensors.
-
-
 def to_rgb(
     image: Any, name: str, data_format: str | None = None, is_rescaled: bool = True, is_converted: bool = True
 ) -> torch.Tensor:

@@ -13,6 +13,7 @@ VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
+# Text for the help of a command whose name is `command`.
 FORMATS_HELP = """\
 formats, written as dog_{command}… for dog.jpg:
   overlay    dog_{command}.png: the picture with its masks, to look at
@@ -89,15 +90,15 @@ def parse_rate(text: str) -> float:
     return rate
 
 
-def parse_share(text: str) -> float:
+def parse_fraction(text: str) -> float:
     """A number in 0..1."""
-    (share,) = _numbers(text, (1,), "a number in 0..1")
-    if not 0 <= share <= 1:
+    (fraction,) = _numbers(text, (1,), "a number in 0..1")
+    if not 0 <= fraction <= 1:
         raise argparse.ArgumentTypeError(f"expected a number in 0..1, got {text!r}")
-    return share
+    return fraction
 
 
-def parse_number_from_zero(text: str) -> int:
+def parse_number(text: str) -> int:
     """An integer that is not negative."""
     return _integer(text, 0)
 

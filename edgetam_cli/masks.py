@@ -9,9 +9,9 @@ from .arguments import (
     add_picture_argument,
     add_speed_options,
     parse_count,
+    parse_fraction,
     parse_layers,
-    parse_number_from_zero,
-    parse_share,
+    parse_number,
 )
 
 HELP = "segment everything in pictures"
@@ -40,17 +40,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--points-per-batch", type=parse_count, metavar="N", help="clicks at a time: fewer need less memory (64)"
     )
     search.add_argument(
-        "--pred-iou-thresh", type=parse_share, metavar="0..1", help="drop masks of a lower score (0.88)"
+        "--pred-iou-thresh", type=parse_fraction, metavar="0..1", help="drop masks of a lower score (0.88)"
     )
     search.add_argument(
         "--stability-score-thresh",
-        type=parse_share,
+        type=parse_fraction,
         metavar="0..1",
         help="drop masks whose edge is less certain: their area, cut a little tighter and wider, agrees less (0.95)",
     )
     search.add_argument(
         "--nms",
-        type=parse_share,
+        type=parse_fraction,
         metavar="0..1",
         help="of two masks whose boxes overlap more, keep the better one (0.7)",
     )
@@ -62,7 +62,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     search.add_argument(
         "--min-area",
-        type=parse_number_from_zero,
+        type=parse_number,
         metavar="PIXELS",
         help="remove smaller specks and fill smaller holes (0)",
     )

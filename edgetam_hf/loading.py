@@ -139,7 +139,7 @@ def load_video_model(
 
 @contextmanager
 def hidden_file_bars() -> Iterator[None]:
-    """Within it, Transformers reads and writes files without a progress bar."""
+    """Within the block, Transformers reads and writes files without a progress bar."""
     logging.disable_progress_bar()
     try:
         yield
@@ -149,10 +149,10 @@ def hidden_file_bars() -> Iterator[None]:
 
 @contextmanager
 def loading(name: str | Path) -> Iterator[None]:
-    """Within it a checkpoint is loaded; libraries raise anything for what strangers wrote.
+    """Within the block a checkpoint is loaded; for damaged files libraries raise errors of any kind.
 
     Raises:
-        ValueError, ImportError: as they are, and a ValueError of one line for damaged files.
+        ValueError, ImportError: those of libraries, and a ValueError of one line for damaged files.
         OSError: if there is no such checkpoint.
     """
     try:

@@ -2,7 +2,7 @@
 
 A folder is filled: `run.json` (what was asked), `masks/` with a folder for each finished sequence (where a simulated
 user clicks, `objects/` with a file for each finished object), `scores.json`, `plot.png`, `worst/`. Started again, it
-goes on with what is missing. `torchrun` shares it out.
+goes on with what is missing. `torchrun` divides the work among processes.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from ..formats.tables import as_columns
 from ..loading import load_video_model, load_with_processor
 from .support import device_of
 
-LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
+LONGEST_WAIT = timedelta(days=7)  # of a process for the others, when it is done
 FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmentation
 FIRST_BOX = "first-box"  # the same, from the box round the first mask
 PROTOCOLS = (FIRST_MASK, FIRST_BOX, *MODES)
@@ -114,7 +114,7 @@ def begin(
 
     Then the folder of the run has its settings and a folder for the results.
     """
-    state.wait_for_everyone()  # all share out the same
+    state.wait_for_everyone()  # all see the same results before they divide what is missing
     mine = share_of(missing, state.process_index, state.num_processes)
     model, processor = load_tracker(settings, options, state) if mine else (None, None)
     state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind

@@ -1,4 +1,4 @@
-"""Which pictures a command line names, and where what is found in them goes; all of it is checked before the work."""
+"""The pictures that a command line names, and the files to write for each; all is checked before any work."""
 
 import argparse
 import glob
@@ -18,7 +18,7 @@ FILE_SUFFIXES = {"index": (".png",), "coco": (".json",), "yolo": (".txt",)}
 
 
 def find_pictures(arguments: Sequence[str], sample: Path) -> tuple[list[Path], bool]:
-    """Paths of the pictures, without repetitions, and whether they are several: of a folder, a pattern or a list.
+    """Paths of the pictures, without repetitions, and whether there may be more than one: of a folder, pattern or list.
 
     Args:
         arguments: files, folders and patterns; without any it is `sample`.

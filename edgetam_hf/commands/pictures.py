@@ -1,4 +1,4 @@
-"""What the commands for pictures share: one picture after the other is searched and written; the report of it."""
+"""The part that `edgetam segment` and `edgetam masks` share: a loop over pictures, and their report."""
 
 import argparse
 import sys
@@ -26,7 +26,7 @@ MAX_NUMBERS = 10  # of objects that are covered by others
 
 
 class PictureRun:
-    """Pictures of a command line, of which what is found is written.
+    """The pictures of a command line: finds objects in each, writes them and collects the report.
 
     Args:
         options: of the command line.
@@ -143,7 +143,7 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def _readable(row: dict[str, Any], num_pixels: int) -> dict[str, Any]:
-    """A row for people: shares in percent, yes and no, and a dash for no box."""
+    """A row for people: areas in percent, yes and no, and a dash for no box."""
     row = {**row, "area": f"{100 * row['area'] / num_pixels:.1f} %"}
     row["box"] = ",".join(map(str, row["box"])) if row["box"] else "-"
     return {
@@ -152,7 +152,7 @@ def _readable(row: dict[str, Any], num_pixels: int) -> dict[str, Any]:
 
 
 def _notes(report: dict[str, Any]) -> list[str]:
-    """Lines on what is not as one might expect."""
+    """Lines about what may surprise: nothing found, and objects that others cover."""
     lines = []
     if not report["objects"]:
         lines.append(

@@ -11,8 +11,8 @@ Colour: TypeAlias = tuple[int, int, int]  # red, green and blue, in 0..255
 Box: TypeAlias = tuple[int, int, int, int]
 
 GOLDEN_RATIO = 0.618034
-USED_AGAIN = 0.1  # how far from all else a used colour has to be to be taken before a new one
-NUM_SAMPLES = 64  # along each side of what is looked at of a mask and its surroundings
+USED_AGAIN = 0.1  # distance that a colour loses for each mask that has it already
+NUM_SAMPLES = 64  # points along each side of the sampled region of a mask and its surroundings
 # Vivid ones, as many as people can tell apart
 VIVID = np.array(
     [
@@ -62,7 +62,7 @@ def standing_out(picture: np.ndarray, masks: list[CutMask]) -> list[Colour]:
 
 
 def perceived(colours: np.ndarray) -> np.ndarray:
-    """Colours (…, 3) in Oklab, where distances are about as people see them, of RGB colours (…, 3) in 0..255."""
+    """Colours (…, 3) in Oklab, where distances are about as large as they look, of RGB colours (…, 3) in 0..255."""
     linear = (np.asarray(colours, np.float64) / 255) ** 2.2
     to_cones = [[0.4122, 0.2119, 0.0883], [0.5363, 0.6807, 0.2817], [0.0514, 0.1074, 0.6300]]
     to_lab = [[0.2105, 1.9780, 0.0259], [0.7936, -2.4286, 0.7828], [-0.0041, 0.4506, -0.8087]]

@@ -8,8 +8,8 @@ from .colours import Colour, standing_out
 from .overlays import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
 
 MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
-ROOM_SAMPLES = 512  # along the longer side of an object, where room for its number is looked for
-TINT = 0.45  # how much of its colour a mask gives to the picture
+ROOM_SAMPLES = 512  # points along the longer side of an object at which there may be room for its number
+TINT = 0.45  # opacity of a mask
 LEGEND_COLOUR = (24, 26, 30)
 
 

@@ -10,7 +10,7 @@ from .colours import Colour, colour_of
 
 CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-HALO_OPACITY = 0.4  # of the dark line outside of an outline, which separates it from a ground of its own colour
+HALO_OPACITY = 0.4  # of the dark line round an outline, which separates it from a background of the same colour
 
 
 def line_width(size: tuple[int, int]) -> int:

@@ -1,4 +1,4 @@
-"""What people look at: tables of scores, J&F as a plot, and overlays of the objects that fared worst."""
+"""Reports for people: tables of scores, plots of J&F, and overlays of the objects with the lowest scores."""
 
 import re
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ def _row(name: str, mean: float, j: dict[str, float], f: dict[str, float]) -> di
 
 
 def write_plot(scores: list[ObjectScores], path: Path) -> bool:
-    """Writes a picture of J&F over the share of the video that has passed, of each object and their mean.
+    """Writes a picture of J&F over the part of the video that has passed, for each object and their mean.
 
     Args:
         scores: list of `ObjectScores`.

@@ -71,7 +71,7 @@ def score_results(
         ValueError: also where no sequence has ground truth to score.
     """
     score = partial(score_sequence, folder=folder, is_per_object=is_per_object)
-    # threads: most of the time goes by in NumPy, SciPy and Pillow, which let others run
+    # threads suffice: NumPy, SciPy and Pillow release the interpreter's lock during most of the work
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         bar = logging.tqdm(pool.map(score, sequences), total=len(sequences), desc="score", disable=is_quiet)
         scores = [of_object for of_sequence in bar for of_object in of_sequence]

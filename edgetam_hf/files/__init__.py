@@ -1,1 +1,1 @@
-"""Reading what strangers wrote, and writing whole or not at all."""
+"""Reading files of others without trust, and writing files whole or not at all."""

@@ -1,4 +1,4 @@
-"""Text and JSON of strangers: what they hold, or one line that names the file and what was expected."""
+"""Text and JSON files of others: their content, or an error of one line that names the file and what was expected."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_text(path: str | Path) -> str:
 
 
 def parse_json(text: str, name: str | Path, kind: type = dict) -> Any:
-    """What JSON says, of a kind: dict or list.
+    """The content of a JSON text, which must be of a kind: dict or list.
 
     Raises:
         ValueError: naming it by `name`, for what is no JSON, too deep, or of another kind.
@@ -39,5 +39,5 @@ def parse_json(text: str, name: str | Path, kind: type = dict) -> Any:
 
 
 def read_json(path: str | Path, kind: type = dict) -> Any:
-    """What a JSON file says, see `parse_json`."""
+    """The content of a JSON file; see `parse_json`."""
     return parse_json(read_text(path), path, kind)

@@ -23,9 +23,9 @@ from edgetam_cli.endings import first_line
 
 UNFINISHED = ".writing_"
 LOCK = ".lock"
-# What systems say when a file cannot be written: of disks, quotas and limits that are full, of rights, of hardware
+# Errors of a system that cannot write a file: a full disk, quota or limit, missing rights, broken hardware
 WRITE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-LONGEST_NAME = 100  # of the target, in that of its unfinished file: file systems allow 255 bytes in all
+LONGEST_NAME = 100  # bytes of the target's name in that of its unfinished file: file systems allow 255 in all
 
 
 def unfinished_prefix(path: str | Path) -> str:
@@ -191,7 +191,7 @@ def _held(lock: Path, target: Path) -> Iterator[None]:
             ) from error
         if os.path.lexists(lock):
             break
-        holder.release()  # the one before was about to remove the file when it was opened
+        holder.release()  # its last holder removed the file after it was opened here
     try:
         yield
     finally:
@@ -215,7 +215,7 @@ def _make(folder: Path) -> list[Path]:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Within it, an error of the system or of a library that writes says in one line what could not be written."""
+    """Within the block, an error of writing, from the system or a library, becomes one line that names the path."""
     try:
         yield
     except Exception as error:

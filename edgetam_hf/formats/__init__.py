@@ -1,1 +1,1 @@
-"""What is written of found and of tracked objects, a file for each format."""
+"""What is written of the objects that were found or tracked: a file for each format."""

@@ -96,10 +96,10 @@ class OverlayVideo:
         codec = stream.codec_context
         codec.time_base = TIME_BASE
         codec.gop_size = max(1, round(self.frame_rate))
-        # Players take what says nothing of its colours for SD or for HD video, after its size or at random
+        # Without this, some players take the colours for those of SD video
         codec.colorspace, codec.color_range = BT709, LIMITED_RANGE
         codec.color_primaries, codec.color_trc = colours
-        # Tuned to hold no pictures back, which would be lost too
+        # zerolatency: the encoder holds no pictures back, which a killed process would lose
         codec.options = {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}
         return stream
 
@@ -141,7 +141,7 @@ class OverlayVideo:
 
     def _write_packets(self, packets: Iterable[Any]) -> None:
         for packet in packets:
-            packet.duration = packet.duration or round(1 / self.frame_rate / TIME_BASE)  # counts for the last one only
+            packet.duration = packet.duration or round(1 / self.frame_rate / TIME_BASE)  # matters for the last one only
             self.container.mux(packet)
 
     def close(self) -> None:

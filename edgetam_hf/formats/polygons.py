@@ -57,7 +57,7 @@ def _nearest(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
 
 
 def yolo_text(masks: Sequence[CutMask]) -> str:
-    """Lines `0 x y x y …` of the masks, with coordinates as shares of the picture's width and height; none for empty.
+    """Lines `0 x y x y …` of the masks, coordinates being fractions of the picture's width and height; none for empty.
 
     An object is one line, as YOLO expects: further parts and holes are joined to its largest part by cuts without
     width. All are of class 0, since nothing is known of what they are.
@@ -65,6 +65,6 @@ def yolo_text(masks: Sequence[CutMask]) -> str:
     lines = []
     for mask in masks:
         if mask.area:
-            shares = (joined(rings_of(mask)) / (mask.width, mask.height)).clip(0, 1)
-            lines.append("0 " + " ".join(f"{share:.6g}" for share in shares.ravel().tolist()) + "\n")
+            fractions = (joined(rings_of(mask)) / (mask.width, mask.height)).clip(0, 1)
+            lines.append("0 " + " ".join(f"{fraction:.6g}" for fraction in fractions.ravel().tolist()) + "\n")
     return "".join(lines)

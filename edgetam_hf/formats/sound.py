@@ -34,7 +34,7 @@ class Sound:
             raise ValueError(f"{path} has no sound")
         self.stream = self.input.streams.audio[0]
         codec, name = self.stream.codec_context, self.stream.codec_context.codec.canonical_name
-        # what the header of an MP4 says of these codecs; a transport stream has it in each packet instead
+        # the header of an MP4 needs these data of a codec; a transport stream has them in each packet instead
         self.is_copied = name in COPIED_CODECS and (name == "mp3" or bool(codec.extradata))
         self.output = self._upcoming = self._next = None
 

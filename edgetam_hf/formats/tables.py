@@ -1,10 +1,10 @@
-"""Tables of text."""
+"""Tables of reports, as text."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
 
-NUMBER = re.compile(r"[-+]?\d[\d.]*( %| / \d+)?")  # in a table; also a share, or one of how many
+NUMBER = re.compile(r"[-+]?\d[\d.]*( %| / \d+)?")  # in a table; also a percentage, or 3 / 10
 
 
 def as_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
