@@ -24,6 +24,7 @@ from .settings_edgetam import (
     as_layout,
     as_list,
     as_number,
+    as_plain_tensor,
     checked_settings,
     height_width,
     remote_code_name,
@@ -366,11 +367,9 @@ def _check_masks(masks: Any) -> list[torch.Tensor]:
 
 def _check_logits(masks: Any, name: str) -> torch.Tensor:
     """Float logits (O, M, h, w)."""
-    if isinstance(masks, np.ndarray) and masks.dtype.kind == "f" and masks.dtype.itemsize <= 8:
-        masks = torch.from_numpy(np.require(masks, masks.dtype.newbyteorder("="), ["C", "W"]))
-    if not isinstance(masks, torch.Tensor):
-        kind = f"array of {masks.dtype}" if isinstance(masks, np.ndarray) else type(masks).__name__
-        raise TypeError(f"{name} must be a tensor or an array of floating-point logits, got {kind}")
+    if not isinstance(masks, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"{name} must be a tensor or an array of floating-point logits, got {type(masks).__name__}")
+    masks = as_plain_tensor(masks, name, "floating-point logits")
     if not masks.is_floating_point():
         raise TypeError(f"{name} must be floating-point logits, got {masks.dtype}: pass the model's pred_masks")
     if masks.ndim != 4:

@@ -7,6 +7,7 @@ goes on with what is missing. `torchrun` divides the work among processes.
 
 import argparse
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -19,12 +20,14 @@ from accelerate.utils import gather_object
 from transformers.utils import logging
 
 from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor
-from ..evaluation.clicks import MaskedPicture, evaluate_clicks, read_masked_pictures
+from ..evaluation.clicks import evaluate_clicks, read_masked_pictures
 from ..evaluation.inference import share_of, write_sequence, write_submission
 from ..evaluation.metrics import check_scipy
 from ..evaluation.promptable import MODES, NUM_FRAMES, ObjectVideo, Round, annotate_object, object_videos, report_rounds
 from ..evaluation.report import (
     ANCHORS,
+    CLICK_ANCHORS,
+    as_click_table,
     as_round_table,
     as_score_table,
     matplotlib,
@@ -38,7 +41,6 @@ from ..evaluation.video_datasets import LAYOUTS, VideoSequence, read_categories,
 from ..files.names import inside
 from ..files.reading import read_json
 from ..files.writing import locked, write_json_whole
-from ..formats.tables import as_columns
 from ..loading import load_video_model, load_with_processor
 from .support import device_of
 
@@ -47,7 +49,6 @@ FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmen
 FIRST_BOX = "first-box"  # the same, from the box round the first mask
 PROTOCOLS = (FIRST_MASK, FIRST_BOX, *MODES)
 NUM_CLICKS = 5
-CLICK_ANCHORS = {"SA-23, 1 click": 0.555, "SA-23, 5 clicks": 0.817}
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 
@@ -116,22 +117,18 @@ def begin(
     """
     state.wait_for_everyone()  # all see the same results before they divide what is missing
     mine = share_of(missing, state.process_index, state.num_processes)
-    model, processor = load_tracker(settings, options, state) if mine else (None, None)
+    model = processor = None
+    if mine:
+        device, is_release = process_device(options, state), options.preprocessing == "release"
+        model, processor = load_video_model(
+            settings["model"], device, image_size=settings["image_size"], resize_with_pil=is_release
+        )
     state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind
     if state.is_main_process:
         write_json_whole(settings, results.parent / "run.json")  # first: without it the folder is taken for another's
         results.mkdir(exist_ok=True)
     state.wait_for_everyone()
     return mine, model, processor
-
-
-def load_tracker(
-    settings: dict[str, Any], options: argparse.Namespace, state: PartialState
-) -> tuple[EdgeTamVideoModel, EdgeTamVideoProcessor]:
-    """The video model of a run and its processor."""
-    is_release = options.preprocessing == "release"
-    device = process_device(options, state)
-    return load_video_model(settings["model"], device, image_size=settings["image_size"], resize_with_pil=is_release)
 
 
 def process_device(options: argparse.Namespace, state: PartialState) -> str | torch.device:
@@ -247,42 +244,24 @@ def read_rounds(path: Path) -> list[Round]:
 def run_clicks(options: argparse.Namespace, state: PartialState) -> dict[str, Any] | None:
     """Clicks on all objects of a folder of pictures, and returns the report; None in all processes but the first."""
     pictures = read_masked_pictures(options.root)
-    if options.output is None:
-        return click_on_pictures(options, pictures, state)
-    with locked(options.output, state.is_main_process):
-        return click_on_pictures(options, pictures, state)
-
-
-def click_on_pictures(
-    options: argparse.Namespace, pictures: list[MaskedPicture], state: PartialState
-) -> dict[str, Any] | None:
-    """What `run_clicks` returns, when it is sure that no other run writes to the folder, if there is one."""
-    mine = pictures[state.process_index :: state.num_processes]
-    model, processor = load_with_processor(
-        EdgeTamModel, EdgeTamProcessor, options.model, process_device(options, state)
-    )
-    objects = []
-    bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
-    for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):
-        objects += [
+    with locked(options.output, state.is_main_process) if options.output else nullcontext():
+        device = process_device(options, state)
+        model, processor = load_with_processor(EdgeTamModel, EdgeTamProcessor, options.model, device)
+        mine = pictures[state.process_index :: state.num_processes]
+        bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
+        objects = [
             {"picture": name, "object": number, "IoU": of_object.tolist()}
+            for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS)
             for number, of_object in zip(object_ids, ious)
         ]
-    objects = sorted(gather_object(objects), key=lambda row: (row["picture"], row["object"]))
-    if not state.is_main_process:
-        return None
-    mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
-    found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
-    if options.output:
-        write_json_whole(found, options.output / "clicks.json")
-    return found
-
-
-def as_click_table(report: dict[str, Any]) -> str:
-    """The report as text: mean IoU by number of clicks."""
-    rows = [{"clicks": count, "mIoU": f"{100 * mean:.1f}"} for count, mean in enumerate(report["mIoU"], start=1)]
-    anchors = ", ".join(f"{name} {100 * value:.1f}" for name, value in report["anchors"].items())
-    return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; in the paper (EdgeTAM): {anchors}"])
+        objects = sorted(gather_object(objects), key=lambda row: (row["picture"], row["object"]))
+        if not state.is_main_process:
+            return None
+        mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
+        found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
+        if options.output:
+            write_json_whole(found, options.output / "clicks.json")
+        return found
 
 
 def as_text(report: dict[str, Any]) -> str:

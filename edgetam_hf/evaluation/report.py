@@ -29,6 +29,7 @@ ANCHORS = {
     "sa-v": {"SA-V val": 0.723, "SA-V test": 0.717},
     "youtube-vos": {"YouTube-VOS 2019 val": 0.862},
 }
+CLICK_ANCHORS = {"SA-23, 1 click": 0.555, "SA-23, 5 clicks": 0.817}  # mIoU of the paper
 
 
 def as_score_table(report: dict[str, Any]) -> str:
@@ -41,8 +42,7 @@ def as_score_table(report: dict[str, Any]) -> str:
     if "categories" in report:
         lines.append(_categories_as_text(report["categories"]))
     measure = "G" if "categories" in report else "J&F"
-    anchors = ", ".join(f"{name} {100 * value:.1f}" for name, value in report["anchors"].items())
-    return "\n".join([*lines, f"{measure} in the paper (EdgeTAM): {anchors}", *_files_as_text(report)])
+    return "\n".join([*lines, f"{measure} {_anchors_as_text(report)}", *_files_as_text(report)])
 
 
 def as_round_table(report: dict[str, Any]) -> str:
@@ -58,6 +58,16 @@ def as_round_table(report: dict[str, Any]) -> str:
         f"{report['protocol']}: up to {NUM_CLICKS} clicks on each annotated frame of {len(report['objects'])} objects"
     )
     return "\n".join([*as_columns(rows), "", about, *_files_as_text(report)])
+
+
+def as_click_table(report: dict[str, Any]) -> str:
+    """The report of clicks on pictures as text: mean IoU by number of clicks."""
+    rows = [{"clicks": count, "mIoU": f"{100 * mean:.1f}"} for count, mean in enumerate(report["mIoU"], start=1)]
+    return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; {_anchors_as_text(report)}"])
+
+
+def _anchors_as_text(report: dict[str, Any]) -> str:
+    return "in the paper (EdgeTAM): " + ", ".join(f"{name} {100 * x:.1f}" for name, x in report["anchors"].items())
 
 
 def _categories_as_text(found: dict[str, Any]) -> str:
