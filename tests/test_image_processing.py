@@ -344,7 +344,7 @@ def test_post_process_masks_keeps_half_precision(processor, native, dtype):
 
 @pytest.mark.parametrize("masks", [[[[1.0, 2.0]]], [None], "masks", None, 3, torch.tensor(1.0), [np.zeros(3, object)]])
 def test_post_process_masks_rejects_what_is_no_tensor(processor, masks):
-    with pytest.raises(TypeError, match=r"masks.* must .*tensor"):
+    with pytest.raises(TypeError, match=r"masks.* must .*(tensor|floating-point logits)"):
         processor.post_process_masks(masks, [(40, 56), (1, 1), (2, 2)])
 
 
