@@ -153,7 +153,9 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             segmentation_maps = self._check_maps(segmentation_maps, pictures)
         if kwargs.get("size") is not None:
             kwargs.setdefault("mask_size", _mask_size(kwargs["size"]))
-        objects = None if mask_labels is None else read_objects(mask_labels, [p.shape[-2:] for p in pictures])
+        objects = (
+            None if mask_labels is None else read_objects(mask_labels, [(p.shape[-2], p.shape[-1]) for p in pictures])
+        )
         encoding = super().preprocess(pictures, segmentation_maps, input_data_format="channels_first", **kwargs)
         if objects is not None:
             labels = {"mask_labels": labels_of_objects(objects, height_width(used["size"]))}
@@ -270,14 +272,15 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         factor = as_number(crop_n_points_downscale_factor, "crop_n_points_downscale_factor", 1)
         device = torch.device("cpu") if device is None else as_device(device, "device")
         picture = to_rgb(image, "image")
-        crops = crops_of_picture(*picture.shape[-2:], num_layers, as_number(overlap_ratio, "overlap_ratio", 0, 1))
+        overlap = as_number(overlap_ratio, "overlap_ratio", 0, 1)
+        crops = crops_of_picture(picture.shape[-2], picture.shape[-1], num_layers, overlap)
         height, width = self._target_height_width(target_size)
-        points = []
+        grids = []
         for crop in crops:
             per_side = max(1, int(points_per_crop / factor**crop.layer))
             grid = point_grid(per_side, crop, height, width)
-            points.append(grid[torch.arange(points_per_crop**2) % len(grid)])
-        points = torch.stack(points, dim=1)[None].to(device)
+            grids.append(grid[torch.arange(points_per_crop**2) % len(grid)])
+        points = torch.stack(grids, dim=1)[None].to(device)
         boxes = torch.tensor([crop.box for crop in crops], dtype=torch.float32, device=points.device)
         pictures = [picture[:, crop.top : crop.bottom, crop.left : crop.right] for crop in crops]
         return boxes, points, pictures, torch.ones(points.shape[:-1], dtype=torch.int64, device=points.device)
@@ -338,7 +341,7 @@ def check_original_sizes(original_sizes: Any) -> list[tuple[int, int]]:
         size = as_list(size, f"original_sizes[{i}]")
         if not isinstance(size, (list, tuple)) or len(size) != 2:
             raise ValueError(f"original_sizes must have shape (batch_size, 2), got {size!r} at index {i}")
-        sizes.append(tuple(_pixels(side, i) for side in size))
+        sizes.append((_pixels(size[0], i), _pixels(size[1], i)))
     if not sizes:
         raise ValueError("original_sizes is empty: give one (height, width) per picture")
     return sizes

@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ class Masks(Sequence):
 
     def __init__(self, height: int, width: int):
         self.height, self.width = height, width
-        self._parts = []
+        self._parts: list[tuple[np.ndarray, torch.Size, int, int]] = []
 
     def append(self, part: torch.Tensor, left: int = 0, top: int = 0) -> None:
         """Adds a mask that is bool (H', W') from (left, top) on and empty elsewhere."""
@@ -100,7 +100,7 @@ class Masks(Sequence):
     def __len__(self) -> int:
         return len(self._parts)
 
-    def __getitem__(self, idx: int | slice) -> torch.Tensor | list[torch.Tensor]:
+    def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, slice):
             return [self[i] for i in range(*idx.indices(len(self)))]
         bits, (height, width), left, top = self._parts[idx]
@@ -129,18 +129,15 @@ class MaskCandidates:
     @classmethod
     def joined(cls, parts: list["MaskCandidates"]) -> "MaskCandidates":
         """All candidates of the parts, in order."""
-        columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
-        return cls(*(torch.cat(c) if torch.is_tensor(c[0]) else list(itertools.chain(*c)) for c in columns))
+        columns: list[list[Any]] = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        whole: list[Any] = [torch.cat(c) if torch.is_tensor(c[0]) else list(itertools.chain(*c)) for c in columns]
+        return cls(*whole)
 
     def chosen(self, indices: torch.Tensor) -> "MaskCandidates":
         """The candidates at these indices, in their order."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        return MaskCandidates(
-            *(
-                column[indices] if torch.is_tensor(column) else [column[i] for i in indices.tolist()]
-                for column in columns
-            )
-        )
+        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        kept: list[Any] = [c[indices] if torch.is_tensor(c) else [c[i] for i in indices.tolist()] for c in columns]
+        return MaskCandidates(*kept)
 
     def without_duplicates(self, max_overlap: float) -> "MaskCandidates":
         """Best score first, without those whose boxes overlap that of a better one with an IoU above `max_overlap`."""
@@ -189,13 +186,13 @@ def candidates_of_crop(
         stability: what makes a mask stable.
     """
     logits = BoxedLogits.cut_out(low_res_masks, stability.mask_threshold - stability.offset)
-    measured, corners = [], []
+    numbers, lefts_and_tops = [], []
     for mask in logits:
         upsampled, left, top = mask.upsampled(crop.height, crop.width)
-        measured.append(_measure(upsampled, stability.mask_threshold, stability.offset))
-        corners.append((left, top))
-    measured = torch.stack(fetch(measured)) if measured else torch.zeros(0, 6, dtype=torch.int64)
-    corners = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
+        numbers.append(_measure(upsampled, stability.mask_threshold, stability.offset))
+        lefts_and_tops.append((left, top))
+    measured = torch.stack(fetch(numbers)) if numbers else torch.zeros(0, 6, dtype=torch.int64)
+    corners = torch.tensor(lefts_and_tops, dtype=torch.int64).view(-1, 2)
 
     intersection, union, boxes = measured[:, 0], measured[:, 1], measured[:, 2:]
     stability_scores = intersection / union  # NaN for an empty mask, which no threshold lets pass
@@ -233,6 +230,6 @@ def without_small_regions(
         left, top, right, bottom = boxes[-1].tolist()
         cleaned.append(clean[top : bottom + 1, left : right + 1], left, top)
     candidates.boxes = torch.stack(boxes)
-    is_unchanged = torch.tensor(is_unchanged, dtype=torch.float32)
-    kept = nms(candidates.boxes.float(), is_unchanged, max_overlap).sort().values  # best score first again
+    ranks = torch.tensor(is_unchanged, dtype=torch.float32)
+    kept = nms(candidates.boxes.float(), ranks, max_overlap).sort().values  # best score first again
     return candidates.chosen(kept), cleaned.chosen(kept)

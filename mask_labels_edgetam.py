@@ -52,7 +52,7 @@ def read_objects(mask_labels: Any, sizes: list[tuple[int, int]]) -> list[torch.T
             "one picture are one entry: [masks]"
         )
     return [
-        _objects(labels, tuple(size), f"mask_labels[{i}]")
+        _objects(labels, (size[0], size[1]), f"mask_labels[{i}]")
         for i, (labels, size) in enumerate(zip(mask_labels, sizes, strict=True))
     ]
 

@@ -111,5 +111,5 @@ def remove_small_regions(mask: torch.Tensor, min_area: float) -> torch.Tensor:
     hole_areas = connected_component_areas(~part[None], pixel_areas)[0]
     part = part | (hole_areas < min_area)  # 0 < min_area where the mask is
     areas = connected_component_areas(part[None], pixel_areas)[0]
-    part = part & (areas >= min(min_area, areas.max()))
+    part = part & (areas >= min(min_area, int(areas.max())))
     return part[rows][:, columns]

@@ -139,7 +139,7 @@ def open_picture(source: Any, name: str | None = None, timeout: float | None = N
         return _fetched(source, name, timeout)
     file = _file_of(source, name)
     try:
-        image = Image.open(file)
+        opened = Image.open(file)
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{name} cannot be read, it is not a picture in a format that Pillow knows: {_why_unknown(file)}"
@@ -153,8 +153,8 @@ def open_picture(source: Any, name: str | None = None, timeout: float | None = N
         raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged header leads Pillow's decoders into errors of every kind
         raise _damaged(name, error) from error
-    with image:
-        image = _loaded(image, name)
+    with opened:
+        image = _loaded(opened, name)
         with contextlib.suppress(Exception):  # damaged EXIF data do not say how the picture lies
             ImageOps.exif_transpose(image, in_place=True)
     return image

@@ -123,11 +123,12 @@ def as_number(value: Any, name: str, lowest: float = -math.inf, highest: float =
     value = as_list(value, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and lowest <= value <= highest):
+    number = float(value)
+    if not (math.isfinite(number) and lowest <= number <= highest):
         limits = "finite" if lowest == -math.inf else f"at least {lowest:g}"
         limits = limits if highest == math.inf else f"between {lowest:g} and {highest:g}"
         raise ValueError(f"{name} must be {limits}, got {value!r}")
-    return float(value)
+    return number
 
 
 def as_count(value: Any, name: str, lowest: int = 0, highest: float = math.inf) -> int:

@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Command: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its options
 
@@ -27,8 +27,14 @@ formats, written as dog_{command}… for dog.jpg:
   cutouts    dog_{command}_cutouts/1.png …: each object on its own, transparent around it
 """
 MOST_DIGITS = 18  # of integers that PyTorch and files can hold
-PROMPT = {"action": "append", "dest": "prompts"}  # options whose order counts, as a list of (option, value)
-YES = {"action": "store_true", "default": None}  # a switch of which --resume can tell that it was not given
+PROMPT: dict[str, Any] = {
+    "action": "append",
+    "dest": "prompts",
+}  # options whose order counts, as a list of (option, value)
+YES: dict[str, Any] = {
+    "action": "store_true",
+    "default": None,
+}  # a switch of which --resume can tell that it was not given
 
 
 def parse_point(text: str) -> tuple[str, tuple[float, float, int]]:
@@ -198,7 +204,7 @@ def add_json_option(command: Command) -> None:
 
 def with_negative_values(arguments: Sequence[str]) -> list[str]:
     """The arguments with `--point -5,10` written as `--point=-5,10`, which argparse does not take for an option."""
-    joined = []
+    joined: list[str] = []
     for argument in arguments:
         is_value = re.match(r"-[\d.]", argument) and joined and joined[-1] in ("--point", "--box")
         if is_value:

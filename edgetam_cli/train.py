@@ -1,5 +1,6 @@
 """Arguments of `edgetam train`."""
 
+import argparse
 from pathlib import Path
 
 from .arguments import add_json_option
@@ -67,7 +68,7 @@ written to runs/CONFIG/:
 """
 
 
-def add_arguments(command):
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser."""
     command.add_argument("config", metavar="CONFIG", help="YAML file, or the name of a configuration, see below")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other values, such as trainer.max_steps=10")

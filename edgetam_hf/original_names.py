@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import chain, zip_longest
 from typing import Any
 
 MLPS = {
@@ -123,8 +124,8 @@ def original_name(name: str) -> str:
     """Name of the original release of one tensor."""
     for original, pattern in PATTERNS:
         if match := pattern.fullmatch(name):
-            texts = iter(match.groups())
-            return re.sub(r"[#@*]", lambda _, texts=texts: next(texts), original)
+            parts = zip_longest(re.split(r"[#@*]", original), match.groups(), fillvalue="")
+            return "".join(chain.from_iterable(parts))
     raise ValueError(f"the original release has no name for {name}")
 
 

@@ -24,7 +24,7 @@ from .processing_edgetam import EdgeTamProcessor
 from .processing_edgetam_video import EdgeTamVideoProcessor
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
-PROCESSORS = {
+PROCESSORS: dict[Any, dict[type[PretrainedConfig], Any]] = {
     AutoProcessor: {EdgeTamConfig: EdgeTamProcessor, EdgeTamVideoConfig: EdgeTamVideoProcessor},
     AutoImageProcessor: {EdgeTamConfig: EdgeTamImageProcessor, EdgeTamVideoConfig: EdgeTamImageProcessor},
     AutoVideoProcessor: {EdgeTamVideoConfig: EdgeTamVideoVideoProcessor},
@@ -66,7 +66,7 @@ def register() -> None:
     PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"] = MaskGenerationForAnyModel
 
 
-def prefer_model_type(auto_class: Any, classes: dict[type[PretrainedConfig], type]) -> None:
+def prefer_model_type(auto_class: Any, classes: dict[type[PretrainedConfig], Any]) -> None:
     """Makes `auto_class.from_pretrained` give the class that `classes` has for the model type of a checkpoint.
 
     Transformers goes by the class named in a checkpoint's processor files first. There stands its own, so that the
@@ -80,7 +80,7 @@ def prefer_model_type(auto_class: Any, classes: dict[type[PretrainedConfig], typ
     original = auto_class.from_pretrained.__func__
 
     @functools.wraps(original)
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         processor_class = by_model_type.get(_model_type(pretrained_model_name_or_path, kwargs))
         if processor_class is None:
             return original(cls, pretrained_model_name_or_path, *args, **kwargs)

@@ -28,11 +28,11 @@ def find_pictures(arguments: Sequence[str], sample: Path) -> tuple[list[Path], b
     """
     if not arguments:
         return [sample], False
-    paths = {}
+    by_file: dict[Path, Path] = {}
     for argument in arguments:
         for path in _paths_of(argument):
-            paths.setdefault(path.resolve(), path)
-    paths = list(paths.values())
+            by_file.setdefault(path.resolve(), path)
+    paths = list(by_file.values())
     if not any(path.exists() for path in paths):
         others = f", nor the {len(paths) - 1} others" if paths[1:] else ""
         raise ValueError(f"there is no picture {in_one_line(paths[0])}{others}")
@@ -112,7 +112,7 @@ def _check_apart(places: list[OutputPlace], coco_path: Path, formats: list[str],
     """Raises a ValueError if a file would be written twice, or over a picture or mask that is read."""
     read = {place.picture.resolve() for place in places}
     read |= {Path(value).resolve() for kind, value in getattr(options, "prompts", None) or [] if kind == "mask"}
-    written = {}
+    written: dict[Path, OutputPlace] = {}
     for place in places:
         paths = [coco_path if kind == "coco" else place.path(kind) for kind in formats]
         for path in paths:

@@ -72,7 +72,9 @@ class PictureRun:
             pixels = load_picture(place.picture)
             return PictureResult(place.picture, pixels, find(pixels), self.has_prompts)
         except torch.cuda.OutOfMemoryError:
-            error = ValueError("out of memory: try --dtype bfloat16, or a smaller --image-size or --points-per-batch")
+            error: Exception = ValueError(
+                "out of memory: try --dtype bfloat16, or a smaller --image-size or --points-per-batch"
+            )
         except RuntimeError as failure:
             if not self.options.compile:
                 raise

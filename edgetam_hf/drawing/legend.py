@@ -1,5 +1,7 @@
 """A picture of found objects that explains itself: colours that stand out, a number on each object, and a legend."""
 
+from typing import cast
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
@@ -55,7 +57,7 @@ def topmost(objects: list[FoundObject], size: tuple[int, int]) -> np.ndarray:
 
 def text_font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
     """Font for a picture of this size, (width, height): larger in larger ones."""
-    return ImageFont.load_default(max(9, round(max(size) / 45)))
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(max(9, round(max(size) / 45))))
 
 
 def text_colour(colour: Colour) -> Colour:
@@ -95,8 +97,7 @@ def _draw_number(
     if centre is None:
         if not is_needed:
             return
-        x_min, y_min, _, _ = found.mask.box
-        centre = (x_min, max(y_min - height // 2, 0))
+        centre = (found.mask.left, max(found.mask.top - height // 2, 0))
     x = min(max(round(centre[0] - width / 2), 0), max(image.width - width, 0))
     y = min(max(round(centre[1] - height / 2), 0), max(image.height - height, 0))
     draw_tag(image, (x, y, x + width, y + height), str(found.number), colour, font)

@@ -102,12 +102,12 @@ class Statistics:
     decay: float
 
 
-def statistics(values: Sequence[float]) -> Statistics:
+def statistics(per_frame: Sequence[float]) -> Statistics:
     """`Statistics` of an object's J or F, one per frame.
 
     The quarters overlap by a frame, as in davis2017-evaluation.
     """
-    values = np.asarray(values, float)
+    values = np.asarray(per_frame, float)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"values must be one per frame, at least one, got shape {values.shape}")
     # 1e-10 rounds halves up

@@ -19,7 +19,7 @@ from .video_datasets import VideoSequence, read_mask_files
 try:
     import matplotlib
 except ImportError:
-    matplotlib = None
+    matplotlib = None  # type: ignore[assignment]
 
 NUM_WORST = 5
 # J&F of the paper, from 0 to 1 as all of a report
@@ -85,7 +85,7 @@ def _files_as_text(report: dict[str, Any]) -> list[str]:
 
 
 def _row(name: str, mean: float, j: dict[str, float], f: dict[str, float]) -> dict[str, str]:
-    row = {"object": name, "J&F": mean}
+    row: dict[str, Any] = {"object": name, "J&F": mean}
     for kind, values in (("J", j), ("F", f)):
         row.update({kind: values["mean"], f"{kind} recall": values["recall"], f"{kind} decay": values["decay"]})
     return {key: value if key == "object" else f"{100 * value:.1f}" for key, value in row.items()}

@@ -114,13 +114,13 @@ def report_categories(
     if seen is None:
         return {"missing": "it needs the categories seen in training: give meta.json of that split with --train-meta"}
     categories = {sequence.name: sequence.categories or {} for sequence in sequences}
-    groups = {"seen": [], "unseen": []}
+    groups: dict[str, list[tuple[float, float]]] = {"seen": [], "unseen": []}
     for of_object in scores:
         number, name = of_object.object_id, of_object.sequence
         if number not in categories[name]:
             return {"missing": f"meta.json of the dataset has no category of object {number} of sequence {name}"}
         group = groups["seen" if categories[name][number] in seen else "unseen"]
-        group.append((np.mean(of_object.j), np.mean(of_object.f)))
+        group.append((float(np.mean(of_object.j)), float(np.mean(of_object.f))))
     found = {}
     for name, group in groups.items():
         if not group:

@@ -201,19 +201,19 @@ def read_sequences(
     Raises:
         ValueError: for a folder of another layout, and frames that are missing.
     """
-    root, layout = Path(root), LAYOUTS[layout]
+    root, places = Path(root), LAYOUTS[layout]
     check_root(root)
-    layout = replace(layout, listing=listing or layout.listing)
-    parts = [part for part in (layout.frames, layout.annotations, layout.listing) if part]
+    places = replace(places, listing=listing or places.listing)
+    parts = [part for part in (places.frames, places.annotations, places.listing) if part]
     if missing := [part for part in parts if not (root / part).exists()]:
         raise ValueError(
-            f"{root} has not the layout of {layout.title}: looked for {', '.join(parts)}, found no {', '.join(missing)}"
+            f"{root} has not the layout of {places.title}: looked for {', '.join(parts)}, found no {', '.join(missing)}"
         )
-    objects = _read_meta(root / layout.listing) if layout.listing == "meta.json" else {}
-    known = sorted(objects) or _sequence_names(root, layout)
+    objects = _read_meta(root / places.listing) if places.listing == "meta.json" else {}
+    known = sorted(objects) or _sequence_names(root, places)
     if unknown := set(names or ()) - set(known):
         raise ValueError(f"{root} has no sequence {min(unknown)}, it has {', '.join(known[:5])}, …")
-    return [_read_sequence(root, layout, name, objects.get(name)) for name in dict.fromkeys(names or known)]
+    return [_read_sequence(root, places, name, objects.get(name)) for name in dict.fromkeys(names or known)]
 
 
 def read_categories(path: str | Path) -> set[str]:
@@ -293,7 +293,7 @@ def _read_sequence(
             raise ValueError(f"sequence {name} has no folder {folder} in {part}")
     frames = PictureFolder(folders[layout.frames])
     index = {path.stem: idx for idx, path in enumerate(frames.files)}
-    annotations = {}
+    annotations: dict[int, dict[int | None, Path]] = {}
     pictures = folders[layout.annotations].glob("*/*.png" if layout.is_per_object else "*.png")
     for path in sorted(path for path in pictures if not path.name.startswith(".")):
         if path.stem not in index:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-KINDS = {dict: "an object {…}", list: "a list […]"}
+KINDS: dict[type, str] = {dict: "an object {…}", list: "a list […]"}
 
 
 def read_text(path: str | Path) -> str:

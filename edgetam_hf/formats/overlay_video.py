@@ -12,7 +12,7 @@ from .sound import Sound
 try:
     import av
 except ImportError:
-    av = None
+    av = None  # type: ignore[assignment]
 
 LOWEST_RATE, HIGHEST_RATE = 0.01, 1000.0  # frames per second
 TIME_BASE = Fraction(1, 90000)  # in which the frame rates of film and television are whole numbers
@@ -81,7 +81,7 @@ class OverlayVideo:
             "flush_packets": "1",
             "max_interleave_delta": "500000",
         }
-        self.container = av.open(str(path), "w", format="mp4", options=options)
+        self.container: Any = av.open(str(path), "w", format="mp4", options=options)
         self.stream = self._add_stream(colours or Colours())
         if sound is not None:
             sound.add_stream(self.container)

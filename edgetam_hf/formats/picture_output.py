@@ -148,14 +148,14 @@ class CocoDataset:
         self.images.append({"id": image_id, "file_name": result.path.name, "height": height, "width": width})
         for found in result.objects:
             if found.mask.area:
-                x_min, y_min, x_max, y_max = found.mask.box
+                box_height, box_width = found.mask.part.shape
                 self.annotations.append(
                     {
                         "id": len(self.annotations) + 1,
                         "image_id": image_id,
                         "category_id": 1,
                         "segmentation": run_lengths.compress(found.mask),
-                        "bbox": [x_min, y_min, x_max - x_min + 1, y_max - y_min + 1],
+                        "bbox": [found.mask.left, found.mask.top, box_width, box_height],
                         "area": found.mask.area,
                         "iscrowd": 0,
                         "object": found.number,

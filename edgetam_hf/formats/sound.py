@@ -9,7 +9,7 @@ from typing import Any
 try:
     import av
 except ImportError:
-    av = None
+    av = None  # type: ignore[assignment]
 
 COPIED_CODECS = ("aac", "alac", "flac", "mp3", "opus")  # what players find in an MP4
 
@@ -27,7 +27,7 @@ class Sound:
 
     def __init__(self, path: str | Path, start: float, end: float):
         self.input = av.open(str(path), metadata_errors="replace")
-        first = sum(float((s.start_time or 0) * s.time_base) for s in self.input.streams.video[:1])
+        first = sum((float((s.start_time or 0) * (s.time_base or 0)) for s in self.input.streams.video[:1]), 0.0)
         self.start, self.end = first + start, first + end
         if not self.input.streams.audio:
             self.input.close()
@@ -36,7 +36,9 @@ class Sound:
         codec, name = self.stream.codec_context, self.stream.codec_context.codec.canonical_name
         # the header of an MP4 needs these data of a codec; a transport stream has them in each packet instead
         self.is_copied = name in COPIED_CODECS and (name == "mp3" or bool(codec.extradata))
-        self.output = self._upcoming = self._next = None
+        self.output: Any = None
+        self._upcoming: Iterator[Any] = iter(())
+        self._next: Any = None
 
     def add_stream(self, container: Any) -> None:
         """Adds the audio stream to a container that nothing was written to yet."""

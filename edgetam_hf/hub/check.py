@@ -27,8 +27,8 @@ class CheckError(ValueError):
 
 def run_clean(
     folder: str | Path, actions: Sequence[str], kind: str = "image", blocks: Sequence[str] = ()
-) -> tuple[dict[str, Any], dict[str, torch.Tensor] | None]:
-    """The answers of `clean_process` by action, and the outputs that "auto" gives, else None.
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The answers of `clean_process` by action, and the outputs that "auto" gives.
 
     The process starts elsewhere, with an empty cache of remote code, without this project and without a token. What
     concerns this project's code runs offline: a folder is complete or it fails.
@@ -52,7 +52,7 @@ def run_clean(
             lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
             place = [line.strip() for line in lines if line.lstrip().startswith('File "code block')][-1:]
             raise CheckError(f"{' and '.join(actions)} in a clean process: {' '.join([*place, lines[-1]])}")
-        outputs = load_file(work / "outputs.safetensors") if "auto" in actions else None
+        outputs = load_file(work / "outputs.safetensors") if "auto" in actions else {}
         return json.loads((work / "answer.json").read_text()), outputs
 
 

@@ -110,7 +110,7 @@ def choose_thresholds(source: Source) -> dict[str, float]:
     )
     with Image.open(SAMPLE_PICTURE) as image:
         for iou, stability in THRESHOLDS:
-            thresholds = {"pred_iou_thresh": iou, "stability_score_thresh": stability}
+            thresholds: dict[str, Any] = {"pred_iou_thresh": iou, "stability_score_thresh": stability}
             if generator(image, points_per_crop=8, points_per_batch=64, **thresholds)["masks"]:
                 break
     return {"iou": iou, "stability": stability}
