@@ -4,12 +4,20 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 import platform
 import statistics
+import tempfile
 import time
 
 import torch
-import transformers
+from offline_hub import write_offline_hub_cache
+
+# Native EdgeTAM asks the Hub for what its backbone is; Transformers reads these when it is imported.
+hub_cache = tempfile.TemporaryDirectory(prefix="edgetam_benchmarks_")
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_CACHE=write_offline_hub_cache(hub_cache.name))
+
+import transformers  # noqa: E402
 
 from edgetam_hf.hub.speed import cpu_name
 
@@ -129,9 +137,14 @@ def package_versions():
     return versions | {"transformers": transformers.__version__, "edgetam_hf": ours}
 
 
-def print_record(benchmark, arguments, results):
-    """Prints one line of JSON with everything that is needed to compare runs."""
+def make_record(benchmark, arguments, results):
+    """Everything that is needed to compare runs, as a dictionary."""
     settings = {name: value for name, value in vars(arguments).items() if name not in ("device", "threads")}
     record = {"benchmark": benchmark, "device": arguments.device, "device_name": device_name(arguments.device)}
     record |= {"threads": torch.get_num_threads(), "versions": package_versions()}
-    print(json.dumps(record | settings | {"results": results}))
+    return record | settings | {"results": results}
+
+
+def print_record(benchmark, arguments, results):
+    """Prints one line of JSON with everything that is needed to compare runs."""
+    print(json.dumps(make_record(benchmark, arguments, results)))

@@ -85,18 +85,24 @@ def compare_on_images(arguments):
     return {name: {kind: ious[name, kind] for kind in ("click", "box")} for name in HALVES}
 
 
+def moving_clip(num_frames):
+    """Square frames of a picture that moves to the left and back, as pictures, and their side."""
+    from edgetam_hf.commands.picture_files import SAMPLE_PICTURE
+
+    picture = Image.open(SAMPLE_PICTURE).convert("RGB")
+    side = min(picture.size) * 2 // 3
+    room = picture.width - side
+    lefts = [abs((2 * frame_idx + room) % (2 * room) - room) for frame_idx in range(num_frames)]
+    return [picture.crop((left, 20, left + side, 20 + side)) for left in lefts], side
+
+
 @torch.no_grad()
 def compare_on_video(arguments):
     """IoUs with float32 by dtype, of every object on every frame."""
     from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
-    from edgetam_hf.commands.picture_files import SAMPLE_PICTURE
 
     processor = EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
-    picture = Image.open(SAMPLE_PICTURE).convert("RGB")
-    side = min(picture.size) * 2 // 3
-    room = picture.width - side
-    lefts = [abs((2 * frame_idx + room) % (2 * room) - room) for frame_idx in range(arguments.frames)]
-    frames = [picture.crop((left, 20, left + side, 20 + side)) for left in lefts]
+    frames, side = moving_clip(arguments.frames)
     boxes = [[[side * 0.2, side * 0.2, side * 0.5, side * 0.6], [side * 0.55, side * 0.3, side * 0.9, side * 0.8]]]
     masks = {}
     nano = EdgeTamVideoModel.from_pretrained(nano_checkpoint(), dtype=torch.float32)

@@ -1,13 +1,16 @@
 """Makes the suite work without a network, and shares small models between test files."""
 
 import atexit
-import json
 import os
 import shutil
 import sys
 import tempfile
 import types
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.offline_hub import write_offline_hub_cache
 
 
 def make_folder():
@@ -17,24 +20,11 @@ def make_folder():
     return folder
 
 
-def make_offline_hub_cache():
-    """A Hub cache with the one file that the native vision config of Transformers 4 looks up."""
-    cache = Path(make_folder())
-    repository = cache / "models--timm--repvit_m1.dist_in1k"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0")
-    (repository / "snapshots" / "0").mkdir(parents=True)
-    backbone = {"architecture": "repvit_m1", "num_classes": 1000}
-    (repository / "snapshots" / "0" / "config.json").write_text(json.dumps(backbone))
-    return str(cache)
-
-
 # Transformers reads these when it is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HF_HUB_CACHE"] = make_offline_hub_cache()
+os.environ["HF_HUB_CACHE"] = write_offline_hub_cache(make_folder())
 os.environ["HF_MODULES_CACHE"] = make_folder()
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pytest  # noqa: E402
 import simulated_gpu  # noqa: E402
