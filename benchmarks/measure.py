@@ -19,7 +19,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_CACHE=write_offline_hub_cache(hub_c
 
 import transformers  # noqa: E402
 
-from edgetam_hf.hub.speed import cpu_name
+from edgetam_hf.hub.speed import cpu_name  # noqa: E402
 
 
 def make_parser(description, epilog):
