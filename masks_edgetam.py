@@ -27,11 +27,15 @@ def run_lengths(part: np.ndarray, left: int, top: int, height: int, width: int) 
 
     `part` is the bool array (h, w) of the mask from pixel (left, top) on; the mask is empty elsewhere.
     """
-    columns = np.zeros((part.shape[1], height), bool)
-    columns[:, top : top + part.shape[0]] = part.T
+    # a row above and below the part, where the picture has one, keeps the runs of neighbouring columns apart
+    first_row, end_row = max(top - 1, 0), min(top + part.shape[0] + 1, height)
+    columns = np.zeros((part.shape[1], end_row - first_row), bool)
+    columns[:, top - first_row : top - first_row + part.shape[0]] = part.T
     pixels = np.concatenate([[False], columns.ravel(), [False]])
-    changes = left * height + np.flatnonzero(pixels[1:] != pixels[:-1])
-    counts = np.diff(changes, prepend=0, append=height * width).tolist()
+    first_and_last = np.flatnonzero(pixels[1:] != pixels[:-1]).reshape(-1, 2) - [0, 1]  # pixels of each run
+    column, row = np.divmod(first_and_last, columns.shape[1])
+    starts_and_ends = (left + column) * height + first_row + row + [0, 1]
+    counts = np.diff(starts_and_ends.ravel(), prepend=0, append=height * width).tolist()
     return {"size": [height, width], "counts": counts if counts[-1] else counts[:-1]}
 
 
