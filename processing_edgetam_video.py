@@ -8,10 +8,20 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
-from .checks_edgetam_video import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
+from .checks_edgetam_video import (
+    check_nested,
+    check_session,
+    read_device,
+    read_dtype,
+    read_flag,
+    read_masks,
+    read_object_ids,
+)
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
+from .memory_bank_edgetam import PackedMask, Prompt
 from .processing_edgetam import EdgeTamProcessor
-from .session_edgetam import EdgeTamVideoInferenceSession, Prompt
+from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
+from .session_edgetam import EdgeTamVideoInferenceSession
 from .settings_edgetam import height_width
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
@@ -21,6 +31,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
+    from .stages_edgetam_video import ObjectPrediction  # noqa: F401
     from .video_file_edgetam import VideoReader  # noqa: F401
 
 
@@ -97,9 +108,13 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         }
         inference_device = read_device(inference_device, "inference_device")
         devices = {n: inference_device if value is None else read_device(value, n) for n, value in given.items()}
-        session = EdgeTamVideoInferenceSession(
+        frames = None if video is None else open_video(video, devices["video_storage_device"])
+        return EdgeTamVideoInferenceSession(
+            frames=frames,
             frame_processor=self.video_processor.frame_processor(devices.pop("processing_device")),
             image_size=size,
+            video_height=None if frames is None else frames.height,
+            video_width=None if frames is None else frames.width,
             inference_device=inference_device,
             dtype=read_dtype(dtype, "dtype"),
             max_vision_features_cache_size=max_vision_features_cache_size,
@@ -107,10 +122,6 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             max_objects_per_batch=max_objects_per_batch,
             **devices,
         )
-        if video is not None:
-            session.frames = open_video(video, session.video_storage_device)
-            session.video_height, session.video_width = session.frames.height, session.frames.width
-        return session
 
     def add_inputs_to_inference_session(
         self,
@@ -159,7 +170,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             ValueError, TypeError: for prompts of a wrong shape, size or number, a box turned inside out, an id that
                 occurs twice, and a frame outside the video.
         """
-        session = _check_session(inference_session)
+        session = check_session(inference_session)
         obj_ids = read_object_ids(obj_ids)
         clear_old_inputs = read_flag(clear_old_inputs, "clear_old_inputs")
         prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
@@ -253,11 +264,13 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                     f"object {obj_id} is turned inside out"
                 )
             corners = box.view(2, 2) if has_box else box.new_zeros(0, 2)
-            corner_labels = label.new_tensor([2, 3] if has_box else [])
+            corner_labels = label.new_tensor(BOX_CORNER_LABELS if has_box else [])
             if has_box or is_point.any():
-                prompts[obj_id] = Prompt(
-                    torch.cat((corners, point[is_point])), torch.cat((corner_labels, label[is_point]))
+                clicks = Prompts(
+                    points=torch.cat((corners, point[is_point]))[None, None],
+                    labels=torch.cat((corner_labels, label[is_point]))[None, None],
                 )
+                prompts[obj_id] = Prompt(clicks)
         return prompts
 
     def _read_masks(self, masks, obj_ids, size):
@@ -274,36 +287,27 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                     )
                 target = height_width(self.target_size)
                 resized = F.interpolate(mask[None, None], target, mode="bilinear", align_corners=False, antialias=True)
-                prompts[obj_id] = Prompt.of_mask(resized[0, 0] >= 0.5)
+                prompts[obj_id] = Prompt(packed_mask=PackedMask.pack(resized[0, 0] >= 0.5))
         return prompts
 
     @staticmethod
     def _joined(session, frame_idx, obj_id, prompt, clear_old_inputs):
         """The prompt, after the clicks that the object already has on the frame unless they are to be cleared."""
-        said = session.objects[obj_id].prompts.get(frame_idx) if obj_id in session.objects else None
+        said = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
         if clear_old_inputs or not said or said[-1].has_mask:
             return prompt
-        if (prompt.labels == 2).any():
+        if (prompt.clicks.labels == BOX_CORNER_LABELS[0]).any():
             raise ValueError(
                 f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
                 "clear_old_inputs=True"
             )
-        return Prompt(torch.cat((said[-1].points, prompt.points)), torch.cat((said[-1].labels, prompt.labels)))
+        return prompt.after(said[-1])
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
         # The Auto class that Transformers would ask here gives native's processors unless remote code is allowed.
         classes = (EdgeTamImageProcessor, EdgeTamVideoVideoProcessor)
         return [part.from_pretrained(pretrained_model_name_or_path, **kwargs) for part in classes]
-
-
-def _check_session(session):
-    """The session; raises a TypeError for anything else."""
-    if not hasattr(session, "adopt"):  # remote code may have several copies of the session's class
-        raise TypeError(
-            f"inference_session must come from EdgeTamVideoProcessor.init_video_session, got {type(session).__name__}"
-        )
-    return session
 
 
 def _fill_none(prompts, stand_in):

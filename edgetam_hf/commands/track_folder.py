@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from .. import overlay_video, video_output
+from ..memory_bank_edgetam import STATE_TYPES, TrackedObject
 from ..output_folder import LOCK
-from ..session_edgetam import FrameResult, Prompt, TrackedObject
 from ..whole_files import save_whole, whole_file, write_json_whole, writing
 
 START_AGAIN = "start again in another --output"
@@ -91,7 +91,8 @@ class TrackFolder:
             state = self._read_checkpoint(session.inference_state_device)
             if list(state["objects"]) != object_ids:
                 raise ValueError(f"{self.checkpoint} is of other objects than those of this run: {START_AGAIN}")
-            session.objects, num_done = state["objects"], state["num_done"]
+            session.restore(state["objects"])
+            num_done = state["num_done"]
         if len(rows) < num_done:
             raise ValueError(f"{self.frames} lacks frames that were finished: {START_AGAIN}")
         with whole_file(self.frames) as temporary:
@@ -100,7 +101,7 @@ class TrackFolder:
         return rows[:num_done]
 
     def _read_checkpoint(self, device):
-        torch.serialization.add_safe_globals([TrackedObject, FrameResult, Prompt])
+        torch.serialization.add_safe_globals(STATE_TYPES)
         try:
             with warnings.catch_warnings():  # about what other programs have pickled
                 warnings.simplefilter("ignore")
