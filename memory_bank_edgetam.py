@@ -39,9 +39,6 @@ class PackedMask(NamedTuple):
         return torch.from_numpy(bits.reshape(self.size).astype(bool))
 
 
-NO_CLICKS = Prompts()
-
-
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """One thing that a user says of an object on a frame: clicks and a box, or a mask in their place.
@@ -51,7 +48,7 @@ class Prompt:
     found, and does not begin the object there. Both are decided with the first answer, and hold for all later ones.
     """
 
-    clicks: Prompts = NO_CLICKS
+    clicks: Prompts = field(default_factory=Prompts)
     packed_mask: PackedMask | None = None
     is_conditioning: bool | None = None
     is_correction: bool | None = None
@@ -94,23 +91,21 @@ class FrameResult:
     prompt: Prompt | None = None
     is_conditioning: bool = False
 
-    def copy(self) -> "FrameResult":
-        """The same in memory of its own."""
-        tensors = {name: part.clone() for name, part in vars(self).items() if isinstance(part, torch.Tensor)}
-        return replace(self, **tensors)
-
 
 def split_results(
-    prediction: ObjectPrediction, memory: torch.Tensor | None, prompts: Sequence[Prompt | None]
+    prediction: ObjectPrediction, memory: torch.Tensor, prompts: Sequence[Prompt | None]
 ) -> list[FrameResult]:
-    """`FrameResult` of each object of a prediction, with its row of the memory (O, K, m) and the prompt it answers."""
+    """`FrameResult` of each object of a prediction, with its part of the memory (O, K, m) and the prompt it answers.
+
+    They are copies, so that what is kept of one object does not keep the others.
+    """
     return [
         FrameResult(
-            mask=prediction.masks[idx],
-            iou_score=prediction.iou_scores[idx],
-            object_score_logit=prediction.object_score_logits[idx],
-            pointer=prediction.pointers[idx],
-            memory=None if memory is None else memory[idx],
+            mask=prediction.masks[idx].clone(),
+            iou_score=prediction.iou_scores[idx].clone(),
+            object_score_logit=prediction.object_score_logits[idx].clone(),
+            pointer=prediction.pointers[idx].clone(),
+            memory=memory[idx].clone(),
             prompt=prompt,
             is_conditioning=prompt is not None and bool(prompt.is_conditioning),
         )
@@ -157,9 +152,6 @@ class ObjectOnFrame:
     def is_key(self) -> bool:
         """Whether the frame was prompted or is a conditioning frame, as few are."""
         return bool(self.prompts) or self.is_conditioning
-
-
-NOTHING_KNOWN = ObjectOnFrame()
 
 
 class FrameRun(NamedTuple):
@@ -255,7 +247,7 @@ class TrackedObject:
 
     def on(self, frame_idx: int) -> ObjectOnFrame:
         """What is known of a frame."""
-        return self.frames.get(frame_idx, NOTHING_KNOWN)
+        return self.frames.get(frame_idx) or ObjectOnFrame()
 
     def result_at(self, frame_idx: int) -> FrameResult | None:
         """The newest result on a frame, if its mask is still known."""
@@ -297,7 +289,7 @@ class TrackedObject:
 
     def clear_prompts(self, frame_idx: int) -> None:
         """Takes back what was said on a frame, and what was found there."""
-        self._set(frame_idx, NOTHING_KNOWN)
+        self._set(frame_idx, ObjectOnFrame())
 
     def is_new(self, frame_idx: int) -> bool:
         """Whether a frame has prompts that were never answered."""
@@ -375,9 +367,11 @@ class TrackedObject:
 
     def mark_tracked(self, frame_idx: int, reverse: bool, result: FrameResult | None = None) -> None:
         """Notes that tracking goes through a frame now, with what it finds, if that is new."""
-        record = self.frames.pop(frame_idx, NOTHING_KNOWN)
-        if record is not NOTHING_KNOWN or result is not None:
-            self.frames[frame_idx] = record if result is None else replace(record, result=result)
+        record = self.frames.pop(frame_idx, None)
+        if result is not None:
+            record = replace(record or ObjectOnFrame(), result=result)
+        if record is not None:
+            self.frames[frame_idx] = record
         self.mark_direction(frame_idx, reverse)
 
     def mark_direction(self, frame_idx: int, reverse: bool) -> None:
@@ -434,16 +428,16 @@ class TrackedObject:
             # the last of the frames that can be corrected looks back as far as any other
             if age >= num_kept - 1 + max(reach.num_pointers, reach.num_memories):
                 self._set(t, replace(self.on(t), result=None))
-            elif age >= num_kept - 1 + reach.num_memories:
-                self._set(t, replace(self.on(t), result=replace(result, mask=None, memory=None)))
             elif age >= num_kept:
-                self._set(t, replace(self.on(t), result=replace(result, mask=None)))
+                memory = result.memory if age < num_kept - 1 + reach.num_memories else None
+                if result.mask is not None or result.memory is not memory:
+                    self._set(t, replace(self.on(t), result=replace(result, mask=None, memory=memory)))
 
     def forget_prompts_before(self, frame_idx: int) -> None:
         """Drops what was said of frames ahead of this one, which are gone, if their results are gone, too."""
         for t in self.key_frames:
             if t < frame_idx and self.on(t).newest is None:
-                self._set(t, NOTHING_KNOWN)
+                self._set(t, ObjectOnFrame())
         self.directions = tuple(run for run in self.directions if run.last >= frame_idx)
 
     def _set(self, frame_idx: int, record: ObjectOnFrame) -> None:

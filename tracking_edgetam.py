@@ -7,7 +7,7 @@ Shapes: O objects, N points, (H, W) the model input in pixels, (h, w) = (H / 16,
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -19,8 +19,6 @@ from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT
 from .prompts_edgetam import PADDING_LABEL, Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
 from .stages_edgetam_video import ABSENT_LOGIT, ObjectPrediction, TrackingModel, is_ambiguous
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -160,7 +158,7 @@ class FramePlan:
             yield TrackedBatch(tracked)
 
 
-def _grouped(objects: dict[int, T], layout_of: Callable[[T], Hashable], limit: int) -> Iterator[dict[int, T]]:
+def _grouped(objects: dict[int, Any], layout_of: Callable[[Any], Hashable], limit: int) -> Iterator[dict[int, Any]]:
     """Parts of at most so many objects, all of one layout."""
     groups: dict[Hashable, list[int]] = {}
     for obj_id, of_object in objects.items():
@@ -306,8 +304,7 @@ class Tracker:
             torch.cuda.current_stream(model_device).synchronize()
         results: dict[int, FrameResult] = {}
         for batch, prediction, memory in computed:
-            # copies, so that what is kept of one object does not keep the others
-            results.update(zip(batch.objects, map(FrameResult.copy, split_results(prediction, memory, batch.prompts))))
+            results.update(zip(batch.objects, split_results(prediction, memory, batch.prompts)))
         return results
 
     def _frame_embeddings(self, frame_idx: int) -> list[torch.Tensor]:
