@@ -20,7 +20,7 @@ def read_integer(value: Any, name: str) -> int:
     try:
         is_flag = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
         if is_flag or getattr(value, "ndim", 0) != 0:
-            raise TypeError("a flag, or several numbers")
+            raise TypeError("a flag, or more than one number")
         return operator.index(value)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{name} must be an integer, got {value!r}") from error
@@ -57,7 +57,7 @@ def check_session(session: Any, image_size: tuple[int, int] | None = None) -> An
 
 
 def read_object_ids(obj_ids: Any) -> list[int]:
-    """A new list of integers, each once, from one id or several."""
+    """A new list of integers, each once, from one id or a list of ids."""
     if isinstance(obj_ids, (np.ndarray, torch.Tensor)) and obj_ids.ndim > 0:
         if obj_ids.ndim != 1:
             raise ValueError(f"obj_ids must be one integer or a list of them, got shape {tuple(obj_ids.shape)}")
@@ -114,7 +114,7 @@ def check_nested(value: Any, name: str) -> None:
 def check_pixels(pixel_values: Any, name: str) -> None:
     """Raises a TypeError for anything but a floating-point tensor, and a ValueError for one with NaN or infinity.
 
-    Numbers on a GPU are not looked at: the program would wait for them.
+    Numbers on a GPU are not checked: the program would wait for them.
     """
     check_numbers(pixel_values, name)
     if not pixel_values.is_floating_point():
@@ -127,7 +127,7 @@ def check_pixels(pixel_values: Any, name: str) -> None:
 
 
 def read_masks(input_masks: Any) -> list[torch.Tensor | None]:
-    """Shares (height, width) in 0..1 of pixels that belong to an object, or `None`, one per object.
+    """Coverage (height, width) in 0..1 of each pixel by an object, or `None`, one per object.
 
     Args:
         input_masks: a mask, masks on the first dimension of an array or tensor, or a list of masks and `None`.

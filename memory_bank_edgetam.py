@@ -325,7 +325,7 @@ class TrackedObject:
         return [t for t, prompts in self.prompts.items() if is_conditioning(t, prompts)]
 
     def frames_in_reach(self, frame_idx: int, reverse: bool, reach: Reach) -> set[int]:
-        """Prompted frames at which the memory bank looks from a frame, and that frame itself."""
+        """Prompted frames whose results the memory bank needs on a frame, and that frame itself."""
         frames = set(closest_frames(self.conditioning_frames(), frame_idx, reach.num_conditioning))
         step = -1 if reverse else 1
         return frames | {t for t in self.prompts if 0 <= step * (frame_idx - t) < reach.num_pointers}
@@ -425,7 +425,7 @@ class TrackedObject:
                 record = self.on(t)
                 self._set(t, replace(record, staged=None, result=record.result if record.is_tracked else None))
         for age, (t, result) in enumerate(reversed(self.tracked.items())):
-            # the last of the frames that can be corrected looks back as far as any other
+            # a correction of the oldest frame that is kept needs as many frames before it as any other
             if age >= num_kept - 1 + max(reach.num_pointers, reach.num_memories):
                 self._set(t, replace(self.on(t), result=None))
             elif age >= num_kept:

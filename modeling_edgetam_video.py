@@ -118,7 +118,7 @@ class EdgeTamVideoModel(EdgeTamModel):
         if config.enable_occlusion_spatial_embedding:
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_size))
 
-    def _init_weights(self, module):
+    def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, EdgeTamSpatialPerceiver):
             nn.init.normal_(module.latents_1d)
@@ -142,12 +142,7 @@ class EdgeTamVideoModel(EdgeTamModel):
         return list(self._encode_frame(pixel_values).fpn_hidden_states)
 
     def attend_to_memory(self, frame_embedding: torch.Tensor, memories: Memories) -> torch.Tensor:
-        """The map of stride 16, (O, C, h, w), as seen by objects that remember `memories`.
-
-        Args:
-            frame_embedding: (1, C, h, w), the last of `get_frame_embeddings`.
-            memories: `Memories`.
-        """
+        """The map of stride 16, (O, C, h, w), as seen by objects that remember something; see `TrackingModel`."""
         time_encoding = self.memory_temporal_positional_encoding[:, 0, 0][memories.time_idx]
         if self.config.enable_temporal_pos_encoding_for_object_pointers:
             encoding = sine_time_encoding(memories.pointer_offsets, memories.pointers.shape[-1])
@@ -163,15 +158,7 @@ class EdgeTamVideoModel(EdgeTamModel):
         prompts: Prompts,
         is_ambiguous: torch.Tensor,
     ) -> ObjectPrediction:
-        """`ObjectPrediction` of prompted or tracked objects.
-
-        Args:
-            frame_embeddings: what `get_frame_embeddings` returned, batch size 1.
-            conditioned: (O, C, h, w), the map of stride 16 after `attend_to_memory` or `forget_memory`.
-            prompts: `Prompts` with leading dimensions (O, 1), whose masks are the low-res logits (O, 1, 4h, 4w) of an
-                earlier mask on the same frame; empty ones to track.
-            is_ambiguous: bool (O,), whether to choose the best of three masks, or to take the single one.
-        """
+        """`ObjectPrediction` of prompted or tracked objects; see `TrackingModel`."""
         return self.choose_masks(self.predict_masks(frame_embeddings, conditioned, prompts), is_ambiguous)
 
     def predict_masks(
@@ -200,11 +187,8 @@ class EdgeTamVideoModel(EdgeTamModel):
     def adopt_masks(self, frame_embeddings: list[torch.Tensor], masks: torch.Tensor) -> ObjectPrediction:
         """`ObjectPrediction` of objects whose masks are given; an empty mask says that the object is absent.
 
-        As `_use_mask_as_output` of the original release, which looks at the frame only for the object pointers.
-
-        Args:
-            frame_embeddings: what `get_frame_embeddings` returned, batch size 1.
-            masks: bool (O, H, W).
+        As `_use_mask_as_output` of the original release, which needs the frame for the object pointers only; see
+        `TrackingModel`.
         """
         masks = masks[:, None].to(frame_embeddings[-1].dtype)
         conditioned = frame_embeddings[-1].expand(len(masks), -1, -1, -1)
@@ -232,14 +216,9 @@ class EdgeTamVideoModel(EdgeTamModel):
         object_score_logits: torch.Tensor,
         is_prompted: torch.Tensor,
     ) -> torch.Tensor:
-        """Memory (O, K, m) that a frame leaves.
+        """Memory (O, K, m) that a frame leaves; see `TrackingModel`.
 
-        Args:
-            frame_embedding: (1, C, h, w), the last of `get_frame_embeddings`.
-            masks: low-res logits (O, 4h, 4w).
-            object_score_logits: (O,).
-            is_prompted: bool (O,); in eval mode masks of prompted objects are remembered as 0 and 1, without
-                probabilities between them.
+        In eval mode masks of prompted objects are remembered as 0 and 1, and others as probabilities.
         """
         size = self.prompt_encoder.image_size
         logits = F.interpolate(masks[:, None].float(), size, mode="bilinear", align_corners=False)

@@ -38,7 +38,7 @@ class EdgeTamVideoInferenceSession:
         max_vision_features_cache_size (`int`, *optional*, defaults to 1):
             Number of frames whose image embeddings are kept. In a stream these are the frames that can be prompted.
         max_memory_frames (`int`, *optional*):
-            Number of frames, those that were tracked last, that can be looked at and corrected as if nothing were ever
+            Number of frames, those that were tracked last, that can be shown and corrected as if nothing were ever
             forgotten. By default all of a video and, in a stream, those whose image embeddings are kept. With a limit,
             memory is constant, however many frames and prompts there are:
 
@@ -209,7 +209,7 @@ class EdgeTamVideoInferenceSession:
         return [obj_id for obj_id, tracked_object in self.objects.items() if tracked_object.on(frame_idx).waiting]
 
     def waiting_in_reach(self, frame_idx: int, reverse: bool, reach: Reach) -> dict[int, list[int]]:
-        """Ids of the objects with prompts that wait, by frame, on frames at which the memory bank looks from a frame.
+        """Ids of the objects with prompts that wait, for every frame whose results the memory bank needs on a frame.
 
         Where nothing is forgotten these are all frames that are there.
         """

@@ -201,7 +201,7 @@ class Tracker:
     def track(self, frame_idx: int, reverse: bool) -> None:
         """Finds all objects on a frame of a video, or on one that a stream still has.
 
-        Prompts on frames at which the memory bank looks from there are answered first, and become memory.
+        Prompts on frames whose results the memory bank needs there are answered first, and become memory.
         """
         self.session.reopen_prompts(frame_idx)
         self.session.mark_dropped(frame_idx, reverse)
