@@ -30,7 +30,8 @@ class PackedMask(NamedTuple):
     def pack(cls, mask: torch.Tensor) -> "PackedMask":
         """The packed form of a mask, bool (H, W)."""
         packed = bytearray(zlib.compress(np.packbits(mask.cpu().numpy()).tobytes(), 1))
-        return cls(torch.frombuffer(packed, dtype=torch.uint8), tuple(mask.shape))
+        height, width = mask.shape
+        return cls(torch.frombuffer(packed, dtype=torch.uint8), (height, width))
 
     def unpack(self) -> torch.Tensor:
         """The mask, bool (H, W)."""
@@ -70,8 +71,9 @@ class Prompt:
 
     def after(self, earlier: "Prompt") -> "Prompt":
         """The clicks of an earlier prompt, and then those of this one."""
-        pairs = ((earlier.clicks.points, self.clicks.points), (earlier.clicks.labels, self.clicks.labels))
-        points, labels = (torch.cat(pair, dim=2) for pair in pairs)
+        both = (earlier.clicks, self.clicks)
+        points = torch.cat([clicks.points for clicks in both if clicks.points is not None], dim=2)
+        labels = torch.cat([clicks.labels for clicks in both if clicks.labels is not None], dim=2)
         return replace(self, clicks=Prompts(points=points, labels=labels))
 
 
@@ -135,8 +137,9 @@ class ObjectOnFrame:
     def waiting(self) -> tuple[Prompt, ...]:
         """The prompts that the newest result does not answer, in order."""
         newest = self.newest
-        is_answered = newest is not None and newest.prompt in self.prompts
-        return self.prompts[self.prompts.index(newest.prompt) + 1 :] if is_answered else self.prompts
+        if newest is None or newest.prompt not in self.prompts:
+            return self.prompts
+        return self.prompts[self.prompts.index(newest.prompt) + 1 :]
 
     @property
     def is_conditioning(self) -> bool:
@@ -271,12 +274,14 @@ class TrackedObject:
     @property
     def conditioning(self) -> dict[int, FrameResult]:
         """Results of conditioning frames, by frame."""
-        return {t: record.result for t in self.key_frames if (record := self.frames[t]).is_conditioning}
+        results = ((t, self.frames[t].result) for t in self.key_frames)
+        return {t: result for t, result in results if result is not None and result.is_conditioning}
 
     @property
     def tracked(self) -> dict[int, FrameResult]:
         """All other results, by frame, in the order in which tracking last went through them."""
-        return {t: record.result for t, record in self.frames.items() if record.is_tracked}
+        results = ((t, record.result) for t, record in self.frames.items())
+        return {t: result for t, result in results if result is not None and not result.is_conditioning}
 
     # What was said.
 
@@ -347,9 +352,10 @@ class TrackedObject:
 
     def stage(self, frame_idx: int, result: FrameResult) -> None:
         """Keeps the answer to the next prompt that waits on a frame until tracking goes on."""
-        record = self.on(frame_idx)
-        answered = record.waiting[0]
-        prompts = tuple(result.prompt if prompt is answered else prompt for prompt in record.prompts)
+        record, answered = self.on(frame_idx), result.prompt
+        assert answered is not None
+        waiting = record.waiting[0]
+        prompts = tuple(answered if prompt is waiting else prompt for prompt in record.prompts)
         self._set(frame_idx, replace(record, prompts=prompts, staged=result))
 
     def commit(self) -> None:
@@ -393,12 +399,13 @@ class TrackedObject:
         """Drops what was found on a frame, whose prompts wait again."""
         self._set(frame_idx, ObjectOnFrame(self.on(frame_idx).prompts))
 
-    def memory_at(self, frame_idx: int, reverse: bool, reach: Reach) -> ObjectMemory:
+    def memory_at(self, frame_idx: int, reach: Reach, reverse: bool | None = None) -> ObjectMemory:
         """What the object remembers on a frame: conditioning frames, earlier (in reverse: later) frames, pointers.
 
         As the memory bank of the original release: conditioning frames of the past and of the future, but pointers of
-        the past only.
+        the past only. The direction is by default that in which tracking last went through the frame.
         """
+        reverse = self.direction_at(frame_idx) if reverse is None else reverse
         step, conditioning = -1 if reverse else 1, self.conditioning
         attended = {t: conditioning[t] for t in closest_frames(conditioning, frame_idx, reach.num_conditioning)}
         earlier = {}  # by distance
@@ -407,10 +414,11 @@ class TrackedObject:
             if t not in attended and (result := self.on(t).result) is not None:
                 earlier[distance] = result
         recent = [d for d in reversed(earlier) if d < reach.num_memories and earlier[d].memory is not None]
+        remembered = [*attended.values(), *(earlier[d] for d in recent)]
         pointers = [(d, result) for t, result in attended.items() if (d := step * (frame_idx - t)) >= 0]
         pointers += [(d, result) for d, result in earlier.items() if d < reach.num_pointers]
         return ObjectMemory(
-            features=[*(result.memory for result in attended.values()), *(earlier[d].memory for d in recent)],
+            features=[result.memory for result in remembered if result.memory is not None],
             time_idx=[reach.num_memories - 1] * len(attended) + [d - 1 for d in recent],
             pointers=[result.pointer for _, result in pointers],
             pointer_offsets=[d / max(reach.num_pointers - 1, 1) for d, _ in pointers],

@@ -204,10 +204,6 @@ class EdgeTamVideoInferenceSession:
         """Whether a frame has prompts that were never answered."""
         return any(tracked_object.is_new(frame_idx) for tracked_object in self.objects.values())
 
-    def waiting_at(self, frame_idx: int) -> list[int]:
-        """Ids of the objects with prompts that wait on a frame for their answer."""
-        return [obj_id for obj_id, tracked_object in self.objects.items() if tracked_object.on(frame_idx).waiting]
-
     def waiting_in_reach(self, frame_idx: int, reverse: bool, reach: Reach) -> dict[int, list[int]]:
         """Ids of the objects with prompts that wait, for every frame whose results the memory bank needs on a frame.
 
@@ -310,7 +306,7 @@ class EdgeTamVideoInferenceSession:
             if record.prompts and record.newest is not None and record.newest.mask is None:
                 tracked_object.drop_results(frame_idx)
 
-    def mark_dropped(self, frame_idx: int, reverse: bool) -> None:
+    def mark_reopened(self, frame_idx: int, reverse: bool) -> None:
         """Notes that tracking goes through a frame whose prompts were answered before, but wait again."""
         for tracked_object in self.objects.values():
             if tracked_object.on(frame_idx).waiting and not tracked_object.is_new(frame_idx):

@@ -204,7 +204,7 @@ class Tracker:
         Prompts on frames whose results the memory bank needs there are answered first, and become memory.
         """
         self.session.reopen_prompts(frame_idx)
-        self.session.mark_dropped(frame_idx, reverse)
+        self.session.mark_reopened(frame_idx, reverse)
         self._restore_conditioning(frame_idx, reverse)
         for t, obj_ids in self.session.waiting_in_reach(frame_idx, reverse, self.reach).items():
             self._answer_prompts(t, obj_ids)
@@ -246,12 +246,9 @@ class Tracker:
 
     def _find_lost(self, frame_idx: int, obj_ids: list[int]) -> None:
         """Tracks those objects again that tracking has found on a frame before, but whose masks were dropped."""
-        memories = {}
-        for obj_id in obj_ids:
-            tracked_object = self.session.objects[obj_id]
-            if tracked_object.is_lost(frame_idx):
-                reverse = bool(tracked_object.direction_at(frame_idx))
-                memories[obj_id] = tracked_object.memory_at(frame_idx, reverse, self.reach)
+        objects = self.session.objects
+        lost = [obj_id for obj_id in obj_ids if objects[obj_id].is_lost(frame_idx)]
+        memories = {obj_id: objects[obj_id].memory_at(frame_idx, self.reach) for obj_id in lost}
         self.session.restore_results(frame_idx, self._compute(frame_idx, FramePlan(tracked=memories)))
 
     def _track_objects(self, frame_idx: int, reverse: bool) -> None:
@@ -260,7 +257,7 @@ class Tracker:
         for obj_id, tracked_object in self.session.objects.items():
             result = tracked_object.result_at(frame_idx)
             if tracked_object.conditioning and (result is None or result.prompt is None):
-                memories[obj_id] = tracked_object.memory_at(frame_idx, reverse, self.reach)
+                memories[obj_id] = tracked_object.memory_at(frame_idx, self.reach, reverse)
         results = self._compute(frame_idx, FramePlan(tracked=memories))
         self.session.record_tracked(frame_idx, results, reverse)
 
@@ -275,12 +272,9 @@ class Tracker:
             prompt, previous = tracked_object.next_prompt(frame_idx), tracked_object.result_at(frame_idx)
             if prompt.has_mask:
                 plan.adopted[obj_id] = prompt
-                continue
-            memory = None
-            if prompt.is_correction:
-                reverse = bool(tracked_object.direction_at(frame_idx))
-                memory = tracked_object.memory_at(frame_idx, reverse, self.reach)
-            plan.prompted[obj_id] = PromptedObject(prompt, previous and previous.mask, memory)
+            else:
+                memory = tracked_object.memory_at(frame_idx, self.reach) if prompt.is_correction else None
+                plan.prompted[obj_id] = PromptedObject(prompt, previous and previous.mask, memory)
         return plan
 
     def _compute(self, frame_idx: int, plan: FramePlan) -> dict[int, FrameResult]:

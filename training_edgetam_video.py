@@ -146,7 +146,7 @@ def learn_from_clip(
                 conditioned = model.forget_memory(embeddings[-1]).expand(num_objects, -1, -1, -1)
                 prompts = as_batch(*simulator.first_prompts(masks[t][None]))
             else:
-                memories = [tracked_object.memory_at(t, reverse=False, reach=reach) for tracked_object in objects]
+                memories = [tracked_object.memory_at(t, reach, reverse=False) for tracked_object in objects]
                 conditioned = model.attend_to_memory(embeddings[-1], stack_memories(memories, embeddings[-1]))
                 memory_embeddings[t], prompts = conditioned, Prompts()
             frame = ClipFrame(embeddings, conditioned, masks[t], has_memory=not is_prompted)

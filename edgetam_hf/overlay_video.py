@@ -84,7 +84,7 @@ class OverlayVideo:
             "flush_packets": "1",
             "max_interleave_delta": "500000",
         }
-        self.container = av.open(str(path), "w", format="mp4", options=options)
+        self.container: Any = av.open(str(path), "w", format="mp4", options=options)
         self.stream = self._add_stream(colours or Colours())
         if sound is not None:
             sound.add_stream(self.container)

@@ -1,8 +1,11 @@
 """Memory with a limit: what a user said outlives it, results equal those without one, and nothing grows."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.memory_bank_edgetam import closest_frames
 from small_models import make_video_model, make_video_processor, small_video_config
 from tracking import BOX, CLICK, CORRECTION, OTHER_CLICK, Tracker, assert_equal, differ, square
 
@@ -184,6 +187,12 @@ def test_prompt_during_propagation_loses_no_other_object(make_tracker):
     interrupted.track(max_frame_num_to_track=4)
     interrupted.add(5, 2, **BOX)
     assert_equal(outputs[5:], interrupted.track(5))
+
+
+def test_closest_frames_do_not_depend_on_the_order_of_prompts():
+    for frames in permutations((1, 4, 6, 9)):
+        assert closest_frames(frames, 5, 3) == [1, 4, 6] and closest_frames(frames, 5, 2) == [4, 6]
+        assert closest_frames(frames, 5, -1) == [1, 4, 6, 9]
 
 
 # Nothing grows
