@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from .sound import Sound
 
@@ -109,7 +110,7 @@ class OverlayVideo:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def write(self, picture: np.ndarray, time: float | None = None) -> None:
+    def write(self, picture: np.ndarray | Image.Image, time: float | None = None) -> None:
         """Appends a picture.
 
         Args:
