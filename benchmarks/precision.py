@@ -18,12 +18,12 @@ from transformers.utils import logging
 HALVES = ("bfloat16", "float16")
 OBJECTS_PER_PICTURE = 3
 EPILOG = """\
-images  The embedded nano checkpoint on held-out pictures of its own kind, as `edgetam_hf.training.composites` draws
+images  The embedded nano checkpoint on held-out pictures of its own kind, as `recipes.nano.composites` draws
         them: for up to three objects each, the single mask of a click in the middle and that of a box.
 video   The same checkpoint follows two boxes through a picture that moves to the left and back. Every model tracks from
         its own masks; IoU is taken frame by frame.
 Half precision pays on GPUs, and on CPUs with AMX or AVX-512 BF16; elsewhere a CPU takes several times longer with it.
-Needs `pip install -e .[test,train]`, and for the images clip art: `apt-get install openclipart-png
+Needs `pip install -e .[test]`, and for the images clip art: `apt-get install openclipart-png
 mypaint-data-extras`.
 """
 
@@ -56,9 +56,10 @@ def iou(masks, others):
 def compare_on_images(arguments):
     """IoUs with float32 by dtype and kind of prompt."""
     from edgetam_hf import EdgeTamModel, nano_checkpoint
-    from edgetam_hf.training.composites import HELD_OUT_SEED, draw_composite, load_library
-    from edgetam_hf.training.crops import normalize
-    from edgetam_hf.training.evaluate_nano import SMALLEST_SHARE, box_of, center_of
+    from edgetam_hf.evaluation.clicks import box_of, center_of
+    from recipes.nano.composites import HELD_OUT_SEED, draw_composite, load_library
+    from recipes.nano.crops import normalize
+    from recipes.nano.evaluate import SMALLEST_SHARE
 
     models = in_dtypes(EdgeTamModel.from_pretrained(nano_checkpoint(), dtype=torch.float32), arguments.device)
     library, ious = load_library(held_out=True), {(name, kind): [] for name in HALVES for kind in ("click", "box")}

@@ -14,7 +14,7 @@ from measure import print_record
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset
 from edgetam_hf.training.clips import Clip
-from edgetam_hf.training.davis_folder import repeat_first_masks, write_clips
+from recipes.nano.davis_folder import repeat_first_masks, write_clips
 
 HEIGHT, WIDTH = 480, 854
 

@@ -32,10 +32,9 @@ keys:
                        reverse_probability (0.5)
       sa-v-train       root (folder with NAME.mp4 and NAME_manual.json, at any depth), masklets (manual or auto),
                        max_stride, reverse_probability
-      synthetic        root (what `python -m edgetam_hf.training.composites` rendered), split (training), size (256),
-                       tempo (1, a factor on all speeds)
-      composites       the same, without motion; where clips are asked for, steps on pictures take turns with steps on
-                       clips
+                       a video model that gets pictures, too, learns from clips in some steps, in others from pictures
+  modules              Python modules with kinds of yours: @register_source("NAME") of edgetam_hf.training.sources above
+                       a class; those in the current folder are found
   validation, num_validation_items
                        sources of what is held out, and how much is drawn from them for the loss every
                        trainer.eval_steps

@@ -11,10 +11,10 @@ pytest.importorskip("scipy")
 from edgetam_hf import EdgeTamImageProcessor
 from edgetam_hf.evaluation.scoring import report_scores, score_results
 from edgetam_hf.evaluation.video_datasets import read_dataset
-from edgetam_hf.training import crops, cutouts, motions, moving
 from edgetam_hf.training.clips import Clip
 from edgetam_hf.training.dataset import ItemSettings, TrainingDataset
-from edgetam_hf.training.davis_folder import repeat_first_masks, write_clips
+from recipes.nano import crops, cutouts, motions, moving
+from recipes.nano.davis_folder import repeat_first_masks, write_clips
 
 SIDE = 96  # of the composites
 BRIGHTNESS = {"training": (0, 100), "held_out": (150, 255)}

@@ -7,9 +7,10 @@ from torch.utils.data import DataLoader
 from training_sources import HEIGHT, UNCHANGED, WIDTH, frame_at, make_dataset, mask_at, write_indices
 
 from edgetam_hf.training.augmentation import Augmentation
-from edgetam_hf.training.clips import Clip, VideoClips
+from edgetam_hf.training.clips import Clip
 from edgetam_hf.training.dataset import collate
 from edgetam_hf.training.pictures import IndexPictures
+from edgetam_hf.training.videos import VideoClips
 
 
 class OneClip:

@@ -20,8 +20,8 @@ from training_sources import (
 )
 
 from edgetam_hf.evaluation.video_datasets import read_sequences
-from edgetam_hf.training.clips import VideoClips
 from edgetam_hf.training.masklet_videos import open_masklet_clips
+from edgetam_hf.training.videos import VideoClips
 
 
 @pytest.mark.parametrize("layout", ["davis", "youtube-vos", "sa-v"])

@@ -10,8 +10,8 @@ from small_models import make_processor
 from edgetam_hf.evaluation.video_datasets import read_sequences
 from edgetam_hf.formats.index_pictures import index_picture
 from edgetam_hf.training.augmentation import Augmentation
-from edgetam_hf.training.clips import VideoClips
 from edgetam_hf.training.dataset import ItemSettings, TrainingDataset
+from edgetam_hf.training.videos import VideoClips
 
 HEIGHT, WIDTH, NUM_FRAMES = 48, 80, 9
 NEEDS_COCO = "masks of COCO and SA-1B need pycocotools"

@@ -1,7 +1,9 @@
 """`edgetam train`: fine-tuning, training and distillation on pictures or clips, after a configuration."""
 
+import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -10,7 +12,7 @@ from ..training.run import run as train
 from ..training.settings import read_configuration, read_settings
 
 
-def run(options):
+def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Trains, and returns the report; None in all processes but the first."""
     settings = read_settings(options.config, options.overrides)
     if options.print:
@@ -20,7 +22,7 @@ def run(options):
     return train(settings, options.output or Path("runs") / Path(options.config).stem, options.resume, options.json)
 
 
-def as_text(report):
+def as_text(report: dict[str, Any]) -> str:
     """The report as text, or the settings as YAML."""
     if "text" in report:
         return report["text"].strip()

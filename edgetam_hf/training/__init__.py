@@ -1,1 +1,1 @@
-"""Training: data, distillation, what `edgetam train` runs, and where the embedded nano checkpoint came from."""
+"""Training: its data, distillation, and what `edgetam train` runs."""

@@ -35,7 +35,7 @@ class Augmentation:
     jitter: float = 0.1
     grey_probability: float = 0.05
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, limit in (("flip_probability", 1), ("degrees", 180), ("shear", 89), ("jitter", 1)):
             if not 0 <= getattr(self, name) <= limit:
                 raise ValueError(f"{name} must be in 0..{limit}, got {getattr(self, name)}")

@@ -1,6 +1,7 @@
 """Whether a checkpoint is whole, before a training goes on from it: Trainer passes over what is missing."""
 
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ INDEX = "model.safetensors.index.json"
 WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin", INDEX)
 
 
-def check_checkpoint(checkpoint, process_idx=0, num_processes=1):
+def check_checkpoint(checkpoint: str | Path, process_idx: int = 0, num_processes: int = 1) -> None:
     """Passes for a checkpoint of `edgetam train` of which every file that a training goes on from is whole.
 
     Args:
@@ -44,7 +45,7 @@ def check_checkpoint(checkpoint, process_idx=0, num_processes=1):
 
 
 @contextmanager
-def reading(checkpoint):
+def reading(checkpoint: str | Path) -> Iterator[None]:
     """Within it a checkpoint is read; whatever goes wrong is a ValueError of one line that says what to do."""
     try:
         yield
@@ -58,7 +59,7 @@ def reading(checkpoint):
         ) from error
 
 
-def _weight_files(checkpoint):
+def _weight_files(checkpoint: Path) -> list[Path]:
     found = [checkpoint / name for name in WEIGHTS if (checkpoint / name).exists()]
     if not found:
         raise ValueError(f"{checkpoint / WEIGHTS[0]} is missing")
@@ -67,7 +68,7 @@ def _weight_files(checkpoint):
     return [inside(checkpoint, name) for name in sorted(set(read_json(found[0])["weight_map"].values()))]
 
 
-def _check_archive(path):
+def _check_archive(path: Path) -> None:
     if not path.is_file():
         raise ValueError(f"{path} is missing")
     try:
@@ -79,7 +80,7 @@ def _check_archive(path):
         raise ValueError(f"{path} is damaged: {damaged}")
 
 
-def _check_weights(path):
+def _check_weights(path: Path) -> None:
     if path.suffix != ".safetensors":
         _check_archive(path)
         return

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..files.reading import read_json
 from ..files.writing import LOCK, UNFINISHED, remove, write_json_whole
@@ -14,7 +16,7 @@ WRITING = f"{UNFINISHED}by_all_processes"
 RECORD = "run.json"  # the settings of the run
 FINISHED = "config.json"  # of the trained model: the last file that gets to the output folder
 # what may differ when a run goes on, since weights do not depend on it
-FREE_SETTINGS = {"picture_steps", "num_validation_items", "validation"}
+FREE_SETTINGS = {"modules", "picture_steps", "num_validation_items", "validation"}
 FREE_ARGUMENTS = re.compile(
     r"output_dir|(save|logging|eval|report|dataloader|log|hub|push)_.*|gradient_accumulation_steps|disable_tqdm|"
     r"per_device_(train|eval)_batch_size|run_name"  # the number of items per step is compared
@@ -22,7 +24,7 @@ FREE_ARGUMENTS = re.compile(
 
 
 @contextmanager
-def whole_folder(folder, wait_for_everyone, is_mover):
+def whole_folder(folder: str | Path, wait_for_everyone: Callable[[], None], is_mover: bool) -> Iterator[Path]:
     """Path of a temporary folder whose entries move to `folder` when the block ends; if it raises, they vanish.
 
     The file `FINISHED` moves last: where it is, all others are.
@@ -50,31 +52,31 @@ def whole_folder(folder, wait_for_everyone, is_mover):
         raise
 
 
-def list_checkpoints(folder):
+def list_checkpoints(folder: str | Path) -> list[Path]:
     """Folders of checkpoints, the latest one last."""
     found = (path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-[0-9]+", path.name))
     return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
-def remove_old_checkpoints(folder, num_kept, best=None):
+def remove_old_checkpoints(folder: str | Path, num_kept: int, best: str | None = None) -> None:
     """Leaves the latest `num_kept` checkpoints, and the best one."""
     for path in list_checkpoints(folder)[:-num_kept]:
         if best is None or path != Path(best):
             remove(path)
 
 
-def name_last_checkpoint(folder):
+def name_last_checkpoint(folder: str | Path) -> str:
     """Half a sentence on what is left after an error."""
     checkpoints = list_checkpoints(folder)
     return f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
 
 
-def is_finished(folder):
+def is_finished(folder: str | Path) -> bool:
     """Whether the trained model is in the folder."""
     return (Path(folder) / FINISHED).exists()
 
 
-def check_folder(folder, record, is_resumed):
+def check_folder(folder: str | Path, record: dict[str, Any], is_resumed: bool) -> None:
     """Raises a ValueError unless the folder is free for a run, or holds an unfinished one that may go on.
 
     A run without a checkpoint has nothing to go on from: another one may take its place.
@@ -102,18 +104,18 @@ def check_folder(folder, record, is_resumed):
         raise ValueError(f"{folder} has a run with another {', '.join(other)}: leave that as it was to resume")
 
 
-def _differences(known, wanted, path=""):
+def _differences(known: dict[str, Any], wanted: dict[str, Any], path: str = "") -> Iterator[str]:
     """Keys at which two nested dictionaries differ, with dots, but for those that may."""
     for key in known.keys() | wanted.keys():
-        name, values = f"{path}{key}", (known.get(key), wanted.get(key))
-        if name in FREE_SETTINGS or (path == "trainer." and FREE_ARGUMENTS.fullmatch(key)) or values[0] == values[1]:
+        name, one, other = f"{path}{key}", known.get(key), wanted.get(key)
+        if name in FREE_SETTINGS or (path == "trainer." and FREE_ARGUMENTS.fullmatch(key)) or one == other:
             continue
-        if all(isinstance(value, dict) for value in values):
-            yield from _differences(*values, f"{name}.")
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _differences(one, other, f"{name}.")
         else:
             yield name
 
 
-def write_record(folder, record):
+def write_record(folder: str | Path, record: dict[str, Any]) -> None:
     """Writes the settings of a run into its folder."""
     write_json_whole(record, Path(folder) / RECORD)

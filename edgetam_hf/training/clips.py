@@ -1,11 +1,10 @@
-"""Training data: clips, which are frames with masks of objects, drawn from sources at random.
+"""Training data: clips, which are frames with masks of objects, and what they are drawn from.
 
-A source is an object with `len(source)` and `draw(index, num_frames, max_objects, rng)`, which gives a `Clip`; all
-randomness is that of the `np.random.Generator` it gets. A picture is a clip of one frame; `has_videos` says whether a
-source has longer ones.
+A picture is a clip of one frame.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -23,76 +22,13 @@ class Clip:
     masks: np.ndarray
 
 
-class VideoClips:
-    """Source of clips of annotated videos.
+class ClipSource(Protocol):
+    """What clips are drawn from at random: a dataset of pictures or of videos."""
 
-    A clip's frames are annotated ones, equally far from each other among those: every one, or every second, …; or
-    the same backwards. Its objects are those that can be seen on its first frame.
+    has_videos: bool  # whether clips may have more than one frame
 
-    Args:
-        sequences: `VideoSequence`s, as `read_sequences` and `read_dataset` give them, or what has their attributes.
-        max_stride: the largest distance of two frames of a clip, counted in annotated frames.
-        reverse_probability: of time running backwards; 0.5 in SAM 2 (arXiv 2408.00714).
-
-    Raises:
-        ValueError: without sequences, and for settings out of range.
-    """
-
-    has_videos = True
-
-    def __init__(self, sequences, max_stride=3, reverse_probability=0.5):
-        self.sequences = sequences
-        if not len(sequences):
-            raise ValueError("sequences must be one VideoSequence at least, got none")
-        if max_stride < 1 or not 0 <= reverse_probability <= 1:
-            raise ValueError(
-                f"max_stride must be at least 1 and reverse_probability in 0..1, got {max_stride} and "
-                f"{reverse_probability}"
-            )
-        self.max_stride, self.reverse_probability = max_stride, reverse_probability
-
-    def __len__(self):
-        return len(self.sequences)
+    def __len__(self) -> int:
+        """Number of pictures or videos."""
 
     def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
-        """A `Clip` of one sequence; without objects where its first frame has none.
-
-        Args:
-            index: of the sequence; where that has too few annotated frames, the next one that has enough is taken.
-            num_frames: how many frames it has.
-            max_objects: the most objects it has; which ones is drawn.
-            rng: of all randomness.
-
-        Raises:
-            ValueError: where no sequence has enough annotated frames, and for frames and masks that cannot be read or
-                have different sizes.
-        """
-        sequence = self._find(index, num_frames)
-        frames = self._draw_frames(list(sequence.annotations), num_frames, rng)
-        pixels = {frame_idx: sequence.frames[frame_idx] for frame_idx in sorted(frames)}  # as a file has them
-        objects_by_frame = [sequence.read_masks(frame_idx) for frame_idx in frames]
-        visible = sorted(objects_by_frame[0])
-        chosen = [visible[i] for i in sorted(rng.permutation(len(visible))[:max_objects])]
-        masks = np.zeros((num_frames, len(chosen), *sequence.size), bool)
-        for of_frame, found in zip(masks, objects_by_frame):
-            for mask, number in zip(of_frame, chosen):
-                mask |= found.get(number, False)
-        return Clip([pixels[frame_idx].permute(1, 2, 0).numpy() for frame_idx in frames], masks)
-
-    def _find(self, index, num_frames):
-        for offset in range(len(self)):
-            sequence = self.sequences[(index + offset) % len(self)]
-            if len(sequence.annotations) >= num_frames:
-                return sequence
-        raise ValueError(
-            f"a clip of {num_frames} frames needs as many annotated ones, which none of {len(self)} sequences has: "
-            "take fewer frames"
-        )
-
-    def _draw_frames(self, annotated, num_frames, rng):
-        """Indices of a clip's frames, in its order, out of those of the annotated frames, ascending."""
-        longest_stride = (len(annotated) - 1) // max(1, num_frames - 1)
-        stride = int(rng.integers(1, min(self.max_stride, max(1, longest_stride)) + 1))
-        start = int(rng.integers(len(annotated) - stride * (num_frames - 1)))
-        frames = annotated[start : start + stride * (num_frames - 1) + 1 : stride]
-        return frames[::-1] if rng.random() < self.reverse_probability else frames
+        """A clip of one picture or video, with up to `max_objects` of its objects; `rng` has all its randomness."""

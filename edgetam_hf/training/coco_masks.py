@@ -1,5 +1,7 @@
 """Masks as JSON has them in COCO, SA-1B and SA-V: polygons, or run lengths."""
 
+from typing import Any
+
 import numpy as np
 
 from ..formats.run_lengths import decode_run_lengths, read_counts
@@ -12,18 +14,18 @@ except ImportError:
 LONGEST_OUTLINE = 2  # times the pixels of the picture: pycocotools follows outlines step by step, however far
 
 
-def check_pycocotools():
+def check_pycocotools() -> None:
     """Raises an ImportError without pycocotools."""
     if coco_mask is None:
         raise ImportError("masks of COCO, SA-1B and SA-V need pycocotools: pip install pycocotools")
 
 
-def get_value(data, key):
+def get_value(data: Any, key: str) -> Any:
     """A value of what should be a dictionary, None if it is none or lacks the key."""
     return data.get(key) if isinstance(data, dict) else None
 
 
-def check_segmentation(segmentation, size, name):
+def check_segmentation(segmentation: Any, size: tuple[int, int], name: str) -> None:
     """Raises a ValueError, which calls it by `name`, unless a segmentation is one of COCO for a picture of a size."""
     if isinstance(segmentation, list):
         is_known = bool(segmentation) and all(_is_polygon(xy, size) for xy in segmentation)
@@ -38,7 +40,7 @@ def check_segmentation(segmentation, size, name):
         read_counts(segmentation, size, name)
 
 
-def _is_polygon(xy, size):
+def _is_polygon(xy: Any, size: tuple[int, int]) -> bool:
     try:
         xy = np.asarray(xy)
     except ValueError:  # of lists in it that differ in length
@@ -52,7 +54,7 @@ def _is_polygon(xy, size):
     return bool(outline <= LONGEST_OUTLINE * (size[0] + 2) * (size[1] + 2) + 8 * max(size))
 
 
-def decode_segmentation(segmentation, size, name):
+def decode_segmentation(segmentation: list | dict, size: tuple[int, int], name: str) -> np.ndarray:
     """Boolean mask (H, W) of a segmentation of COCO.
 
     Args:
@@ -70,7 +72,7 @@ def decode_segmentation(segmentation, size, name):
     return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))).astype(bool)
 
 
-def area(segmentation, size, name):
+def area(segmentation: list | dict, size: tuple[int, int], name: str) -> int:
     """Number of pixels of a segmentation; see `decode_segmentation`."""
     if isinstance(segmentation, dict):
         return int(read_counts(segmentation, size, name)[1::2].sum())

@@ -3,6 +3,7 @@
 Shapes: T frames of H x W pixels, the size of the model input, O objects, B items.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +12,10 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset, default_collate
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
-from transformers import BaseImageProcessor
 
+from ..image_processing_edgetam import EdgeTamImageProcessor
 from .augmentation import Augmentation
-from .clips import Clip
+from .clips import Clip, ClipSource
 
 NUM_TRIES = 20  # to find a clip with an object
 PADDING = -1  # label of all pixels of an object that only fills up a batch
@@ -34,12 +35,12 @@ class ItemSettings:
         ValueError: for counts below 1.
     """
 
-    image_processor: BaseImageProcessor
+    image_processor: EdgeTamImageProcessor
     num_frames: int | None = None
     max_objects: int = 3
     augmentation: Augmentation | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("num_frames", "max_objects"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -56,7 +57,7 @@ class TrainingDataset(Dataset):
     pictures, as clips of one frame, since both do not fit into one batch. So SAM 2 learns (arXiv 2408.00714).
 
     Args:
-        sources: objects with `len()` and `draw`, see `clips`.
+        sources: what clips are drawn from.
         num_items: length of the dataset.
         settings: `ItemSettings`.
         seed: item i is drawn by `np.random.default_rng((seed, i))`.
@@ -67,29 +68,37 @@ class TrainingDataset(Dataset):
         ValueError: for no or empty sources, and settings out of range.
     """
 
-    def __init__(self, sources, num_items, settings, seed=0, weights=None, items_per_step=1):
+    def __init__(
+        self,
+        sources: Sequence[ClipSource],
+        num_items: int,
+        settings: ItemSettings,
+        seed: int = 0,
+        weights: Sequence[float] | None = None,
+        items_per_step: int = 1,
+    ) -> None:
         self.sources, self.num_items, self.settings, self.seed = list(sources), num_items, settings, seed
         self.items_per_step = items_per_step
         if not self.sources or not all(len(source) for source in self.sources):
             raise ValueError(f"sources must be at least one and none empty, got {[len(s) for s in self.sources]}")
         if num_items < 1 or seed < 0:
             raise ValueError(f"num_items must be at least 1 and seed at least 0, got {num_items} and {seed}")
-        weights = np.ones(len(self.sources)) if weights is None else np.asarray(weights, float)
-        if weights.shape != (len(self.sources),) or not (weights > 0).all() or not np.isfinite(weights).all():
+        relative = np.ones(len(self.sources)) if weights is None else np.asarray(weights, float)
+        if relative.shape != (len(self.sources),) or not (relative > 0).all() or not np.isfinite(relative).all():
             raise ValueError(
-                f"weights must be a positive number for each of {len(self.sources)} sources, got {weights.tolist()}"
+                f"weights must be a positive number for each of {len(self.sources)} sources, got {relative.tolist()}"
             )
-        self.weights = weights / weights.sum()
+        self.weights = relative / relative.sum()
         self.has_videos = np.array([settings.num_frames is not None and source.has_videos for source in self.sources])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_items
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor | int]:
         if not 0 <= index < self.num_items:
             raise IndexError(f"index must be in 0..{self.num_items - 1}, got {index}")
         rng, are_clips = np.random.default_rng((self.seed, index)), self._learns_from_clips(index)
-        num_frames = self.settings.num_frames if are_clips else 1
+        num_frames = (self.settings.num_frames or 1) if are_clips else 1
         weights = self.weights * (self.has_videos == are_clips)
         for _ in range(NUM_TRIES):
             source = self.sources[rng.choice(len(self.sources), p=weights / weights.sum())]
@@ -103,12 +112,12 @@ class TrainingDataset(Dataset):
             "give sources whose first masks are mostly not empty"
         )
 
-    def _learns_from_clips(self, index):
+    def _learns_from_clips(self, index: int) -> bool:
         """Whether the step of an item learns from clips, and not from pictures."""
         rng = np.random.default_rng((self.seed, index // self.items_per_step, 1))
-        return rng.choice(self.has_videos, p=self.weights)
+        return bool(rng.choice(self.has_videos, p=self.weights))
 
-    def _as_item(self, frames, masks, seed):
+    def _as_item(self, frames: torch.Tensor, masks: torch.Tensor, seed: int) -> dict[str, torch.Tensor | int]:
         if self.settings.num_frames is None:
             return {"pixel_values": frames[0], "mask_labels": masks[0], "prompt_seeds": seed}
         return {"pixel_values_videos": frames, "mask_labels": masks, "prompt_seeds": seed}

@@ -6,6 +6,7 @@ import re
 import torch
 import torch.nn.functional as F
 
+from ..configuration_edgetam import EdgeTamConfig
 from ..memory_layers_edgetam import grid_side
 
 LATENTS_2D = "spatial_perceiver.latents_2d"  # (rows * columns, m)
@@ -15,7 +16,7 @@ LAYER = re.compile(rf"{re.escape(LAYERS)}\.(\d+)\.(.+)")
 BRANCH_END = re.compile(r".*(o_proj|down_proj)\.(weight|bias)")
 
 
-def grow_memory(weights, config):
+def grow_memory(weights: dict[str, torch.Tensor], config: EdgeTamConfig) -> dict[str, torch.Tensor]:
     """Weights for a memory that is as large as a configuration says, where those given are of a smaller one.
 
     A finer grid of 2D latents takes the nearest ones. New layers of memory attention are copies of the last one that
@@ -27,7 +28,7 @@ def grow_memory(weights, config):
     return add_layers(refine_grid(weights, config), config)
 
 
-def refine_grid(weights, config):
+def refine_grid(weights: dict[str, torch.Tensor], config: EdgeTamConfig) -> dict[str, torch.Tensor]:
     """Weights whose grid of 2D latents has as many rows and columns as a configuration says."""
     latents = weights.get(LATENTS_2D)
     if latents is None or len(latents) == config.perceiver_resampler_num_latents_2d:
@@ -37,7 +38,7 @@ def refine_grid(weights, config):
     return {**weights, LATENTS_2D: grid[0].flatten(1).T}
 
 
-def add_layers(weights, config):
+def add_layers(weights: dict[str, torch.Tensor], config: EdgeTamConfig) -> dict[str, torch.Tensor]:
     """Weights whose memory attention has as many layers as a configuration says."""
     layers = [match for name in weights if (match := LAYER.fullmatch(name))]
     if not layers:

@@ -1,9 +1,12 @@
 """Pictures of what a model has learnt so far: true masks beside predicted ones, as PNG and in TensorBoard."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import nn
 from transformers import TrainerCallback
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.integrations import TensorBoardCallback
@@ -24,7 +27,9 @@ class MaskPictures(TrainerCallback):
         callbacks: of the trainer, among them TensorBoard's if it is used.
     """
 
-    def __init__(self, item, steps, folder, callbacks):
+    def __init__(
+        self, item: dict[str, torch.Tensor], steps: int, folder: Path, callbacks: list[TrainerCallback]
+    ) -> None:
         self.item, self.steps, self.folder = item, steps, folder
         self.callbacks = callbacks
 
@@ -32,7 +37,7 @@ class MaskPictures(TrainerCallback):
         if state.is_world_process_zero and state.global_step % self.steps == 0:
             self.draw(model, state.global_step)
 
-    def draw(self, model, step):
+    def draw(self, model: nn.Module, step: int) -> None:
         """Writes the picture of a step."""
         picture = draw_item(getattr(model, "student", model), self.item)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -42,7 +47,7 @@ class MaskPictures(TrainerCallback):
                 callback.tb_writer.add_image("masks", np.asarray(picture), step, dataformats="HWC")
 
 
-def draw_item(model, item):
+def draw_item(model: nn.Module, item: dict[str, torch.Tensor]) -> Image.Image:
     """PIL picture: in the upper row frames with their true masks, below with those that the model finds.
 
     Args:
@@ -71,7 +76,7 @@ def draw_item(model, item):
     return Image.fromarray(np.concatenate(columns, axis=1))
 
 
-def as_pixels(frame):
+def as_pixels(frame: torch.Tensor) -> np.ndarray:
     """uint8 array (H, W, 3) of a normalised picture (3, H, W)."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     return ((frame.cpu() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()

@@ -4,16 +4,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from ..files.reading import read_json
 from ..video_frames_edgetam import VideoFile
-from .clips import VideoClips
 from .coco_masks import check_pycocotools, decode_segmentation
+from .sources import register_source
+from .videos import VideoClips
 
 ANNOTATED_EVERY = 4  # frames: SA-V has 24 a second, with masks for 6 of them
 MASKLETS = ("manual", "auto")
 
 
-def open_masklet_clips(root: str, masklets: str = "manual", max_stride: int = 3, reverse_probability: float = 0.5):
+@register_source("sa-v-train")
+def open_masklet_clips(
+    root: str, masklets: str = "manual", max_stride: int = 3, reverse_probability: float = 0.5
+) -> VideoClips:
     """`VideoClips` of all NAME.mp4 with NAME_manual.json, or NAME_auto.json, in a folder and those below it.
 
     Args:
@@ -42,12 +48,12 @@ def open_masklet_clips(root: str, masklets: str = "manual", max_stride: int = 3,
 class MaskletVideos:
     """Videos that are read anew whenever one is asked for: what SA-V says of its masks fills no memory."""
 
-    videos: list
+    videos: list["MaskletVideo"]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> "MaskletVideo":
         return MaskletVideo(self.videos[index].json, self.videos[index].file)
 
 
@@ -59,20 +65,20 @@ class MaskletVideo:
     file: Path
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self.file.stem
 
     @cached_property
-    def frames(self):
+    def frames(self) -> VideoFile:
         return VideoFile(self.file)
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(height, width) of the frames."""
         return self.frames.height, self.frames.width
 
     @cached_property
-    def masklets(self):
+    def masklets(self) -> list[list[dict]]:
         """For each annotated frame the run lengths of all objects."""
         masklets = read_json(self.json).get("masklet")
         if not isinstance(masklets, list) or not all(isinstance(of_frame, list) for of_frame in masklets):
@@ -80,7 +86,7 @@ class MaskletVideo:
         return masklets
 
     @property
-    def annotations(self):
+    def annotations(self) -> range:
         """Indices of the annotated frames."""
         annotated = range(0, ANNOTATED_EVERY * len(self.masklets), ANNOTATED_EVERY)
         if len(annotated) and annotated[-1] >= len(self.frames):
@@ -89,7 +95,7 @@ class MaskletVideo:
             )
         return annotated
 
-    def read_masks(self, frame_idx):
+    def read_masks(self, frame_idx: int) -> dict[int, np.ndarray]:
         """True masks (H, W) by number of the object, of the objects in a frame."""
         masks = {}
         for number, segmentation in enumerate(self.masklets[frame_idx // ANNOTATED_EVERY]):

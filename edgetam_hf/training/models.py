@@ -1,8 +1,12 @@
 """What learns: the model of the settings, its processor, and what of it is frozen, adapted or taught."""
 
+from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 from transformers import AutoModel
 
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
@@ -13,13 +17,14 @@ from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..prompt_simulation_edgetam import PromptSimulation
 from .distillation import Distillation
 from .growth import grow_memory
-from .settings import check_known, read_dataclass
+from .settings import LoraSettings, ModelSettings, Settings
+from .structured import check_known, read_dataclass
 from .trainer import plain_name
 
 try:
     import peft
 except ImportError:
-    peft = None
+    peft = None  # type: ignore[assignment]
 
 CLASSES = {"image": (EdgeTamConfig, EdgeTamModel), "video": (EdgeTamVideoConfig, EdgeTamVideoModel)}
 # of a memory that is new: as wide as the image model
@@ -31,7 +36,7 @@ MEMORY_WIDTHS = (
 )
 
 
-def make_model(settings):
+def make_model(settings: Settings) -> EdgeTamModel | EdgeTamVideoModel:
     """The model that learns, in float32, with what is simulated and how it is judged; see `Settings`."""
     simulation = read_dataclass(PromptSimulation, settings.simulation, "simulation")
     loss_weights = read_dataclass(LossWeights, settings.loss_weights, "loss_weights")
@@ -41,12 +46,12 @@ def make_model(settings):
     if settings.image_size is not None:
         config.image_size = settings.image_size
     model = model_class(config)
-    load_what_there_is(model, grow_memory(weights, config))
+    load_known_weights(model, grow_memory(weights, config))
     model.prompt_simulation, model.loss_weights = simulation, loss_weights
     return model
 
 
-def read_checkpoint(settings):
+def read_checkpoint(settings: ModelSettings) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Fields of the configuration, and weights, that a model of a kind takes from a checkpoint; see `ModelSettings`."""
     name = checkpoint_of(settings.name)
     is_new_memory = settings.kind == "video" and is_image_checkpoint(name)
@@ -55,8 +60,8 @@ def read_checkpoint(settings):
     return image_fields(model.config) if is_new_memory else model.config.to_dict(), model.state_dict()
 
 
-def load_what_there_is(model, weights):
-    """Loads weights into a model, which may have parts that they do not have: an image checkpoint has no memory.
+def load_known_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+    """Loads weights into a model, whose other parts stay as they are: an image checkpoint has no memory.
 
     Raises:
         ValueError: for weights of another shape than the model's.
@@ -70,7 +75,7 @@ def load_what_there_is(model, weights):
     model.load_state_dict(weights, strict=False)
 
 
-def image_fields(config):
+def image_fields(config: EdgeTamConfig) -> dict[str, Any]:
     """Fields of the configuration of a video model from that of an image model."""
     fields = config.to_dict()
     parts = {name: fields[name] for name in ("vision_config", "prompt_encoder_config", "mask_decoder_config")}
@@ -79,7 +84,7 @@ def image_fields(config):
     return {**parts, **dict.fromkeys(MEMORY_WIDTHS, config.vision_config.fpn_hidden_size)}
 
 
-def merge_fields(stored, changes, config_class):
+def merge_fields(stored: dict[str, Any], changes: dict[str, Any], config_class: type[EdgeTamConfig]) -> dict[str, Any]:
     """Fields of a configuration with changes, which may reach into its parts.
 
     Raises:
@@ -97,7 +102,7 @@ def merge_fields(stored, changes, config_class):
     return merged
 
 
-def make_learner(model, settings):
+def make_learner(model: EdgeTamModel | EdgeTamVideoModel, settings: Settings) -> nn.Module:
     """What the trainer trains: the model, parts of it frozen, or with adapters, or together with its teacher.
 
     Raises:
@@ -119,7 +124,7 @@ def make_learner(model, settings):
     return model
 
 
-def matching_names(names, patterns, key):
+def matching_names(names: Collection[str], patterns: Iterable[str], key: str) -> list[str]:
     """Those of the names that one of the patterns matches; a ValueError for a pattern that matches none."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -130,19 +135,24 @@ def matching_names(names, patterns, key):
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
-def add_adapters(model, settings):
+def add_adapters(model: EdgeTamModel | EdgeTamVideoModel, settings: LoraSettings) -> nn.Module:
     """The model of peft around a model, in which adapters alone learn; see `LoraSettings`."""
     if peft is None:
         raise ImportError("lora needs peft: pip install peft")
-    options = {"r": settings.r, "lora_alpha": settings.alpha, "lora_dropout": settings.dropout}
-    return peft.get_peft_model(model, peft.LoraConfig(target_modules=settings.target_modules, **options))
+    config = peft.LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]  # which is but multiplied by
+        lora_dropout=settings.dropout,
+        target_modules=settings.target_modules,
+    )
+    return peft.get_peft_model(model, config)
 
 
-def save_model(learner, folder):
+def save_model(learner: nn.Module, folder: Path) -> None:
     """Writes what was learnt, for `from_pretrained`, and its processor; adapters also by themselves, in `adapter/`."""
-    model = learner.student if isinstance(learner, Distillation) else learner
+    model: Any = learner.student if isinstance(learner, Distillation) else learner
     if peft is not None and isinstance(model, peft.PeftModel):
-        model.save_pretrained(folder / "adapter")
+        model.save_pretrained(str(folder / "adapter"))
         model = model.merge_and_unload()
     model.save_pretrained(folder)
     make_processor(model.config).save_pretrained(folder)

@@ -6,6 +6,7 @@ A picture is a clip of one frame, see `clips`.
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,9 @@ from ..files.reading import read_json
 from ..pictures_edgetam import read_picture
 from .clips import Clip
 from .coco_masks import area, check_pycocotools, check_segmentation, decode_segmentation, get_value
+from .sources import register_source
 
-IMAGE_FIELDS = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
+IMAGE_FIELDS: dict[str, Any] = {"id": (int, str), "file_name": str, "height": int, "width": int}  # of COCO's JSON
 LARGEST_SHARE = 0.9  # of a picture: larger masks of SA-1B are left out, as SAM 2 does (arXiv 2408.00714)
 
 
@@ -26,10 +28,10 @@ class PictureSource:
 
     has_videos = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         raise NotImplementedError
 
-    def open(self, index):
+    def open(self, index: int) -> tuple[np.ndarray, list]:
         """uint8 array (height, width, 3) of a picture, and its objects, each a segmentation of COCO or a mask."""
         raise NotImplementedError
 
@@ -52,21 +54,23 @@ class PictureSource:
         return Clip([picture], masks[:, masks.any((0, 2, 3))])
 
 
+@register_source("index-pictures")
 class IndexPictures(PictureSource):
     """Pictures of a folder images/ with their index pictures in masks/, see `read_masked_pictures`."""
 
-    def __init__(self, root):
+    def __init__(self, root: str | Path) -> None:
         self.pictures = read_masked_pictures(root)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pictures)
 
-    def open(self, index):
+    def open(self, index: int) -> tuple[np.ndarray, list]:
         files = self.pictures[index]
         picture = read_picture(files.picture)
         return picture, list(read_mask_files({None: files.masks}, picture.shape[:2]).values())
 
 
+@register_source("coco")
 class CocoPictures(PictureSource):
     """Pictures that have objects in a JSON of instances as that of COCO; crowds are left out.
 
@@ -79,7 +83,7 @@ class CocoPictures(PictureSource):
         ValueError: for JSON that is damaged or not of this kind, pictures that are missing, and no objects at all.
     """
 
-    def __init__(self, annotations, images):
+    def __init__(self, annotations: str | Path, images: str | Path) -> None:
         check_pycocotools()
         self.path, self.images = Path(annotations), Path(images)
         data = read_json(self.path)
@@ -88,7 +92,7 @@ class CocoPictures(PictureSource):
                 f'{self.path} must have lists "images" and "annotations", as instances of COCO, found no "{missing[0]}"'
             )
         sizes = self._read_sizes(data["images"])
-        objects = {image_id: [] for image_id in sizes}
+        objects: dict[int | str, list] = {image_id: [] for image_id in sizes}
         for annotation in data["annotations"]:
             image_id, name = get_value(annotation, "image_id"), f"{self.path}: annotation {get_value(annotation, 'id')}"
             if not isinstance(image_id, IMAGE_FIELDS["id"]) or image_id not in sizes:
@@ -105,7 +109,7 @@ class CocoPictures(PictureSource):
         if not self.pictures:
             raise ValueError(f"{self.path} has no object, crowds left out: there is nothing to learn")
 
-    def _read_sizes(self, images):
+    def _read_sizes(self, images: list[dict]) -> dict[int | str, tuple[int, int]]:
         """(height, width) of the pictures by id."""
         for image in images:
             if missing := [key for key, kind in IMAGE_FIELDS.items() if not isinstance(get_value(image, key), kind)]:
@@ -120,14 +124,15 @@ class CocoPictures(PictureSource):
             raise ValueError(f"{self.path} has several images of the id {twice}: masks could be of either")
         return sizes
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pictures)
 
-    def open(self, index):
+    def open(self, index: int) -> tuple[np.ndarray, list]:
         name, size, objects = self.pictures[index]
         return load_picture_of_size(self.images / name, size, self.path), json.loads(objects)
 
 
+@register_source("sa-1b")
 class Sa1bPictures(PictureSource):
     """Pictures of SA-1B: a folder with sa_NUMBER.jpg and sa_NUMBER.json of each; masks of nearly all are left out.
 
@@ -136,7 +141,7 @@ class Sa1bPictures(PictureSource):
         ValueError: for a folder without these files, and a picture without JSON or the other way round.
     """
 
-    def __init__(self, root):
+    def __init__(self, root: str | Path) -> None:
         check_pycocotools()
         self.root = Path(root)
         stems = {suffix: {path.stem for path in self.root.glob(f"sa_*{suffix}")} for suffix in (".jpg", ".json")}
@@ -148,10 +153,10 @@ class Sa1bPictures(PictureSource):
             raise ValueError(f"{root} has no {stem}{lacking}: every picture needs one with its masks")
         self.stems = sorted(stems[".jpg"])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.stems)
 
-    def open(self, index):
+    def open(self, index: int) -> tuple[np.ndarray, list]:
         path = self.root / f"{self.stems[index]}.json"
         data = read_json(path)
         image, annotations = data.get("image"), data.get("annotations")
@@ -168,7 +173,7 @@ class Sa1bPictures(PictureSource):
         return picture, objects
 
 
-def load_picture_of_size(path, size, origin):
+def load_picture_of_size(path: Path, size: tuple[int, int], origin: Path) -> np.ndarray:
     """uint8 array (height, width, 3) of a picture file, whose size must be the one that the file `origin` says."""
     picture = read_picture(path)
     if picture.shape[:2] != tuple(size):

@@ -2,54 +2,36 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import PartialState
 from transformers import PrinterCallback, TrainingArguments, set_seed
-from transformers.integrations import is_tensorboard_available
 from transformers.trainer import TRAINER_STATE_NAME
 
 from ..files.reading import read_json
 from ..files.writing import locked
 from ..loading import make_processor
+from ..processing_edgetam import EdgeTamProcessor
+from ..processing_edgetam_video import EdgeTamVideoProcessor
+from .arguments import make_arguments
+from .augmentation import Augmentation
 from .checkpoint_check import check_checkpoint
 from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
-from .dataset import collate
+from .dataset import ItemSettings, TrainingDataset, collate
 from .mask_pictures import MaskPictures
 from .models import make_learner, make_model, save_model
-from .sources import make_dataset, open_sources
+from .settings import Settings
+from .sources import open_sources
+from .structured import read_dataclass
 from .trainer import EdgeTamTrainer, items_per_step
 
-# Where a configuration says nothing; weight decay and largest norm of gradients are those of the paper.
-TRAINER_DEFAULTS = {
-    "weight_decay": 0.1,
-    "max_grad_norm": 0.1,
-    "logging_steps": 10,
-    "save_total_limit": 2,
-    "report_to": "tensorboard",
-    "ddp_find_unused_parameters": True,  # without corrections, masks are never embedded
-    "dataloader_pin_memory": torch.cuda.is_available(),
-    "use_cpu": not (torch.cuda.is_available() or torch.backends.mps.is_available()),  # bf16 asks for it
-}
-FIXED_ARGUMENTS = {
-    "label_names": ["mask_labels"],  # else Trainer takes input_labels for one, which are prompts
-    "remove_unused_columns": False,
-    "logging_nan_inf_filter": False,  # such a loss ends the training
-}
-RESERVED_ARGUMENTS = {
-    **dict.fromkeys(FIXED_ARGUMENTS, "the command does"),
-    "output_dir": "--output does",
-    "num_train_epochs": "items are drawn at random, trainer.max_steps says how many",
-}
-POSITIVE_ARGUMENTS = {
-    *("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
-    *("save_steps", "eval_steps", "logging_steps", "save_total_limit"),  # of which null keeps all checkpoints
-}
-SHARES = {"adam_beta1", "adam_beta2", "warmup_ratio"}
 VALIDATION_SEED = 2**32  # far from any seed of training data
 
 
-def run(settings, folder, is_resumed=False, is_quiet=False):
+def run(
+    settings: Settings, folder: str | Path, is_resumed: bool = False, is_quiet: bool = False
+) -> dict[str, Any] | None:
     """Trains and returns the report; None in all processes but the first.
 
     Args:
@@ -81,7 +63,7 @@ def run(settings, folder, is_resumed=False, is_quiet=False):
         return report(folder, arguments.max_steps) if state.is_main_process else None
 
 
-def find_checkpoint(folder, state):
+def find_checkpoint(folder: Path, state: PartialState) -> Path | None:
     """The checkpoint to go on from, which is whole; None where there is none."""
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
@@ -90,83 +72,79 @@ def find_checkpoint(folder, state):
     return checkpoints[-1]
 
 
-def make_arguments(settings, folder, is_quiet):
-    """`TrainingArguments` of a run."""
-    given = dict(settings.trainer)
-    for name in given.keys() & RESERVED_ARGUMENTS.keys():
-        raise ValueError(f"trainer.{name} cannot be set: {RESERVED_ARGUMENTS[name]}")
-    if given.get("max_steps", 0) < 1:
-        raise ValueError("trainer.max_steps must be set: how many steps to train")
-    defaults = {**TRAINER_DEFAULTS, "eval_strategy": "steps" if settings.validation else "no"}
-    given = {**defaults, **given, **FIXED_ARGUMENTS, "output_dir": str(folder)}
-    if "tensorboard" in (given["report_to"] or "") and not is_tensorboard_available():
-        raise ImportError("logging needs TensorBoard: pip install tensorboard, or set trainer.report_to=none")
-    known = {f.name for f in dataclasses.fields(TrainingArguments)}
-    for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
-        newer = name.replace("gradient", "activation")
-        if name in given and newer in known:  # Transformers 5 warns of the older name
-            given[newer] = given.pop(name)
-    for name in POSITIVE_ARGUMENTS & given.keys():
-        if given[name] is not None and given[name] <= 0:
-            raise ValueError(f"trainer.{name} must be positive, got {given[name]}")
-    for name in SHARES & given.keys():
-        if not 0 <= given[name] <= 1:
-            raise ValueError(f"trainer.{name} must lie between 0 and 1, got {given[name]}")
-    if settings.batch_size is not None and "gradient_accumulation_steps" in settings.trainer:
-        raise ValueError("batch_size decides how often gradients accumulate: leave out gradient_accumulation_steps")
-    if is_quiet:
-        given["disable_tqdm"] = True
-    arguments = TrainingArguments(**given)
-    if arguments.n_gpu > 1:
-        raise ValueError(
-            f"{arguments.n_gpu} GPUs are visible: share the work out with `accelerate launch -m "
-            "edgetam_hf train …`, or choose one with CUDA_VISIBLE_DEVICES=0"
-        )
-    if settings.batch_size is not None:
-        at_once = arguments.train_batch_size * arguments.world_size
-        if settings.batch_size % at_once:
-            raise ValueError(
-                f"batch_size {settings.batch_size} must be a multiple of what {arguments.world_size} process(es) take "
-                f"at once, {at_once}: change trainer.per_device_train_batch_size"
-            )
-        arguments.gradient_accumulation_steps = settings.batch_size // at_once
-    return arguments
+class Parts(NamedTuple):
+    """What a training works on.
+
+    Args:
+        learner: the model, or what is around it; see `make_learner`.
+        dataset: training data, as long as the run.
+        held_out: what the loss of validation is of, if anything.
+        item: a batch of one picture or clip, whose masks are drawn while the training runs.
+        processor: that of the model.
+    """
+
+    learner: torch.nn.Module
+    dataset: TrainingDataset
+    held_out: TrainingDataset | None
+    item: dict[str, torch.Tensor]
+    processor: EdgeTamProcessor | EdgeTamVideoProcessor
 
 
-def prepare(settings, arguments):
-    """What learns, training data as long as the run, what is held out or `None`, a batch to draw, and the processor."""
-    data, validation = open_sources(settings.data, "data"), open_sources(settings.validation, "validation")
+def prepare(settings: Settings, arguments: TrainingArguments) -> Parts:
+    """All parts of a training; raises the errors of `run` for settings that do not fit the model or the data."""
+    sources = open_sources(settings.data, "data", settings.modules)
+    validation = open_sources(settings.validation, "validation", settings.modules)
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
     learner, processor = make_learner(model, settings), make_processor(model.config)
+    item_settings = make_item_settings(settings, processor)
     per_step = items_per_step(arguments)
-    dataset = make_dataset(data, settings, processor, per_step * arguments.max_steps, arguments.seed, per_step)
+    dataset = TrainingDataset(
+        sources.opened, per_step * arguments.max_steps, item_settings, arguments.seed, sources.weights, per_step
+    )
     held_out = None
     if settings.validation:
-        plain = dataclasses.replace(settings, augmentation=False)
-        num_items, per_step = settings.num_validation_items, arguments.eval_batch_size * arguments.world_size
-        held_out = make_dataset(validation, plain, processor, num_items, VALIDATION_SEED, per_step)
-    return learner, dataset, held_out, collate([(held_out or dataset)[0]]), processor
+        held_out = TrainingDataset(
+            validation.opened,
+            settings.num_validation_items,
+            dataclasses.replace(item_settings, augmentation=None),
+            VALIDATION_SEED,
+            validation.weights,
+            items_per_step=arguments.eval_batch_size * arguments.world_size,
+        )
+    return Parts(learner, dataset, held_out, collate([(held_out or dataset)[0]]), processor)
 
 
-def train(settings, arguments, parts, checkpoint, is_quiet):
+def make_item_settings(settings: Settings, processor: EdgeTamProcessor | EdgeTamVideoProcessor) -> ItemSettings:
+    """What is made of clips, so that the model of the settings learns from it."""
+    augmentation = None
+    if settings.augmentation is not False:
+        fields = {} if settings.augmentation is True else settings.augmentation
+        augmentation = read_dataclass(Augmentation, fields, "augmentation")
+    num_frames = settings.num_frames if settings.model.kind == "video" else None
+    return ItemSettings(processor.image_processor, num_frames, settings.max_objects, augmentation)
+
+
+def train(
+    settings: Settings, arguments: TrainingArguments, parts: Parts, checkpoint: Path | None, is_quiet: bool
+) -> None:
     """Trains from a checkpoint, or from the beginning for None, and writes the model to the output folder."""
-    folder, (learner, dataset, held_out, item, processor) = Path(arguments.output_dir), parts
+    folder = Path(str(arguments.output_dir))
     trainer = EdgeTamTrainer(
         learning_rates=settings.learning_rates,
         cool_down_steps=settings.cool_down_steps,
-        processor=processor,
-        model=learner,
+        processor=parts.processor,
+        model=parts.learner,
         args=arguments,
-        train_dataset=dataset,
-        eval_dataset=held_out,
+        train_dataset=parts.dataset,
+        eval_dataset=parts.held_out,
         data_collator=collate,
     )
     if is_quiet:
         trainer.remove_callback(PrinterCallback)
     if settings.picture_steps:
         callbacks = trainer.callback_handler.callbacks
-        trainer.add_callback(MaskPictures(item, settings.picture_steps, folder / "pictures", callbacks))
+        trainer.add_callback(MaskPictures(parts.item, settings.picture_steps, folder / "pictures", callbacks))
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except KeyboardInterrupt as error:
@@ -177,11 +155,11 @@ def train(settings, arguments, parts, checkpoint, is_quiet):
     with trainer.writing() as temporary:
         if arguments.should_save:
             trainer.state.save_to_json(str(temporary / TRAINER_STATE_NAME))
-            save_model(learner, temporary)
+            save_model(parts.learner, temporary)
 
 
-def report(folder, num_steps):
-    """What is to be said of a finished run."""
+def report(folder: Path, num_steps: int) -> dict[str, Any]:
+    """Figures of a finished run: its folder, the number of steps, and the last losses."""
     log = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
     last = {name: value for entry in log for name, value in entry.items() if name in ("loss", "eval_loss")}
     return {"model": str(folder), "steps": num_steps, **last}

@@ -1,117 +1,105 @@
-"""Sources of training data by the names that settings give them, and the dataset that draws from them."""
+"""Kinds of training data by the names that settings give them: how a kind is added, and how its sources are opened.
 
+A kind is a class, or a function, that gives a `ClipSource`; its parameters are the keys that settings may have:
+
+    @register_source("fish")
+    class FishPictures:
+        def __init__(self, root: str, smallest_area: int = 100): ...
+
+A file outside this package that has such a class is named in the settings, `modules: [my_package.fish]`.
+"""
+
+import dataclasses
 import inspect
-from functools import partial
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
 
-from ..evaluation.video_datasets import LAYOUTS, read_sequences
-from .augmentation import Augmentation
-from .clips import VideoClips
-from .dataset import ItemSettings, TrainingDataset
-from .masklet_videos import open_masklet_clips
-from .pictures import CocoPictures, IndexPictures, Sa1bPictures
-from .settings import check_known, read_dataclass, read_value
+from .clips import ClipSource
+from .structured import read_dataclass
 
+MODULES = tuple(f"{__package__}.{name}" for name in ("pictures", "videos", "masklet_videos"))  # with kinds of their own
+KINDS: dict[str, Callable[..., ClipSource]] = {}
 
-def open_coco(annotations: str, images: str):
-    """Pictures below a folder, whose objects are in a JSON of instances as that of COCO."""
-    return CocoPictures(annotations, images)
-
-
-def open_sa1b(root: str):
-    """A folder of SA-1B: sa_NUMBER.jpg and sa_NUMBER.json."""
-    return Sa1bPictures(root)
+Kind = TypeVar("Kind", bound=Callable[..., ClipSource])
 
 
-def open_index_pictures(root: str):
-    """A folder with images/NAME.jpg and masks/NAME.png, whose values are the numbers of objects."""
-    return IndexPictures(root)
+def register_source(name: str) -> Callable[[Kind], Kind]:
+    """A decorator that makes a class or a function a kind of data, which settings call by a name."""
+
+    def register(kind: Kind) -> Kind:
+        KINDS[name] = kind
+        return kind
+
+    return register
 
 
-def open_composites(root: str, split: str = "training", size: int = 256, smallest_share: float = 0.002):
-    """Pictures with drawn objects that `composites` rendered; see `CompositePictures`."""
-    from .crops import CompositePictures  # needs more of the extra `train` than other sources
+class Sources(NamedTuple):
+    """What data are drawn from, and how often each source is, relative to the others."""
 
-    return CompositePictures(root, split, size, smallest_share)
-
-
-def open_videos(
-    layout: str, root: str, listing: str | None = None, max_stride: int = 3, reverse_probability: float = 0.5
-):
-    """Videos in a layout that `edgetam evaluate` knows, too; see `VideoClips`. `listing` is a file of their names."""
-    return VideoClips(read_sequences(layout, root, listing=listing), max_stride, reverse_probability)
+    opened: list[ClipSource]
+    weights: list[float]
 
 
-def open_synthetic(root: str, split: str = "training", size: int = 256, num_cut: int = 4000, tempo: float = 1.0):
-    """Objects that are cut out of rendered composites and move; see `MovingComposites`."""
-    from .moving import MovingComposites  # needs more of the extra `train` than other sources
-
-    return MovingComposites(root, split, size, num_cut, tempo)
-
-
-# What opens a source of each kind. Parameters are keys of the settings.
-KINDS = {
-    "coco": open_coco,
-    "sa-1b": open_sa1b,
-    "index-pictures": open_index_pictures,
-    **{layout: partial(open_videos, layout) for layout in LAYOUTS},
-    "sa-v-train": open_masklet_clips,
-    "synthetic": open_synthetic,
-    "composites": open_composites,
-}
-
-
-def open_sources(listed, path):
-    """Sources, and their weights, of a list of mappings with `kind`, `weight` (1) and the parameters of the kind.
+def open_sources(listed: Sequence[dict[str, Any]], path: str, modules: Sequence[str] = ()) -> Sources:
+    """The sources of a list of mappings with `kind`, `weight` (1) and the parameters of the kind.
 
     Args:
         listed: see `Settings.data`.
         path: its key, which errors name.
+        modules: see `Settings.modules`.
 
     Raises:
-        ValueError, TypeError: for unknown kinds and keys, values of a wrong type, what is not set, or cannot be read.
+        ValueError: for unknown modules, kinds and keys, values of a wrong type, what is not set, or cannot be read.
         ImportError: for an extra that is not installed.
     """
-    sources, weights = [], []
+    import_kinds(modules)
+    sources = Sources([], [])
     for number, values in enumerate(listed):
-        values, where = dict(values), f"{path}.{number}"
-        kind = values.pop("kind", None)
-        if kind not in KINDS:
-            raise ValueError(f"{where}.kind must be one of {', '.join(KINDS)}, got {kind!r}")
-        weights.append(read_value(float, values.pop("weight", 1.0), f"{where}.weight"))
-        check_parameters(KINDS[kind], values, where)
-        sources.append(KINDS[kind](**values))
-    return sources, weights
+        name, where = values.get("kind"), f"{path}.{number}"
+        if name not in KINDS:
+            known = ", ".join(sorted(KINDS))
+            raise ValueError(f"{where}.kind must be one of {known}, or one that `modules` add, got {name!r}")
+        parameters = read_parameters(KINDS[name], values, where)
+        sources.weights.append(parameters.pop("weight"))
+        sources.opened.append(KINDS[name](**parameters))
+    return sources
 
 
-def check_parameters(function, values, where):
-    """Raises a ValueError or TypeError for values that do not fit the parameters of a function."""
-    parameters = inspect.signature(function).parameters
-    for key in values:
-        check_known(f"{where}.{key}", key, ["kind", "weight", *parameters])
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and values.get(key) is None:
-            raise ValueError(f"{where}.{key} is not set: say where the data are, {where}.{key}=PATH")
-        if key in values:
-            read_value(parameter.annotation, values[key], f"{where}.{key}")
+def import_kinds(modules: Sequence[str] = ()) -> None:
+    """Imports the files in which kinds of data register themselves: those of this package, and modules by name.
 
+    Modules are also looked for in the current folder, as by `python -m`.
 
-def make_dataset(sources, settings, processor, num_items, seed, items_per_step):
-    """The `TrainingDataset` of sources and weights, see `open_sources`; items are what the model of the settings takes.
-
-    Args:
-        sources: what `open_sources` returned.
-        settings: `Settings`.
-        processor: that of the model.
-        num_items, seed, items_per_step: of the dataset.
+    Raises:
+        ValueError: for a module that there is not.
     """
-    augmentation = settings.augmentation
-    if augmentation is not False:
-        augmentation = read_dataclass(Augmentation, {} if augmentation is True else augmentation, "augmentation")
-    item_settings = ItemSettings(
-        image_processor=processor.image_processor,
-        num_frames=settings.num_frames if settings.model.kind == "video" else None,
-        max_objects=settings.max_objects,
-        augmentation=augmentation or None,
-    )
-    opened, weights = sources
-    return TrainingDataset(opened, num_items, item_settings, seed, weights, items_per_step)
+    if modules and not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
+    for name in (*MODULES, *modules):
+        try:
+            import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # something that the module needs
+            raise ValueError(
+                f"modules: there is no module {name}: install it, or start from the folder that it lies in"
+            ) from error
+
+
+def read_parameters(kind: Callable[..., ClipSource], values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Arguments of a kind, and the weight of the source, from a mapping of settings that `where` names in errors."""
+    parameters = inspect.signature(kind, eval_str=True).parameters.values()
+    required = {p.name: p.annotation for p in parameters if p.default is p.empty}
+    for name in required:
+        if values.get(name) is None:
+            raise ValueError(f"{where}.{name} is not set: say where the data are, {where}.{name}=PATH")
+    optional = [
+        (p.name, p.annotation, dataclasses.field(default=p.default)) for p in parameters if p.name not in required
+    ]
+    common: list[Any] = [("kind", str), ("weight", float, dataclasses.field(default=1.0))]
+    settings_class = dataclasses.make_dataclass("SourceSettings", [*common, *required.items(), *optional], kw_only=True)
+    settings: Any = read_dataclass(settings_class, values, where)
+    return {name: value for name, value in vars(settings).items() if name != "kind"}

@@ -5,27 +5,34 @@ about it follows from i: so a run that goes on, or that is shared out, sees what
 """
 
 import shutil
+import typing
+from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError
+from torch import nn
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import ProcessorMixin, Trainer, TrainingArguments
 
 from ..loading import hidden_file_bars
-from .checkpoint_check import reading
+from .checkpoint_check import TRAINER_STATE, reading
 from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
 
 
-def plain_name(name):
+def plain_name(name: str) -> str:
     """Name of a parameter in the model that learns, whatever that is wrapped in."""
     for prefix in ("student.", "base_model.model."):
         name = name.removeprefix(prefix)
     return name
 
 
-def parameter_groups(model, learning_rates, arguments):
+def parameter_groups(
+    model: nn.Module, learning_rates: dict[str, float], arguments: TrainingArguments
+) -> list[dict[str, Any]]:
     """Parameters that learn, in groups of one learning rate and weight decay each, for an optimizer of PyTorch.
 
     Vectors, which are biases and the weights of norms, do not decay.
@@ -35,7 +42,7 @@ def parameter_groups(model, learning_rates, arguments):
         learning_rates: learning rates by patterns of names.
         arguments: `TrainingArguments`, with the learning rate of all others and the weight decay.
     """
-    groups = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             matching = (rate for pattern, rate in learning_rates.items() if fnmatchcase(plain_name(name), pattern))
@@ -44,7 +51,7 @@ def parameter_groups(model, learning_rates, arguments):
     return [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]
 
 
-def items_per_step(arguments):
+def items_per_step(arguments: TrainingArguments) -> int:
     """Number of items that all processes learn from in a step."""
     return arguments.train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
 
@@ -55,18 +62,25 @@ class EdgeTamTrainer(Trainer):
     Args:
         learning_rates: learning rates by patterns of names, see `Settings`.
         cool_down_steps: steps over which the schedule falls to 0 at the end.
-        processor: goes into every checkpoint, which then can be evaluated. `processing_class` will not do, in which
-            Transformers 4 looks for a tokenizer.
+        processor: goes into every checkpoint, which then can be evaluated.
         **kwargs: those of `Trainer`; the training data are as long as the run.
     """
 
-    def __init__(self, learning_rates=None, cool_down_steps=0, processor=None, **kwargs):
+    def __init__(
+        self,
+        learning_rates: dict[str, float] | None = None,
+        cool_down_steps: int = 0,
+        processor: ProcessorMixin | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.learning_rates, self.cool_down_steps = learning_rates or {}, cool_down_steps
-        self.processor = processor
-        self.micro_losses = []  # of the step so far
-        self.part_sums = {True: {}, False: {}}  # sum and number of each part of the loss, in training and in evaluation
-        self.writing_folder = None
+        # transformers<5: looks for a tokenizer in `processing_class`, which would do otherwise
+        self.processor, self.folder = processor, Path(str(self.args.output_dir))
+        self.micro_losses: list[torch.Tensor] = []  # of the step so far
+        # sum and number of each part of the loss, in training (True) and in evaluation (False)
+        self.part_sums: dict[bool, dict[str, tuple[torch.Tensor | float, int]]] = {True: {}, False: {}}
+        self.writing_folder: Path | None = None
 
     def _get_train_sampler(self, *args, **kwargs):
         return SequentialSampler(self.train_dataset)
@@ -128,17 +142,16 @@ class EdgeTamTrainer(Trainer):
             self.stop(self.state.global_step, f"the gradient is {float(grad_norm)} on {items}")
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, *args, **kwargs)
 
-    def name_items(self, process_idx, batch_idx):
+    def name_items(self, process_idx: int, batch_idx: int) -> str:
         """First and last index of the training data that a process gets for a batch of the step, from accelerate."""
         size = self.args.train_batch_size
         before = self.state.global_step * items_per_step(self.args)
         first = before + (batch_idx * self.args.world_size + process_idx) * size
         return f"{first}..{first + size - 1}"
 
-    def stop(self, step, reason):
+    def stop(self, step: int, reason: str) -> NoReturn:
         """Ends the training."""
-        last_checkpoint = name_last_checkpoint(self.args.output_dir)
-        raise FloatingPointError(f"step {step}: {reason} of the training data; {last_checkpoint}")
+        raise FloatingPointError(f"step {step}: {reason} of the training data; {name_last_checkpoint(self.folder)}")
 
     # Checkpoints.
 
@@ -158,10 +171,10 @@ class EdgeTamTrainer(Trainer):
         return str(self.writing_folder or super()._get_output_dir(trial))
 
     @contextmanager
-    def writing(self):
+    def writing(self) -> Iterator[Path]:
         """Path of a folder whose content goes to the output folder in the end, completely or not at all."""
-        folder, step = self.args.output_dir, self.state.global_step
-        if bad := [name for name, value in self.model.state_dict().items() if not value.isfinite().all()]:
+        folder, step, model = self.folder, self.state.global_step, typing.cast(nn.Module, self.model)
+        if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
             whole = whole_folder(folder, self.accelerator.wait_for_everyone, self.args.should_save)
@@ -177,19 +190,17 @@ class EdgeTamTrainer(Trainer):
             self.writing_folder = None
 
     def _save_checkpoint(self, model, trial):
-        folder, step = self.args.output_dir, self.state.global_step
-        with self.writing():
+        name = f"checkpoint-{self.state.global_step}"
+        with self.writing() as folder:
             super()._save_checkpoint(model, trial)
             if self.args.should_save and self.processor is not None:
-                self.processor.save_pretrained(self.writing_folder / f"checkpoint-{step}")
-            self.name_best(f"{folder}/checkpoint-{step}")
+                self.processor.save_pretrained(folder / name)
+            self.name_best(folder / name)
         if self.args.should_save and self.args.save_total_limit:
-            remove_old_checkpoints(folder, self.args.save_total_limit, self.state.best_model_checkpoint)
+            remove_old_checkpoints(self.folder, self.args.save_total_limit, self.state.best_model_checkpoint)
 
-    def name_best(self, path):
+    def name_best(self, unfinished: Path) -> None:
         """Notes where the checkpoint that is being written will lie, if it is the best one so far."""
         if self.args.should_save and self.state.best_global_step == self.state.global_step:
-            self.state.best_model_checkpoint = path
-            self.state.save_to_json(
-                str(self.writing_folder / f"checkpoint-{self.state.global_step}/trainer_state.json")
-            )
+            self.state.best_model_checkpoint = str(self.folder / unfinished.name)
+            self.state.save_to_json(str(unfinished / TRAINER_STATE))
