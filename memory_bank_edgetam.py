@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .device_edgetam import send
-from .prompts_edgetam import Prompts
+from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
 from .stages_edgetam_video import Memories, ObjectPrediction, TrackingConfig
 
 
@@ -63,6 +63,11 @@ class Prompt:
     def mask(self) -> torch.Tensor | None:
         """The mask, bool (H, W)."""
         return self.packed_mask.unpack() if self.packed_mask is not None else None
+
+    @property
+    def has_box(self) -> bool:
+        """Whether there is a box."""
+        return self.clicks.labels is not None and bool((self.clicks.labels == BOX_CORNER_LABELS[0]).any())
 
     @property
     def num_points(self) -> int:

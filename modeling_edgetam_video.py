@@ -237,12 +237,12 @@ class EdgeTamVideoModel(EdgeTamModel):
         self,
         inference_session: EdgeTamVideoInferenceSession | None = None,
         frame_idx: int | None = None,
-        frame: torch.FloatTensor | None = None,
+        frame: torch.Tensor | None = None,
         reverse: bool = False,
         return_dict: bool | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
         mask_labels: torch.Tensor | None = None,
-        prompt_seeds: torch.LongTensor | None = None,
+        prompt_seeds: torch.Tensor | None = None,
     ) -> EdgeTamVideoSegmentationOutput | EdgeTamClipOutput | tuple[Any, ...]:
         """Masks of all objects on one frame of a session, as an `EdgeTamVideoSegmentationOutput`.
 
@@ -290,12 +290,8 @@ class EdgeTamVideoModel(EdgeTamModel):
         reverse = read_flag(reverse, "reverse")
         if frame is not None:
             frame = self._read_frame(session, frame)
-        elif frame_idx is None:
-            raise ValueError("give frame_idx, or in a stream the next frame")
-        else:
-            frame_idx = session.check_present(frame_idx)
-        output = self._find_objects(session, frame_idx, frame, reverse, answers_prompts=True)
-        return output if return_dict else output.to_tuple()
+        found = self._find_objects(session, frame_idx, frame, reverse, answers_prompts=True)
+        return found if return_dict else found.to_tuple()
 
     def _find_objects(self, *arguments: Any, **settings: Any) -> EdgeTamVideoSegmentationOutput:
         """See `find_objects`; without gradients, but in training mode, so that a session does not grow."""

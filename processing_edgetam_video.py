@@ -120,7 +120,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         frames = None if video is None else open_video(video, devices["video_storage_device"])
         return EdgeTamVideoInferenceSession(
             frames=frames,
-            frame_processor=self.video_processor.frame_processor(devices.pop("processing_device")),
+            frame_processor=self.video_processor.frame_processor(devices["processing_device"]),
             image_size=size,
             video_height=None if frames is None else frames.height,
             video_width=None if frames is None else frames.width,
@@ -129,7 +129,8 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             max_vision_features_cache_size=max_vision_features_cache_size,
             max_memory_frames=max_memory_frames,
             max_objects_per_batch=max_objects_per_batch,
-            **devices,
+            inference_state_device=devices["inference_state_device"],
+            video_storage_device=devices["video_storage_device"],
         )
 
     def add_inputs_to_inference_session(
@@ -216,9 +217,16 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         clear_old_inputs: bool = True,
     ) -> EdgeTamVideoInferenceSession:
         """The session, with clicks and boxes added: `add_inputs_to_inference_session` under a name of Transformers."""
-        prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
-        sizes = {"original_size": original_size, "clear_old_inputs": clear_old_inputs}
-        return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, **prompts, **sizes)
+        return self.add_inputs_to_inference_session(
+            inference_session,
+            frame_idx,
+            obj_ids,
+            input_points=input_points,
+            input_labels=input_labels,
+            input_boxes=input_boxes,
+            original_size=original_size,
+            clear_old_inputs=clear_old_inputs,
+        )
 
     def process_new_mask_for_video_frame(
         self,
@@ -317,7 +325,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         said = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
         if clear_old_inputs or not said or said[-1].has_mask:
             return prompt
-        if (prompt.clicks.labels == BOX_CORNER_LABELS[0]).any():
+        if prompt.has_box:
             raise ValueError(
                 f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
                 "clear_old_inputs=True"

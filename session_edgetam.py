@@ -4,15 +4,23 @@ Shapes: (H, W) the model input.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from .checks_edgetam_video import check_count, read_integer
 from .device_edgetam import send
 from .memory_bank_edgetam import FrameResult, Prompt, Reach, TrackedObject
+
+
+class VideoFrames(Protocol):
+    """Frames of a video, uint8 (3, height, width), stored or read when asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, idx: int, /) -> torch.Tensor: ...
 
 
 @dataclass
@@ -59,7 +67,7 @@ class EdgeTamVideoInferenceSession:
             Where the frames are, if they are stored.
     """
 
-    frames: Sequence[torch.Tensor] | None = None
+    frames: VideoFrames | None = None
     frame_processor: Callable[[torch.Tensor], torch.Tensor] | None = None
     image_size: tuple[int, int] | None = None
     video_height: int | None = None
@@ -99,7 +107,7 @@ class EdgeTamVideoInferenceSession:
     @property
     def num_frames(self) -> int:
         """Number of frames of the video, or of the stream so far."""
-        return self.num_streamed if self.is_stream else len(self.frames)
+        return self.num_streamed if self.frames is None else len(self.frames)
 
     @property
     def num_kept(self) -> int | None:
@@ -165,7 +173,7 @@ class EdgeTamVideoInferenceSession:
 
     def get_frame(self, frame_idx: int) -> torch.Tensor:
         """Model input (3, H, W) of a frame of the video."""
-        if self.is_stream:
+        if self.frames is None or self.frame_processor is None:
             raise ValueError("a stream keeps no frames: give them to the model one by one, model(…, frame=…)")
         frame_idx = self.check_frame(frame_idx)
         return send(self.frame_processor(self.frames[frame_idx]), self.inference_device).to(self.dtype)
@@ -211,7 +219,7 @@ class EdgeTamVideoInferenceSession:
         """
         waiting: dict[int, list[int]] = {}
         for obj_id, tracked_object in self.objects.items():
-            in_reach = self.image_embeddings if self.is_stream else tracked_object.key_frames
+            in_reach: Collection[int] = self.image_embeddings if self.is_stream else tracked_object.key_frames
             if not self.is_stream and self.num_kept is not None:
                 in_reach = tracked_object.frames_in_reach(frame_idx, reverse, reach)
             for t in in_reach:

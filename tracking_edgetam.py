@@ -5,7 +5,7 @@
 Shapes: O objects, N points, (H, W) the model input in pixels, (h, w) = (H / 16, W / 16) the image embedding.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -41,9 +41,9 @@ class EdgeTamVideoSegmentationOutput(ModelOutput):
     """
 
     object_ids: list[int] | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
-    iou_scores: torch.FloatTensor | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    iou_scores: torch.Tensor | None = None
     frame_idx: int | None = None
 
 
@@ -78,8 +78,8 @@ class AdoptedBatch:
 
     def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
         """The given masks as a prediction."""
-        masks = torch.stack([prompt.packed_mask.unpack() for prompt in self.prompts])
-        return model.adopt_masks(frame_embeddings, send(masks, model.device))
+        masks = [prompt.packed_mask.unpack() for prompt in self.prompts if prompt.packed_mask is not None]
+        return model.adopt_masks(frame_embeddings, send(torch.stack(masks), model.device))
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,14 @@ class TrackedBatch:
         return model.decode_objects(frame_embeddings, conditioned, Prompts(), send(flags, model.device))
 
 
-def join_clicks(clicks: Iterable[Prompts]) -> Prompts:
+def join_clicks(clicks: Collection[Prompts]) -> Prompts:
     """Points (O, 1, N, 2) and labels (O, 1, N) of the clicks of single objects, padded."""
-    points, labels = zip(*((each.points[0, 0], each.labels[0, 0]) for each in clicks))
-    points, labels = (pad_sequence(parts, True, PADDING_LABEL)[:, None] for parts in (points, labels))
-    return Prompts(points=points, labels=labels)
+    points = [each.points[0, 0] for each in clicks if each.points is not None]
+    labels = [each.labels[0, 0] for each in clicks if each.labels is not None]
+    return Prompts(
+        points=pad_sequence(points, batch_first=True, padding_value=PADDING_LABEL)[:, None],
+        labels=pad_sequence(labels, batch_first=True, padding_value=PADDING_LABEL)[:, None],
+    )
 
 
 @dataclass(frozen=True)
@@ -223,7 +226,7 @@ class Tracker:
 
         return EdgeTamVideoSegmentationOutput(
             object_ids=self.session.obj_ids,
-            pred_masks=stack([result.mask for result in (absent, *found)])[:, None],
+            pred_masks=stack([result.mask for result in (absent, *found) if result.mask is not None])[:, None],
             object_score_logits=stack([result.object_score_logit for result in (absent, *found)]),
             iou_scores=stack([result.iou_score for result in (absent, *found)]),
             frame_idx=frame_idx,
@@ -274,7 +277,7 @@ class Tracker:
                 plan.adopted[obj_id] = prompt
             else:
                 memory = tracked_object.memory_at(frame_idx, self.reach) if prompt.is_correction else None
-                plan.prompted[obj_id] = PromptedObject(prompt, previous and previous.mask, memory)
+                plan.prompted[obj_id] = PromptedObject(prompt, None if previous is None else previous.mask, memory)
         return plan
 
     def _compute(self, frame_idx: int, plan: FramePlan) -> dict[int, FrameResult]:
@@ -330,10 +333,14 @@ def find_objects(
         tracker = Tracker(model, draft)
         if frame is not None:
             frame_idx = tracker.receive(frame, frame_idx)
-        elif answers_prompts and draft.is_new(frame_idx):
-            tracker.answer(frame_idx)
+        elif frame_idx is None:
+            raise ValueError("give frame_idx, or in a stream the next frame")
         else:
-            tracker.track(frame_idx, reverse)
+            frame_idx = draft.check_present(frame_idx)
+            if answers_prompts and draft.is_new(frame_idx):
+                tracker.answer(frame_idx)
+            else:
+                tracker.track(frame_idx, reverse)
         output = tracker.output(frame_idx)
         draft.forget(frame_idx, tracker.reach)
         session.adopt(draft)

@@ -44,12 +44,12 @@ class EdgeTamClipOutput(ModelOutput):
             that were prompted before tracking have none.
     """
 
-    loss: torch.FloatTensor | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
-    frame_embeddings: torch.FloatTensor | None = None
-    memory_embeddings: tuple[dict[int, torch.FloatTensor], ...] | None = None
+    loss: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    frame_embeddings: torch.Tensor | None = None
+    memory_embeddings: tuple[dict[int, torch.Tensor], ...] | None = None
 
 
 def learn_from_clips(
@@ -144,7 +144,8 @@ def learn_from_clip(
         else:
             if is_prompted:
                 conditioned = model.forget_memory(embeddings[-1]).expand(num_objects, -1, -1, -1)
-                prompts = as_batch(*simulator.first_prompts(masks[t][None]))
+                points, labels = simulator.first_prompts(masks[t][None])
+                prompts = Prompts(points=points.transpose(0, 1), labels=labels.transpose(0, 1))
             else:
                 memories = [tracked_object.memory_at(t, reach, reverse=False) for tracked_object in objects]
                 conditioned = model.attend_to_memory(embeddings[-1], stack_memories(memories, embeddings[-1]))
@@ -186,21 +187,12 @@ def learn_from_frame(
         if len(losses) > num_corrections:
             return found, add_up(losses)
         masks = found.masks.detach()[:, None]
-        prompts = add_click(prompts, as_batch(*simulator.correct(masks.transpose(0, 1), coverage)), masks)
+        points, labels = simulator.correct(masks.transpose(0, 1), coverage)
+        prompts = add_click(prompts, points.transpose(0, 1), labels.transpose(0, 1), masks)
 
 
-def add_click(prompts: Prompts, click: Prompts, masks: torch.Tensor) -> Prompts:
-    """The prompts (O, 1, …) of a correction: what was said before, the click, and the logits that it corrects."""
-    previous = masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
-    if prompts.points is None:
-        return click._replace(masks=previous)
-    return Prompts(
-        points=torch.cat((prompts.points, click.points), dim=2),
-        labels=torch.cat((prompts.labels, click.labels), dim=2),
-        masks=previous,
-    )
-
-
-def as_batch(points: torch.Tensor, labels: torch.Tensor) -> Prompts:
-    """Points (1, O, N, 2) and labels (1, O, N) of the objects of a frame with objects as the batch, (O, 1, …)."""
-    return Prompts(points=points.transpose(0, 1), labels=labels.transpose(0, 1))
+def add_click(prompts: Prompts, points: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor) -> Prompts:
+    """The prompts (O, 1, …) of a correction: what was said before, a click, and the logits that it corrects."""
+    if prompts.points is not None and prompts.labels is not None:
+        points, labels = torch.cat((prompts.points, points), dim=2), torch.cat((prompts.labels, labels), dim=2)
+    return Prompts(points=points, labels=labels, masks=masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT))

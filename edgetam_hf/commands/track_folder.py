@@ -106,7 +106,7 @@ class TrackFolder:
         return rows[:num_done]
 
     def _read_checkpoint(self, device: torch.device | str) -> dict[str, Any]:
-        torch.serialization.add_safe_globals(STATE_TYPES)
+        torch.serialization.add_safe_globals(list(STATE_TYPES))
         try:
             with warnings.catch_warnings():  # about what other programs have pickled
                 warnings.simplefilter("ignore")
