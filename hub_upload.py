@@ -1,21 +1,20 @@
 """Assembles a Hub repository of an EdgeTAM checkpoint, checks it in a clean process and, if told to, pushes it."""
 
 import argparse
-import shutil
 import sys
 import tempfile
-from contextlib import nullcontext
 from pathlib import Path
 
+from edgetam_cli.arguments import DTYPES
 from edgetam_cli.endings import end, loading_libraries
 
 with loading_libraries():
     from edgetam_hf.commands.support import quieten_libraries
+    from edgetam_hf.files.writing import reserved, whole_folder
     from edgetam_hf.hub.check import check_folder, fill_card
-    from edgetam_hf.hub.folder import Source, assemble, check_listed, read_source
-    from edgetam_hf.hub.push import Target, check_repo_id, check_tag, push
-    from edgetam_hf.output_folder import reserved
-    from edgetam_hf.whole_files import unfinished_prefix, writing
+    from edgetam_hf.hub.folder import assemble, check_listed
+    from edgetam_hf.hub.push import CommitInfo, Target, check_repo_id, check_tag, push
+    from edgetam_hf.hub.source import Source, read_source
 
 PLACEHOLDER = "USER/NAME"
 EPILOG = """\
@@ -32,7 +31,7 @@ Where the package is installed without its repository: python -m edgetam_hf.hub_
 """
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
         "hub_upload.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -46,15 +45,11 @@ def make_parser():
     parser.add_argument("--private", action="store_true", help="make the repository a private one")
     parser.add_argument("--revision", default="main", metavar="BRANCH", help="push to this branch (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="push as a pull request")
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="how weights are stored (default: float32, nano: float16)",
-    )
+    parser.add_argument("--dtype", choices=DTYPES, help="how weights are stored (default: float32, nano: float16)")
     return parser
 
 
-def check_options(options):
+def check_options(options: argparse.Namespace) -> None:
     """Passes for options that go together; what needs no work is refused before any.
 
     Raises:
@@ -78,46 +73,36 @@ def check_options(options):
         raise ValueError(f"{output} is not empty: give --output a new or empty folder, or --push what is in it")
 
 
-def is_filled(folder):
+def is_filled(folder: Path) -> bool:
     """Whether a folder exists and holds anything."""
-    return folder is not None and folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and any(folder.iterdir())
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Does what the options say; prints a line for every step."""
     check_options(options)
     repo_id = options.repo_id or PLACEHOLDER
-    parent = options.output.absolute().parent if options.output else None
-    if parent:
-        parent.mkdir(parents=True, exist_ok=True)
-    prefix = unfinished_prefix(options.output or "repository")
-    # what is not complete and checked never stands at --output
-    with (
-        reserved(options.output) if parent else nullcontext(),
-        writing(options.output or tempfile.gettempdir()),
-        tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as work,
-    ):
-        converted = Path(work) / "converted"
-        kind = read_source(options.source, options.nano, converted)
-        is_there = is_filled(options.output)
-        if is_there:
-            check_listed(options.output, kind)
-        source = Source(converted, kind, options.dtype or ("float16" if kind == "nano" else "float32"))
-        folder = options.output if is_there else Path(work) / "repository"
-        if not is_there:
-            folder.mkdir()
-            assemble(source, folder, repo_id, options.tag)
-            fill_card(folder, repo_id)
-        names = check_listed(folder, kind)
-        size = sum((folder / name).stat().st_size for name in names)
-        print(f"{'found' if is_there else 'assembled'} {len(names)} files, {size / 1e6:.1f} MB")
-        for line in check_folder(folder, source, repo_id, options.tag):
-            print(f"  {line}")
-        if options.output and not is_there:
-            if options.output.exists():
-                options.output.rmdir()
-            shutil.move(folder, options.output)
-            folder = options.output
+    with tempfile.TemporaryDirectory(prefix="edgetam_upload_") as work:
+        folder = options.output or Path(work, "repository")
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        is_new = not is_filled(folder)
+        # what is not complete and checked never stands at --output
+        with whole_folder(folder) if is_new else reserved(folder) as repository:
+            kind = read_source(options.source, options.nano, Path(work, "converted"))
+            if not is_new:
+                check_listed(repository, kind)
+            source = Source(
+                Path(work, "converted"), kind, options.dtype or ("float16" if kind == "nano" else "float32")
+            )
+            if is_new:
+                assemble(source, repository, repo_id, options.tag)
+                fill_card(repository, repo_id)
+            names = check_listed(repository, kind)
+            size = sum((repository / name).stat().st_size for name in names)
+            print(f"{'assembled' if is_new else 'found'} {len(names)} files, {size / 1e6:.1f} MB")
+            for line in check_folder(repository, source, repo_id, options.tag):
+                print(f"  {line}")
+        if options.output and is_new:
             print(f"folder: {folder}")
         if options.push:
             target = Target(repo_id, options.tag, options.private, options.revision, options.create_pr)
@@ -126,14 +111,14 @@ def run(options):
             print("not pushed: that takes --push and --repo-id")
 
 
-def report(commit, target):
+def report(commit: CommitInfo, target: Target) -> None:
     """Prints where the commit is, and what to pin."""
     print(f"pushed: {commit.pr_url or commit.commit_url}")
     print(f"tag: {target.tag}" + (", which the card pins: set it when the request is merged" if commit.pr_url else ""))
     print(f'pin: revision="{commit.oid}"')
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command; what is not its own fault is one line on stderr."""
     options = make_parser().parse_args(arguments)
     quieten_libraries()

@@ -1,49 +1,45 @@
-"""Pictures in, masks out: preprocessing, mask post-processing and the helpers of mask generation.
+"""Pictures in, masks out: preprocessing, mask post-processing, and the methods of Transformers for mask generation.
 
 Shapes: B pictures, O objects, M masks per object, h x w low-res masks, H x W the original picture. Coordinates are
 (x, y); sizes are (height, width).
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from transformers.image_processing_utils import BatchFeature
 
-from .mask_generation_edgetam import (
-    Crop,
-    crops_of_picture,
-    is_cut_by_crop,
-    masks_to_boxes,
-    masks_to_rle,
-    point_grid,
-    stability_score,
-)
+from .crops_edgetam import MOST_CROP_LAYERS, Crop, crops_of_picture, point_grid
+from .mask_candidates_edgetam import StabilityFilter, candidates_of_crop
 from .mask_labels_edgetam import as_label_tensor, labels_of_objects, read_objects
-from .pictures_edgetam import decode_picture, is_picture_source, largest_level, read_picture, to_8_bits
+from .masks_edgetam import masks_to_rle, repair_masks
+from .pictures_edgetam import to_rgb
 from .settings_edgetam import (
     LARGEST_SIDE,
-    LAYOUTS,
     as_count,
     as_device,
     as_flag,
     as_layout,
     as_list,
     as_number,
+    as_plain_tensor,
     checked_settings,
     height_width,
+    remote_code_name,
 )
+
+if TYPE_CHECKING:  # transformers<5: its remote-code loader takes along only files that are named here
+    from .device_edgetam import send  # noqa: F401
 
 try:
     from transformers import Sam2ImageProcessor
-except ImportError:  # the name up to Transformers 5.0
+except ImportError:  # transformers<5: the class has this name, which 5.0 still uses
     from transformers import Sam2ImageProcessorFast as Sam2ImageProcessor
 
 
 MASK_STRIDE = 4  # the mask decoder predicts at a quarter of the input's resolution
-MOST_CROP_LAYERS = 8  # the last of which has 65,536 crops
-# Distance from the threshold that the original gives to filled holes and removed sprinkles.
-REPAIRED_LOGIT = 10.0
 
 
 class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
@@ -52,12 +48,12 @@ class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
     resize_in_float: bool | None
 
 
-def _mask_size(size) -> dict[str, int]:
+def _mask_size(size: Any) -> dict[str, int]:
     height, width = height_width(size)
     return {"height": max(1, height // MASK_STRIDE), "width": max(1, width // MASK_STRIDE)}
 
 
-def _flat_list(images) -> list:
+def _flat_list(images: Any) -> list:
     """Single pictures, in order, from a picture, a batch (4-D) or lists of these."""
     if isinstance(images, (list, tuple)):
         return [image for item in images for image in _flat_list(item)]
@@ -66,79 +62,7 @@ def _flat_list(images) -> list:
     return [images]
 
 
-def _to_8_bit_range(image: torch.Tensor, name: str, is_rescaled: bool) -> torch.Tensor:
-    """The picture in a dtype that can be resized, uint8 or float, with levels in 0..255.
-
-    Floats stay in 0..1, or wherever they are, if they are not to be rescaled.
-    """
-    if image.is_floating_point():
-        if not image.isfinite().all():
-            raise ValueError(f"{name} has NaN or infinite pixels")
-        image = image.float() if image.element_size() < 4 else image
-        lowest, highest = (float(level) for level in image.aminmax()) if is_rescaled else (0.0, 255.0)
-        white = largest_level(lowest, highest, False, name)
-        return image if white == 255 else image * (255 / white)
-    if image.dtype == torch.bool:
-        return image.to(torch.uint8) * 255
-    if image.dtype == torch.uint8:
-        return image
-    return torch.from_numpy(to_8_bits(image.cpu().numpy(), name)).to(image.device)
-
-
-def _channel_axis(shape, data_format, name: str) -> int:
-    if data_format is not None:
-        return LAYOUTS.index(data_format) * 2
-    for num_channels in (3, 4, 1):
-        axes = [axis for axis in (0, 2) if shape[axis] == num_channels]
-        if len(axes) == 2 and max(shape) > 1:
-            raise ValueError(
-                f"{name} has shape {tuple(shape)}, whose channels may be first or last: say which with "
-                'input_data_format="channels_first" or "channels_last"'
-            )
-        if axes:
-            return axes[0]
-    raise ValueError(
-        f"{name} must have shape (height, width), (height, width, channels) or (channels, height, width) "
-        f"with 1, 3 or 4 channels, got {tuple(shape)}"
-    )
-
-
-def _as_tensor(image, name: str) -> torch.Tensor:
-    """A dense tensor of real numbers."""
-    if isinstance(image, np.ndarray):
-        if image.dtype.kind not in "buif" or image.dtype.itemsize > 8:
-            raise TypeError(f"{name} must hold real numbers, got an array of dtype {image.dtype}")
-        image = torch.from_numpy(np.require(image, image.dtype.newbyteorder("="), ["C", "W"]))
-    if not isinstance(image, torch.Tensor):
-        raise TypeError(
-            f"{name} must be a PIL picture, an array, a tensor, or the path, address or bytes of a file, got "
-            f"{type(image).__name__}"
-        )
-    if image.is_complex() or image.layout != torch.strided or image.is_quantized or image.is_meta:
-        raise TypeError(f"{name} must hold real numbers, got a tensor {image.dtype}, {image.layout} on {image.device}")
-    return image
-
-
-def to_rgb(image, name: str, data_format=None, is_rescaled: bool = True, is_converted: bool = True) -> torch.Tensor:
-    """Tensor (3, H, W) of one picture of any kind, in 0..255; 8-bit levels stay uint8, floats stay floats."""
-    if is_picture_source(image):
-        image, data_format = read_picture(image), "channels_last"
-    elif isinstance(image, Image.Image):
-        if len(image.getbands()) == 4 and not is_converted:
-            raise ValueError(f"{name} has mode {image.mode}, the model takes RGB: leave do_convert_rgb=False out")
-        image, data_format = decode_picture(image, name), "channels_last"
-    image = _as_tensor(image, name)
-    if image.ndim not in (2, 3) or image.numel() == 0:
-        raise ValueError(f"{name} must be one non-empty picture with 2 or 3 dimensions, got shape {tuple(image.shape)}")
-    image = image[None] if image.ndim == 2 else image.movedim(_channel_axis(image.shape, data_format, name), 0)
-    if image.shape[0] not in (1, 3, 4):
-        raise ValueError(f"{name} must have 1, 3 or 4 channels, got shape {tuple(image.shape)} (channels first)")
-    if image.shape[0] == 4 and not is_converted:
-        raise ValueError(f"{name} has 4 channels, the model takes 3: leave do_convert_rgb=False out")
-    return _to_8_bit_range(image[:3], name, is_rescaled).expand(3, -1, -1).contiguous()
-
-
-def _to_label_map(label_map, name: str) -> torch.Tensor:
+def _to_label_map(label_map: Any, name: str) -> torch.Tensor:
     """Integer tensor (H, W) of one segmentation map."""
     label_map = as_label_tensor(label_map, name)
     if label_map.ndim == 3 and label_map.shape[0] == 1:
@@ -146,61 +70,6 @@ def _to_label_map(label_map, name: str) -> torch.Tensor:
     if label_map.ndim != 2:
         raise ValueError(f"{name} must have shape (height, width), got {tuple(label_map.shape)}")
     return label_map if label_map.dtype == torch.uint8 else label_map.to(torch.int64)
-
-
-def connected_component_areas(mask: torch.Tensor, pixel_areas: torch.Tensor | None = None) -> torch.Tensor:
-    """For every foreground pixel, the area of its 8-connected component; 0 elsewhere.
-
-    `mask` is bool (N, h, w), the result int64 (N, h, w); `pixel_areas` int64 (h, w) are 1 unless given. Every round
-    hooks each component's root to the largest label that its pixels touch and then shortens all paths, so that
-    windings (spirals) cost rounds only logarithmically.
-    """
-    shape, foreground = mask.shape, mask.flatten()
-    # A pixel's parent is a pixel of its own component with no smaller index; 0 stands for the background.
-    parent = torch.arange(foreground.numel() + 1, device=mask.device)
-    parent[1:] *= foreground
-    while True:
-        touched = _neighbourhood_max(parent[1:].view(shape)).flatten() * foreground
-        hooked = parent.scatter_reduce(0, parent[1:], touched, "amax")
-        while not torch.equal(shorter := hooked[hooked], hooked):
-            hooked = shorter
-        if torch.equal(hooked, parent):
-            break
-        parent = hooked
-    if pixel_areas is None:
-        pixel_areas = parent.new_ones(())
-    pixel_areas = pixel_areas.expand(shape).flatten()
-    areas = torch.zeros_like(parent).scatter_add(0, parent[1:], pixel_areas)
-    return (areas[parent[1:]] * foreground).view(shape)
-
-
-def _neighbourhood_max(labels: torch.Tensor) -> torch.Tensor:
-    """Largest of the non-negative integers (N, h, w) in every 3 x 3 neighbourhood."""
-    for dim, padding in ((2, (1, 1)), (1, (0, 0, 1, 1))):
-        padded, length = F.pad(labels, padding), labels.shape[dim]
-        neighbours = torch.maximum(padded.narrow(dim, 0, length), padded.narrow(dim, 2, length))
-        labels = torch.maximum(labels, neighbours)
-    return labels
-
-
-def repair_masks(
-    masks: torch.Tensor, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0
-) -> torch.Tensor:
-    """New logits (..., h, w) without small holes and sprinkles.
-
-    Background components of at most `max_hole_area` pixels rise above `mask_threshold`, foreground components of at
-    most `max_sprinkle_area` pixels fall below it. Both are found in the given logits, as in the original's
-    `SAM2Transforms.postprocess_masks`; areas are in pixels of `masks`.
-    """
-    flat = masks.reshape(-1, *masks.shape[-2:])
-    repaired = flat
-    if max_hole_area > 0:
-        areas = connected_component_areas(flat <= mask_threshold)
-        repaired = repaired.masked_fill((areas > 0) & (areas <= max_hole_area), mask_threshold + REPAIRED_LOGIT)
-    if max_sprinkle_area > 0:
-        areas = connected_component_areas(flat > mask_threshold)
-        repaired = repaired.masked_fill((areas > 0) & (areas <= max_sprinkle_area), mask_threshold - REPAIRED_LOGIT)
-    return repaired.view_as(masks)
 
 
 class EdgeTamImageProcessor(Sam2ImageProcessor):
@@ -232,20 +101,20 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
     resize_in_float = False
     mask_generation = None
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         kwargs = checked_settings(kwargs)
         if kwargs.get("mask_size") is None:
             kwargs["mask_size"] = _mask_size(kwargs.get("size") or self.size)
         super().__init__(**kwargs)
 
     @classmethod
-    def from_dict(cls, image_processor_dict, **kwargs):
+    def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> "EdgeTamImageProcessor":
         """An image processor from saved settings; a `size` given here also sets `mask_size`."""
         if kwargs.get("size") is not None:
             kwargs.setdefault("mask_size", _mask_size(kwargs["size"]))
         return super().from_dict(image_processor_dict, **kwargs)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Settings that load this class with remote code allowed and native's class without."""
         settings = super().to_dict()
         settings.pop("_processor_class", None)
@@ -253,10 +122,12 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             settings.pop("mask_generation", None)
         settings["image_processor_type"] = "Sam2ImageProcessorFast"
         settings["processor_class"] = "Sam2Processor"
-        settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
+        settings["auto_map"] = {self._auto_class: remote_code_name(self)}
         return settings
 
-    def preprocess(self, images, segmentation_maps=None, mask_labels=None, **kwargs) -> BatchFeature:
+    def preprocess(
+        self, images: Any, segmentation_maps: Any = None, mask_labels: Any = None, **kwargs: Any
+    ) -> BatchFeature:
         """`pixel_values` (B, 3, height, width) and `original_sizes` (B, 2), and what a model can learn from.
 
         Args:
@@ -282,7 +153,9 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             segmentation_maps = self._check_maps(segmentation_maps, pictures)
         if kwargs.get("size") is not None:
             kwargs.setdefault("mask_size", _mask_size(kwargs["size"]))
-        objects = None if mask_labels is None else read_objects(mask_labels, [p.shape[-2:] for p in pictures])
+        objects = (
+            None if mask_labels is None else read_objects(mask_labels, [(p.shape[-2], p.shape[-1]) for p in pictures])
+        )
         encoding = super().preprocess(pictures, segmentation_maps, input_data_format="channels_first", **kwargs)
         if objects is not None:
             labels = {"mask_labels": labels_of_objects(objects, height_width(used["size"]))}
@@ -295,13 +168,13 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             raise TypeError(
                 f"the image processor has no setting {', '.join(unknown)}; it accepts {', '.join(sorted(accepted))}"
             )
-        # for these Transformers takes no None
+        # Transformers takes no None for these two
         settings = {
             name: value for name, value in settings.items() if value is not None or name not in ("size", "mask_size")
         }
         return checked_settings(settings)
 
-    def _check_maps(self, segmentation_maps, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
+    def _check_maps(self, segmentation_maps: Any, pictures: list[torch.Tensor]) -> list[torch.Tensor]:
         if isinstance(segmentation_maps, (np.ndarray, torch.Tensor)) and segmentation_maps.ndim > 2:
             segmentation_maps = list(segmentation_maps)
         maps = [_to_label_map(m, f"segmentation_maps[{i}]") for i, m in enumerate(_flat_list(segmentation_maps))]
@@ -312,7 +185,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             )
         return maps
 
-    def _preprocess(self, images, resize_in_float: bool = False, **kwargs):
+    def _preprocess(self, images: list[torch.Tensor], resize_in_float: bool = False, **kwargs: Any) -> BatchFeature:
         if resize_in_float and kwargs["do_rescale"]:
             images = [image.float() * kwargs["rescale_factor"] for image in images]
             kwargs["do_rescale"] = False
@@ -320,14 +193,14 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
     def post_process_masks(
         self,
-        masks,
-        original_sizes,
+        masks: Any,
+        original_sizes: Any,
         mask_threshold: float = 0.0,
         binarize: bool = True,
         max_hole_area: float = 0.0,
         max_sprinkle_area: float = 0.0,
         apply_non_overlapping_constraints: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ) -> list[torch.Tensor]:
         """Per picture a mask tensor (O, M, H, W) at its original size: bool, or float logits without `binarize`.
 
@@ -368,14 +241,14 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
     def generate_crop_boxes(
         self,
-        image,
-        target_size,
+        image: Any,
+        target_size: Any,
         crop_n_layers: int = 0,
         overlap_ratio: float = 512 / 1500,
         points_per_crop: int = 32,
         crop_n_points_downscale_factor: int = 1,
-        device=None,
-    ):
+        device: str | torch.device | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor], torch.Tensor]:
         """Crops of a picture and a grid of points on each: `(crop_boxes, points, crops, labels)`.
 
         `crop_boxes` (crops, 4) are [left, top, right, bottom] in pixels of the picture, the whole picture first;
@@ -399,19 +272,20 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         factor = as_number(crop_n_points_downscale_factor, "crop_n_points_downscale_factor", 1)
         device = torch.device("cpu") if device is None else as_device(device, "device")
         picture = to_rgb(image, "image")
-        crops = crops_of_picture(*picture.shape[-2:], num_layers, as_number(overlap_ratio, "overlap_ratio", 0, 1))
+        overlap = as_number(overlap_ratio, "overlap_ratio", 0, 1)
+        crops = crops_of_picture(picture.shape[-2], picture.shape[-1], num_layers, overlap)
         height, width = self._target_height_width(target_size)
-        points = []
+        grids = []
         for crop in crops:
             per_side = max(1, int(points_per_crop / factor**crop.layer))
             grid = point_grid(per_side, crop, height, width)
-            points.append(grid[torch.arange(points_per_crop**2) % len(grid)])
-        points = torch.stack(points, dim=1)[None].to(device)
+            grids.append(grid[torch.arange(points_per_crop**2) % len(grid)])
+        points = torch.stack(grids, dim=1)[None].to(device)
         boxes = torch.tensor([crop.box for crop in crops], dtype=torch.float32, device=points.device)
         pictures = [picture[:, crop.top : crop.bottom, crop.left : crop.right] for crop in crops]
         return boxes, points, pictures, torch.ones(points.shape[:-1], dtype=torch.int64, device=points.device)
 
-    def _target_height_width(self, target_size) -> tuple[int, int]:
+    def _target_height_width(self, target_size: Any) -> tuple[int, int]:
         target = height_width(target_size, "target_size")
         if not isinstance(target_size, int):
             return target
@@ -420,15 +294,15 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
 
     def filter_masks(
         self,
-        masks,
-        iou_scores,
-        original_size,
-        cropped_box_image,
+        masks: Any,
+        iou_scores: Any,
+        original_size: Any,
+        cropped_box_image: Any,
         pred_iou_thresh: float = 0.88,
         stability_score_thresh: float = 0.95,
         mask_threshold: float = 0.0,
         stability_score_offset: float = 1.0,
-    ):
+    ) -> tuple[list[dict], torch.Tensor, torch.Tensor]:
         """Run lengths, scores (kept,) and boxes (kept, 4) of the good masks of one crop, in the picture's frame.
 
         `masks` (O, M, H, W) are logits at the crop's size, `iou_scores` (O, M); `cropped_box_image` is the crop's
@@ -439,29 +313,25 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         pred_iou_thresh = as_number(pred_iou_thresh, "pred_iou_thresh")
         stability_score_thresh = as_number(stability_score_thresh, "stability_score_thresh")
         stability_score_offset = as_number(stability_score_offset, "stability_score_offset", 0)
-        (height, width), crop = check_original_sizes([original_size])[0], _check_crop(cropped_box_image)
-        masks = _check_logits(masks, "masks")
+        masks, (height, width) = _check_logits(masks, "masks"), check_original_sizes([original_size])[0]
+        crop = _check_crop(cropped_box_image, masks.shape[-2:], (height, width))
         if tuple(getattr(iou_scores, "shape", ())) != masks.shape[:2]:
             raise ValueError(
                 f"iou_scores must have shape {tuple(masks.shape[:2])}, one for each of the masks, got "
                 f"{tuple(getattr(iou_scores, 'shape', ())) or type(iou_scores).__name__}"
             )
-        masks, scores = masks.flatten(0, 1), torch.as_tensor(iou_scores).flatten(0, 1).float().to(masks.device)
-        keep = scores > pred_iou_thresh if pred_iou_thresh > 0 else torch.ones_like(scores, dtype=torch.bool)
-        masks, scores = masks[keep], scores[keep]
-        if stability_score_thresh > 0:
-            keep = stability_score(masks, mask_threshold, stability_score_offset) > stability_score_thresh
-            masks, scores = masks[keep], scores[keep]
-        masks = masks > mask_threshold
-        picture = Crop(0, 0, width, height)
-        boxes = masks_to_boxes(masks)
-        boxes = boxes + boxes.new_tensor([crop.left, crop.top, crop.left, crop.top])
-        keep = ~is_cut_by_crop(boxes, crop, picture)
-        margins = (crop.left, width - crop.right, crop.top, height - crop.bottom)
-        return masks_to_rle(F.pad(masks[keep], margins)), scores[keep], boxes[keep]
+        masks, scores = masks.flatten(0, 1).float(), torch.as_tensor(iou_scores).flatten(0, 1).float().cpu()
+        if pred_iou_thresh > 0:
+            is_confident = scores > pred_iou_thresh
+            masks, scores = masks[is_confident.to(masks.device)], scores[is_confident]
+        stability = StabilityFilter(mask_threshold, stability_score_offset, stability_score_thresh)
+        points = torch.zeros(len(scores), 2)  # nobody asks what prompted these masks
+        kept = candidates_of_crop(masks, scores, points, crop, Crop(0, 0, width, height), stability)
+        run_lengths = [rle for mask in kept.masks(height, width, mask_threshold) for rle in masks_to_rle(mask[None])]
+        return run_lengths, kept.scores.to(masks.device), kept.boxes.to(masks.device)
 
 
-def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
+def check_original_sizes(original_sizes: Any) -> list[tuple[int, int]]:
     """(height, width) pairs from a tensor, an array or nested lists of shape (B, 2)."""
     original_sizes = as_list(original_sizes, "original_sizes")
     if not isinstance(original_sizes, (list, tuple)):
@@ -471,13 +341,13 @@ def check_original_sizes(original_sizes) -> list[tuple[int, int]]:
         size = as_list(size, f"original_sizes[{i}]")
         if not isinstance(size, (list, tuple)) or len(size) != 2:
             raise ValueError(f"original_sizes must have shape (batch_size, 2), got {size!r} at index {i}")
-        sizes.append(tuple(_pixels(side, i) for side in size))
+        sizes.append((_pixels(size[0], i), _pixels(size[1], i)))
     if not sizes:
         raise ValueError("original_sizes is empty: give one (height, width) per picture")
     return sizes
 
 
-def _pixels(side, index: int) -> int:
+def _pixels(side: Any, index: int) -> int:
     side = as_list(side, "original_sizes")
     if isinstance(side, bool) or not isinstance(side, (int, float)):
         raise TypeError(f"original_sizes must hold numbers, got {side!r} at index {index}")
@@ -486,7 +356,7 @@ def _pixels(side, index: int) -> int:
     return int(side)
 
 
-def _check_masks(masks) -> list[torch.Tensor]:
+def _check_masks(masks: Any) -> list[torch.Tensor]:
     """Per picture logits (O, M, h, w)."""
     if not isinstance(masks, (list, tuple)):
         if not isinstance(masks, (np.ndarray, torch.Tensor)) or masks.ndim == 0:
@@ -498,13 +368,11 @@ def _check_masks(masks) -> list[torch.Tensor]:
     return [_check_logits(logits, f"masks[{i}]") for i, logits in enumerate(masks)]
 
 
-def _check_logits(masks, name: str) -> torch.Tensor:
+def _check_logits(masks: Any, name: str) -> torch.Tensor:
     """Float logits (O, M, h, w)."""
-    if isinstance(masks, np.ndarray) and masks.dtype.kind == "f" and masks.dtype.itemsize <= 8:
-        masks = torch.from_numpy(np.require(masks, masks.dtype.newbyteorder("="), ["C", "W"]))
-    if not isinstance(masks, torch.Tensor):
-        kind = f"array of {masks.dtype}" if isinstance(masks, np.ndarray) else type(masks).__name__
-        raise TypeError(f"{name} must be a tensor or an array of floating-point logits, got {kind}")
+    if not isinstance(masks, (np.ndarray, torch.Tensor)):
+        raise TypeError(f"{name} must be a tensor or an array of floating-point logits, got {type(masks).__name__}")
+    masks = as_plain_tensor(masks, name, "floating-point logits")
     if not masks.is_floating_point():
         raise TypeError(f"{name} must be floating-point logits, got {masks.dtype}: pass the model's pred_masks")
     if masks.ndim != 4:
@@ -512,9 +380,16 @@ def _check_logits(masks, name: str) -> torch.Tensor:
     return masks
 
 
-def _check_crop(box) -> Crop:
-    """The crop of a box [left, top, right, bottom]."""
+def _check_crop(box: Any, mask_size: tuple[int, int], picture_size: tuple[int, int]) -> Crop:
+    """The crop of a box [left, top, right, bottom], which lies in the picture and has the size of the masks."""
     sides = box.tolist() if isinstance(box, (np.ndarray, torch.Tensor)) else box
     if not isinstance(sides, (list, tuple)) or len(sides) != 4:
         raise ValueError(f"cropped_box_image must be [left, top, right, bottom] in pixels, got {box!r}")
-    return Crop(*(int(as_number(side, "cropped_box_image")) for side in sides))
+    crop = Crop(*(int(as_number(side, "cropped_box_image")) for side in sides))
+    is_inside = 0 <= crop.left <= crop.right <= picture_size[1] and 0 <= crop.top <= crop.bottom <= picture_size[0]
+    if not is_inside or (crop.height, crop.width) != tuple(mask_size):
+        raise ValueError(
+            f"cropped_box_image must lie in the picture of size {tuple(picture_size)} and have the size of the masks, "
+            f"{tuple(mask_size)}, got {crop.box}"
+        )
+    return crop

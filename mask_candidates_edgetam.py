@@ -9,15 +9,16 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torchvision.ops import nms
 
+from .crops_edgetam import Crop, is_cut_by_crop
 from .device_edgetam import fetch
-from .image_processing_edgetam import connected_component_areas, repair_masks
-from .mask_generation_edgetam import Crop, is_cut_by_crop, masks_to_boxes
+from .masks_edgetam import masks_to_boxes, remove_small_regions
 
 # Interpolation may exceed the values between which it lies by a rounding error, which this much covers.
 ROUNDING = 1e-5
@@ -63,8 +64,10 @@ class BoxedLogits:
         lines, top = self._stretched(lines.T, self.top, self.height, height)
         return lines.T, left, top
 
-    def _stretched(self, lines, start, old_length, new_length):
+    def _stretched(self, lines: torch.Tensor, start: int, old_length: int, new_length: int) -> tuple[torch.Tensor, int]:
         """Lines (…, L), which begin at `start` of an axis, on a longer or shorter axis; and where they begin on it."""
+        if old_length == new_length:  # exact also for infinite logits, of which interpolation makes NaN
+            return lines, start
         stop = start + lines.shape[1]
         padded = F.pad(lines, (start, old_length - stop), value=self.floor)
         stretched = F.interpolate(padded[None], new_length, mode="linear")[0]
@@ -82,9 +85,9 @@ class Masks(Sequence):
 
     def __init__(self, height: int, width: int):
         self.height, self.width = height, width
-        self._parts = []
+        self._parts: list[tuple[np.ndarray, torch.Size, int, int]] = []
 
-    def append(self, part: torch.Tensor, left: int = 0, top: int = 0):
+    def append(self, part: torch.Tensor, left: int = 0, top: int = 0) -> None:
         """Adds a mask that is bool (H', W') from (left, top) on and empty elsewhere."""
         self._parts.append((np.packbits(part.numpy()), part.shape, left, top))
 
@@ -94,10 +97,10 @@ class Masks(Sequence):
         masks._parts = [self._parts[idx] for idx in indices.tolist()]
         return masks
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._parts)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, slice):
             return [self[i] for i in range(*idx.indices(len(self)))]
         bits, (height, width), left, top = self._parts[idx]
@@ -126,18 +129,15 @@ class MaskCandidates:
     @classmethod
     def joined(cls, parts: list["MaskCandidates"]) -> "MaskCandidates":
         """All candidates of the parts, in order."""
-        columns = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
-        return cls(*(torch.cat(c) if torch.is_tensor(c[0]) else list(itertools.chain(*c)) for c in columns))
+        columns: list[list[Any]] = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
+        whole: list[Any] = [torch.cat(c) if torch.is_tensor(c[0]) else list(itertools.chain(*c)) for c in columns]
+        return cls(*whole)
 
     def chosen(self, indices: torch.Tensor) -> "MaskCandidates":
         """The candidates at these indices, in their order."""
-        columns = [getattr(self, field.name) for field in fields(self)]
-        return MaskCandidates(
-            *(
-                column[indices] if torch.is_tensor(column) else [column[i] for i in indices.tolist()]
-                for column in columns
-            )
-        )
+        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
+        kept: list[Any] = [c[indices] if torch.is_tensor(c) else [c[i] for i in indices.tolist()] for c in columns]
+        return MaskCandidates(*kept)
 
     def without_duplicates(self, max_overlap: float) -> "MaskCandidates":
         """Best score first, without those whose boxes overlap that of a better one with an IoU above `max_overlap`."""
@@ -158,35 +158,49 @@ class MaskCandidates:
         return masks
 
 
-def candidates_of_crop(low_res_masks, scores, points, crop: Crop, picture: Crop, options) -> MaskCandidates:
+class StabilityFilter(NamedTuple):
+    """Masks, cut at `mask_threshold`, stay if their stability score exceeds `lowest_score`; all stay if that is 0.
+
+    The stability score is the IoU of the mask cut `offset` above and `offset` below the threshold.
+    """
+
+    mask_threshold: float
+    offset: float
+    lowest_score: float
+
+
+def candidates_of_crop(
+    low_res_masks: torch.Tensor,
+    scores: torch.Tensor,
+    points: torch.Tensor,
+    crop: Crop,
+    picture: Crop,
+    stability: StabilityFilter,
+) -> MaskCandidates:
     """The stable masks that the crop does not cut off.
 
     Args:
-        low_res_masks: float32 logits (N, h, w) of the crop.
+        low_res_masks: float32 logits (N, h, w) of the crop, at any size.
         scores, points: (N,) and (N, 2) on the CPU; see `MaskCandidates`.
         crop, picture: in pixels of the original picture.
-        options: `MaskGenerationOptions`.
+        stability: what makes a mask stable.
     """
-    # searching for small regions waits for the device many times, but it is there only for those who ask for it
-    low_res_masks = repair_masks(
-        low_res_masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
-    )
-    logits = BoxedLogits.cut_out(low_res_masks, options.mask_threshold - options.stability_score_offset)
-    measured, corners = [], []
+    logits = BoxedLogits.cut_out(low_res_masks, stability.mask_threshold - stability.offset)
+    numbers, lefts_and_tops = [], []
     for mask in logits:
         upsampled, left, top = mask.upsampled(crop.height, crop.width)
-        measured.append(_measure(upsampled, options.mask_threshold, options.stability_score_offset))
-        corners.append((left, top))
-    measured = torch.stack(fetch(measured)) if measured else torch.zeros(0, 6, dtype=torch.int64)
-    corners = torch.tensor(corners, dtype=torch.int64).view(-1, 2)
+        numbers.append(_measure(upsampled, stability.mask_threshold, stability.offset))
+        lefts_and_tops.append((left, top))
+    measured = torch.stack(fetch(numbers)) if numbers else torch.zeros(0, 6, dtype=torch.int64)
+    corners = torch.tensor(lefts_and_tops, dtype=torch.int64).view(-1, 2)
 
     intersection, union, boxes = measured[:, 0], measured[:, 1], measured[:, 2:]
     stability_scores = intersection / union  # NaN for an empty mask, which no threshold lets pass
     is_empty = (boxes < 0).any(dim=1, keepdim=True)
     boxes = torch.where(is_empty, 0, boxes + corners.repeat(1, 2)) + torch.tensor(crop.box)[[0, 1, 0, 1]]
     is_kept = ~is_cut_by_crop(boxes, crop, picture)
-    if options.stability_score_thresh > 0:
-        is_kept &= stability_scores > options.stability_score_thresh
+    if stability.lowest_score > 0:
+        is_kept &= stability_scores > stability.lowest_score
     candidates = MaskCandidates(scores, stability_scores, points, boxes, logits, [crop] * len(logits))
     return candidates.chosen(is_kept.nonzero().flatten())
 
@@ -197,26 +211,6 @@ def _measure(logits: torch.Tensor, mask_threshold: float, offset: float) -> torc
     mask = logits > mask_threshold
     box = masks_to_boxes(mask[None])[0]
     return torch.cat([torch.stack(areas), torch.where(mask.any(), box, -1)])
-
-
-def remove_small_regions(mask: torch.Tensor, min_area: float) -> torch.Tensor:
-    """The mask (H, W) with holes of fewer than `min_area` pixels filled, then without regions of fewer than that.
-
-    Regions are 8-connected, and if all are small the largest stays, as in SAM's automatic mask generator.
-    """
-    left, top, right, bottom = masks_to_boxes(mask[None])[0].tolist()
-    # rows and columns outside the box are all alike: one on each side stands for them, and counts as often
-    rows = torch.arange(mask.shape[0]).clamp(top - 1, bottom + 1)
-    columns = torch.arange(mask.shape[1]).clamp(left - 1, right + 1)
-    rows, columns = rows - rows[0], columns - columns[0]
-    pixel_areas = rows.bincount()[:, None] * columns.bincount()
-    part = mask[max(top - 1, 0) : bottom + 2, max(left - 1, 0) : right + 2]
-
-    hole_areas = connected_component_areas(~part[None], pixel_areas)[0]
-    part = part | (hole_areas < min_area)  # 0 < min_area where the mask is
-    areas = connected_component_areas(part[None], pixel_areas)[0]
-    part = part & (areas >= min(min_area, areas.max()))
-    return part[rows][:, columns]
 
 
 def without_small_regions(
@@ -236,6 +230,6 @@ def without_small_regions(
         left, top, right, bottom = boxes[-1].tolist()
         cleaned.append(clean[top : bottom + 1, left : right + 1], left, top)
     candidates.boxes = torch.stack(boxes)
-    is_unchanged = torch.tensor(is_unchanged, dtype=torch.float32)
-    kept = nms(candidates.boxes.float(), is_unchanged, max_overlap).sort().values  # best score first again
+    ranks = torch.tensor(is_unchanged, dtype=torch.float32)
+    kept = nms(candidates.boxes.float(), ranks, max_overlap).sort().values  # best score first again
     return candidates.chosen(kept), cleaned.chosen(kept)

@@ -3,17 +3,20 @@
 Shapes: B pictures, O objects, H x W a picture, h x w the model input.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 
 from .pictures_edgetam import is_picture_source, read_index_picture
+from .settings_edgetam import as_plain_tensor
 
 NO_OBJECT = -1  # the label of every pixel where a picture has fewer objects than others of the batch
 
 
-def as_label_tensor(labels, name: str) -> torch.Tensor:
+def as_label_tensor(labels: Any, name: str) -> torch.Tensor:
     """Tensor of whole or boolean numbers from an index picture (PIL, or what `read_picture` takes), array or tensor.
 
     Floats are taken if they are whole numbers.
@@ -22,16 +25,7 @@ def as_label_tensor(labels, name: str) -> torch.Tensor:
         labels = read_index_picture(labels)
     if isinstance(labels, Image.Image):
         labels = np.array(labels)
-    if isinstance(labels, np.ndarray):
-        if labels.dtype.kind not in "buif" or labels.dtype.itemsize > 8:
-            raise TypeError(f"{name} must hold whole numbers, got an array of dtype {labels.dtype}")
-        wide = {2: np.int32, 4: np.int64, 8: np.int64}  # PyTorch has few operations on unsigned numbers
-        kind = wide.get(labels.dtype.itemsize, labels.dtype) if labels.dtype.kind == "u" else labels.dtype
-        labels = torch.from_numpy(np.require(labels, np.dtype(kind).newbyteorder("="), ["C", "W"]))
-    if not isinstance(labels, torch.Tensor):
-        raise TypeError(f"{name} must be a PIL picture, an array, a tensor or a file, got {type(labels).__name__}")
-    if labels.is_complex() or labels.layout != torch.strided or labels.is_quantized or labels.is_meta:
-        raise TypeError(f"{name} must hold whole numbers, got a tensor {labels.dtype}, {labels.layout}")
+    labels = as_plain_tensor(labels, name, "whole numbers")
     if labels.numel() == 0:
         raise ValueError(f"{name} must have at least one pixel, got shape {tuple(labels.shape)}")
     if labels.is_floating_point() and not (labels.isfinite() & (labels == labels.round())).all():
@@ -39,7 +33,7 @@ def as_label_tensor(labels, name: str) -> torch.Tensor:
     return labels
 
 
-def read_objects(mask_labels, sizes) -> list[torch.Tensor]:
+def read_objects(mask_labels: Any, sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
     """Per picture its objects, bool (O, H, W).
 
     Args:
@@ -58,12 +52,13 @@ def read_objects(mask_labels, sizes) -> list[torch.Tensor]:
             "one picture are one entry: [masks]"
         )
     return [
-        _objects(labels, tuple(size), f"mask_labels[{i}]")
+        _objects(labels, (size[0], size[1]), f"mask_labels[{i}]")
         for i, (labels, size) in enumerate(zip(mask_labels, sizes, strict=True))
     ]
 
 
-def _objects(labels, size, name: str) -> torch.Tensor:
+def _objects(labels: Any, size: tuple[int, int], name: str) -> torch.Tensor:
+    """Bool (O, H, W) of one picture."""
     if isinstance(labels, (list, tuple)):
         masks = [as_label_tensor(mask, f"{name}[{i}]") for i, mask in enumerate(labels)]
         if any(mask.shape != masks[0].shape for mask in masks):
@@ -82,7 +77,7 @@ def _objects(labels, size, name: str) -> torch.Tensor:
     return labels == numbers[numbers > 0][:, None, None]
 
 
-def labels_of_objects(objects: list[torch.Tensor], size) -> torch.Tensor:
+def labels_of_objects(objects: list[torch.Tensor], size: tuple[int, int]) -> torch.Tensor:
     """int8 (B, O, h, w) from bool (O, H, W) of each picture: 1 on an object, 0 elsewhere, -1 where there is none."""
     num_objects = max(map(len, objects))
     if num_objects == 0:

@@ -37,10 +37,11 @@ from .training_edgetam import check_labels, learn_from_pictures, total_loss
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
+    from .crops_edgetam import Crop  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
-    from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .masks_edgetam import repair_masks  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401

@@ -1,4 +1,4 @@
-"""Pictures of files, addresses, bytes, PIL and arrays: colours as 8-bit RGB, index pictures and masks as they are.
+"""Pictures of files, addresses, bytes, PIL, arrays and tensors: colours as RGB, index pictures and masks as they are.
 
 Shapes: H x W is the size of a picture in pixels. A file is read upright, as its EXIF data say. A PIL picture or an
 array is taken as its pixels lie, since whoever has it draws on those.
@@ -8,11 +8,19 @@ import base64
 import contextlib
 import io
 import os
+from typing import IO, Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.image_utils import load_image
 
+from .settings_edgetam import LAYOUTS, as_plain_tensor
+
+# What is taken of a folder; a single file may be of any format that Pillow knows.
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2"),
+)
 # What the largest level of a picture may be, for 8, 12 and 16 bits.
 LARGEST_LEVELS = (255, 4095, 65535)
 # Interpolation and sharpening overshoot by less than this part of the range.
@@ -21,7 +29,7 @@ LONGEST_NAME = 200  # characters of a name in an error
 SHORTEST_TEXT = 64  # characters of a picture in base64; a shorter text is taken for the name of a file
 
 
-def read_picture(source, name: str | None = None, timeout: float | None = None) -> np.ndarray:
+def read_picture(source: Any, name: str | None = None, timeout: float | None = None) -> np.ndarray:
     """uint8 array (H, W, 3) of a colour picture in any format that Pillow knows, upright; of several frames the first.
 
     Transparency is dropped. Grey levels of more than 8 bits are scaled as `to_8_bits` says; only those of an address
@@ -41,7 +49,7 @@ def read_picture(source, name: str | None = None, timeout: float | None = None) 
     return decode_picture(open_picture(source, name, timeout), name)
 
 
-def read_index_picture(source, name: str | None = None) -> np.ndarray:
+def read_index_picture(source: Any, name: str | None = None) -> np.ndarray:
     """Integer or bool array (H, W) of the levels of a grey picture, or the indices of one with a palette, upright.
 
     Arguments and errors are those of `read_picture`; colours and floats are a `ValueError`.
@@ -56,7 +64,7 @@ def read_index_picture(source, name: str | None = None) -> np.ndarray:
     return indices
 
 
-def is_picture_source(value) -> bool:
+def is_picture_source(value: Any) -> bool:
     """Whether `read_picture` takes it."""
     return isinstance(value, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(value, "read")
 
@@ -110,7 +118,7 @@ def to_8_bits(levels: np.ndarray, name: str) -> np.ndarray:
     return (levels.astype(np.float64) * (255 / white)).round().clip(0, 255).astype(np.uint8)
 
 
-def _name_of(source) -> str:
+def _name_of(source: Any) -> str:
     if isinstance(source, (str, os.PathLike)):
         text = os.fspath(source)
         text = text if isinstance(text, str) else os.fsdecode(text)
@@ -121,7 +129,7 @@ def _name_of(source) -> str:
     return f"picture {name!r}" if isinstance(name, str) else "the picture"
 
 
-def open_picture(source, name: str | None = None, timeout: float | None = None) -> Image.Image:
+def open_picture(source: Any, name: str | None = None, timeout: float | None = None) -> Image.Image:
     """PIL picture of the first frame, decoded, and turned upright as its EXIF data say.
 
     Arguments and errors are those of `read_picture`.
@@ -131,7 +139,7 @@ def open_picture(source, name: str | None = None, timeout: float | None = None) 
         return _fetched(source, name, timeout)
     file = _file_of(source, name)
     try:
-        image = Image.open(file)
+        opened = Image.open(file)
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{name} cannot be read, it is not a picture in a format that Pillow knows: {_why_unknown(file)}"
@@ -145,8 +153,8 @@ def open_picture(source, name: str | None = None, timeout: float | None = None) 
         raise ValueError(f"{name} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged header leads Pillow's decoders into errors of every kind
         raise _damaged(name, error) from error
-    with image:
-        image = _loaded(image, name)
+    with opened:
+        image = _loaded(opened, name)
         with contextlib.suppress(Exception):  # damaged EXIF data do not say how the picture lies
             ImageOps.exif_transpose(image, in_place=True)
     return image
@@ -168,7 +176,7 @@ def _damaged(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name} cannot be decoded, its file is truncated or damaged: {reason}")
 
 
-def _why_unknown(file) -> str:
+def _why_unknown(file: Any) -> str:
     """What to do about a file that Pillow did not recognize."""
     if isinstance(file, io.BytesIO):
         is_empty = not file.getbuffer().nbytes
@@ -177,7 +185,7 @@ def _why_unknown(file) -> str:
     return "it is empty, 0 bytes" if is_empty else "convert it to PNG or JPEG, or check that it is complete"
 
 
-def _file_of(source, name: str):
+def _file_of(source: Any, name: str) -> str | IO[bytes]:
     """Path or open file, which `PIL.Image.open` takes."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return io.BytesIO(source)
@@ -221,3 +229,62 @@ def _fetched(address: str, name: str, timeout: float | None) -> Image.Image:
         raise ValueError(
             f"{name} cannot be fetched, check the address and the connection, or give a file: {reason[:LONGEST_NAME]}"
         ) from error
+
+
+def to_rgb(
+    image: Any, name: str, data_format: str | None = None, is_rescaled: bool = True, is_converted: bool = True
+) -> torch.Tensor:
+    """Tensor (3, H, W) of one picture of any kind, in 0..255; 8-bit levels stay uint8, floats stay floats."""
+    if is_picture_source(image):
+        image, data_format = read_picture(image), "channels_last"
+    elif isinstance(image, Image.Image):
+        if len(image.getbands()) == 4 and not is_converted:
+            raise ValueError(f"{name} has mode {image.mode}, the model takes RGB: leave do_convert_rgb=False out")
+        image, data_format = decode_picture(image, name), "channels_last"
+    image = as_plain_tensor(image, name, "real numbers")
+    if image.ndim not in (2, 3) or image.numel() == 0:
+        raise ValueError(f"{name} must be one non-empty picture with 2 or 3 dimensions, got shape {tuple(image.shape)}")
+    image = image[None] if image.ndim == 2 else image.movedim(_channel_axis(image.shape, data_format, name), 0)
+    if image.shape[0] not in (1, 3, 4):
+        raise ValueError(f"{name} must have 1, 3 or 4 channels, got shape {tuple(image.shape)} (channels first)")
+    if image.shape[0] == 4 and not is_converted:
+        raise ValueError(f"{name} has 4 channels, the model takes 3: leave do_convert_rgb=False out")
+    return _to_8_bit_range(image[:3], name, is_rescaled).expand(3, -1, -1).contiguous()
+
+
+def _to_8_bit_range(image: torch.Tensor, name: str, is_rescaled: bool) -> torch.Tensor:
+    """The picture in a dtype that can be resized, uint8 or float, with levels in 0..255.
+
+    Floats stay in 0..1, or wherever they are, if they are not to be rescaled.
+    """
+    if image.is_floating_point():
+        if not image.isfinite().all():
+            raise ValueError(f"{name} has NaN or infinite pixels")
+        image = image.float() if image.element_size() < 4 else image
+        lowest, highest = (float(level) for level in image.aminmax()) if is_rescaled else (0.0, 255.0)
+        white = largest_level(lowest, highest, False, name)
+        return image if white == 255 else image * (255 / white)
+    if image.dtype == torch.bool:
+        return image.to(torch.uint8) * 255
+    if image.dtype == torch.uint8:
+        return image
+    return torch.from_numpy(to_8_bits(image.cpu().numpy(), name)).to(image.device)
+
+
+def _channel_axis(shape: torch.Size, data_format: str | None, name: str) -> int:
+    """Which axis has the channels: 0 or 2."""
+    if data_format is not None:
+        return LAYOUTS.index(data_format) * 2
+    for num_channels in (3, 4, 1):
+        axes = [axis for axis in (0, 2) if shape[axis] == num_channels]
+        if len(axes) == 2 and max(shape) > 1:
+            raise ValueError(
+                f"{name} has shape {tuple(shape)}, whose channels may be first or last: say which with "
+                'input_data_format="channels_first" or "channels_last"'
+            )
+        if axes:
+            return axes[0]
+    raise ValueError(
+        f"{name} must have shape (height, width), (height, width, channels) or (channels, height, width) "
+        f"with 1, 3 or 4 channels, got {tuple(shape)}"
+    )

@@ -17,13 +17,14 @@ import torch
 from transformers import Pipeline
 from transformers.utils import logging
 
+from .crops_edgetam import MOST_CROP_LAYERS, Crop, crops_of_picture, point_grid
 from .device_edgetam import send
-from .image_processing_edgetam import MOST_CROP_LAYERS, to_rgb
-from .mask_candidates_edgetam import MaskCandidates, candidates_of_crop, without_small_regions
-from .mask_generation_edgetam import Crop, crops_of_picture, masks_to_rle, point_grid
-from .pictures_edgetam import is_picture_source, read_picture
+from .mask_candidates_edgetam import MaskCandidates, StabilityFilter, candidates_of_crop, without_small_regions
+from .masks_edgetam import masks_to_rle, repair_masks
+from .pictures_edgetam import is_picture_source, read_picture, to_rgb
 
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+    from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
 
@@ -107,6 +108,11 @@ class MaskGenerationOptions:
         if not lowest <= value <= highest:  # false for NaN too
             expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
             raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+
+    @property
+    def stability(self) -> StabilityFilter:
+        """Which masks are stable."""
+        return StabilityFilter(self.mask_threshold, self.stability_score_offset, self.stability_score_thresh)
 
     def points_per_side(self, layer: int) -> int:
         """Number of points along each side of the grid on a crop of this layer; layer 0 is the whole picture."""
@@ -276,8 +282,12 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         candidates = []
         with logging.tqdm(total=num_points, unit="point", leave=None, disable=not options.progress) as progress:
             for crop in crops:
-                for group in self.confident_masks_of_crop(image, crop, options, progress):
-                    candidates.append(candidates_of_crop(*group, crop, crops[0], options))
+                for masks, scores, points in self.confident_masks_of_crop(image, crop, options, progress):
+                    # searching for small regions waits for the device many times, but only for those who ask for it
+                    masks = repair_masks(
+                        masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
+                    )
+                    candidates.append(candidates_of_crop(masks, scores, points, crop, crops[0], options.stability))
         return {"candidates": MaskCandidates.joined(candidates), "height": height, "width": width}
 
     def confident_masks_of_crop(self, image, crop: Crop, options: MaskGenerationOptions, progress):

@@ -12,11 +12,14 @@ from transformers import Sam2Processor
 from transformers.image_processing_utils import BatchFeature
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
-from .settings_edgetam import as_list, checked_settings, height_width
+from .settings_edgetam import as_list, checked_settings, height_width, remote_code_name
 
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
-    from .mask_generation_edgetam import Crop  # noqa: F401
+    from .crops_edgetam import Crop  # noqa: F401
+    from .device_edgetam import send  # noqa: F401
+    from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .masks_edgetam import repair_masks  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
 
 PAD_VALUE = -10  # coordinates and label of a point that only fills up a batch
@@ -302,7 +305,7 @@ class EdgeTamProcessor(Sam2Processor):
             settings["target_size"] = self.target_size
         settings.update({name: getattr(self, name).to_dict() for name in self.part_files})
         settings["processor_class"] = self.native_class
-        settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
+        settings["auto_map"] = {self._auto_class: remote_code_name(self)}
         return settings
 
     def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:

@@ -5,6 +5,7 @@ Sizes are (height, width) in pixels.
 
 import math
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,19 +16,47 @@ LARGEST_SIDE = 2**24  # pixels; float32 coordinates are exact up to here
 LAYOUTS = ("channels_first", "channels_last")
 
 
-def check_numbers(tensor, name: str) -> None:
+def check_numbers(tensor: Any, name: str) -> None:
     """Raises a TypeError for anything but a tensor whose numbers lie in memory, one by one."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
-    is_plain = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
-    if not is_plain or tensor.is_complex() or tensor.device.type == "meta":
+    if not _is_plain(tensor):
         raise TypeError(
             f"{name} must be a plain tensor of real numbers, got one of dtype {tensor.dtype}, layout {tensor.layout} "
             f"and device {tensor.device}"
         )
 
 
-def as_list(value, name: str):
+def as_plain_tensor(values: Any, name: str, content: str) -> torch.Tensor:
+    """The tensor of an array, or the tensor itself; 16 to 64 bits without a sign become signed, which PyTorch computes.
+
+    Raises:
+        TypeError: for anything else than real numbers that lie in memory, one by one; it says that `name` must hold
+            `content`.
+    """
+    if isinstance(values, np.ndarray):
+        dtype = values.dtype
+        if dtype.kind not in "buif" or dtype.itemsize > 8:
+            raise TypeError(f"{name} must hold {content}, got an array of dtype {dtype}")
+        if dtype.kind == "u" and dtype.itemsize > 1:
+            dtype = np.dtype(np.int32 if dtype.itemsize == 2 else np.int64)
+        values = torch.from_numpy(np.require(values, dtype.newbyteorder("="), ["C", "W"]))
+    if not isinstance(values, torch.Tensor):
+        raise TypeError(
+            f"{name} must be a PIL picture, an array, a tensor, or the path, address or bytes of a file, got "
+            f"{type(values).__name__}"
+        )
+    if not _is_plain(values):
+        raise TypeError(f"{name} must hold {content}, got a tensor {values.dtype}, {values.layout} on {values.device}")
+    return values
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    is_dense = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return is_dense and not tensor.is_complex() and not tensor.is_meta
+
+
+def as_list(value: Any, name: str) -> Any:
     """What an array or a tensor holds, as nested lists or a single number; anything else stays as it is.
 
     Raises:
@@ -38,7 +67,7 @@ def as_list(value, name: str):
     return value.tolist() if isinstance(value, (np.ndarray, np.generic, torch.Tensor)) else value
 
 
-def height_width(size, name: str = "size") -> tuple[int, int]:
+def height_width(size: Any, name: str = "size") -> tuple[int, int]:
     """(height, width) from an int, a pair, or a dictionary with the keys `height` and `width`."""
     sides = as_list(size, name)
     if isinstance(sides, Integral):
@@ -51,7 +80,7 @@ def height_width(size, name: str = "size") -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def as_layout(data_format, name: str) -> str | None:
+def as_layout(data_format: Any, name: str) -> str | None:
     """ "channels_first", "channels_last" or `None`."""
     value = getattr(data_format, "value", data_format)
     if value is not None and value not in LAYOUTS:
@@ -73,30 +102,36 @@ def checked_settings(settings: dict) -> dict:
     }
 
 
-def _is_whole(value) -> bool:
+def remote_code_name(processor: Any) -> str:
+    """How `auto_map` names the class of a processor: `file.Class`, of a file of remote code."""
+    return f"{type(processor).__module__.split('.')[-1]}.{type(processor).__name__}"
+
+
+def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def as_flag(value, name: str) -> bool:
+def as_flag(value: Any, name: str) -> bool:
     """True or False."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-def as_number(value, name: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
+def as_number(value: Any, name: str, lowest: float = -math.inf, highest: float = math.inf) -> float:
     """A finite number from `lowest` to `highest`."""
     value = as_list(value, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and lowest <= value <= highest):
+    number = float(value)
+    if not (math.isfinite(number) and lowest <= number <= highest):
         limits = "finite" if lowest == -math.inf else f"at least {lowest:g}"
         limits = limits if highest == math.inf else f"between {lowest:g} and {highest:g}"
         raise ValueError(f"{name} must be {limits}, got {value!r}")
-    return float(value)
+    return number
 
 
-def as_count(value, name: str, lowest: int = 0, highest: float = math.inf) -> int:
+def as_count(value: Any, name: str, lowest: int = 0, highest: float = math.inf) -> int:
     """A whole number from `lowest` to `highest`."""
     if not _is_whole(value):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
@@ -104,14 +139,14 @@ def as_count(value, name: str, lowest: int = 0, highest: float = math.inf) -> in
     return int(value)
 
 
-def _positive(value, name):
+def _positive(value: Any, name: str) -> float:
     number = as_number(value, name)
     if number <= 0:
         raise ValueError(f"{name} must be above 0, got {value!r}")
     return number
 
 
-def _for_channels(value, name):
+def _for_channels(value: Any, name: str) -> float | list[float]:
     """One number for all channels, or three."""
     read = _positive if name == "image_std" else as_number
     value = as_list(value, name)
@@ -122,12 +157,12 @@ def _for_channels(value, name):
     return [read(number, name) for number in value]
 
 
-def _size(value, name):
+def _size(value: Any, name: str) -> dict[str, int]:
     height, width = height_width(value, name)
     return {"height": height, "width": width}
 
 
-def _resample(value, name):
+def _resample(value: Any, name: str) -> int | InterpolationMode:
     is_number = isinstance(value, Integral) and not isinstance(value, bool)
     mode = pil_torch_interpolation_mapping.get(value) if is_number else value
     if not isinstance(mode, InterpolationMode) or mode in (InterpolationMode.BOX, InterpolationMode.HAMMING):
@@ -138,19 +173,19 @@ def _resample(value, name):
     return value
 
 
-def _tensor_type(value, name):
+def _tensor_type(value: Any, name: str) -> str:
     if getattr(value, "value", value) not in ("pt", "np"):
         raise ValueError(f'{name} must be "pt", "np" or None, got {value!r}')
     return value
 
 
-def _output_layout(value, name):
+def _output_layout(value: Any, name: str) -> str:
     if as_layout(value, name) != "channels_first":
         raise ValueError(f'{name} must be "channels_first", the only layout that the model takes, got {value!r}')
     return value
 
 
-def as_device(value, name: str) -> torch.device:
+def as_device(value: Any, name: str) -> torch.device:
     """A device that this computer has."""
     try:
         device = torch.device(value)
@@ -163,7 +198,7 @@ def as_device(value, name: str) -> torch.device:
     return device
 
 
-def _options(value, name):
+def _options(value: Any, name: str) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(isinstance(option, str) for option in value):
         raise TypeError(f"{name} must be a dictionary of options of mask generation, got {value!r}")
     return value

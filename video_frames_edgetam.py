@@ -12,11 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .image_processing_edgetam import decode_picture
-from .pictures_edgetam import read_picture
+from .pictures_edgetam import PICTURE_SUFFIXES, decode_picture, read_picture
 from .video_file_edgetam import VideoReader, index_video
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", ".jp2")
 ACCEPTED = (
     "a video must be the path of a video file or of a folder of pictures, a list of pictures, or a uint8 array or "
     "tensor (T, H, W, 3) or (T, 3, H, W)"

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import Sam2VideoVideoProcessor
 
 from .checks_edgetam_video import read_device
-from .settings_edgetam import check_numbers
+from .settings_edgetam import check_numbers, remote_code_name
 
 
 class EdgeTamVideoVideoProcessorKwargs(Sam2VideoVideoProcessor.valid_kwargs, total=False):
@@ -66,7 +66,7 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
         settings = super().to_dict()
         settings["video_processor_type"] = "Sam2VideoVideoProcessor"
         settings["processor_class"] = "Sam2VideoProcessor"
-        settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
+        settings["auto_map"] = {self._auto_class: remote_code_name(self)}
         return settings
 
 

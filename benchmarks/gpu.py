@@ -444,7 +444,7 @@ def table_lines(results, path=""):
 def main():
     """Runs the parts, writes the JSON after each, and prints the table and the JSON line."""
     arguments = read_settings()
-    from edgetam_hf.whole_files import write_json_whole
+    from edgetam_hf.files.writing import write_json_whole
 
     end, results = time.monotonic() + 60 * arguments.minutes, {}
     for name in arguments.parts:

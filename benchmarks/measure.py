@@ -9,7 +9,6 @@ import platform
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 import torch
 from offline_hub import write_offline_hub_cache
@@ -19,6 +18,8 @@ hub_cache = tempfile.TemporaryDirectory(prefix="edgetam_benchmarks_")
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_CACHE=write_offline_hub_cache(hub_cache.name))
 
 import transformers  # noqa: E402
+
+from edgetam_hf.hub.speed import cpu_name  # noqa: E402
 
 
 def make_parser(description, epilog):
@@ -123,10 +124,7 @@ def device_name(device):
     """Name of the GPU or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return cpu_name()
 
 
 def package_versions():

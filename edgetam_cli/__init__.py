@@ -37,7 +37,7 @@ more about each: edgetam COMMAND --help
 """
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("edgetam", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=style)
@@ -49,7 +49,7 @@ def make_parser():
     return parser
 
 
-def parse(arguments):
+def parse(arguments: list[str]) -> argparse.Namespace:
     """Options of a command line; exits with code 2 and one line for wrong ones."""
     parser = make_parser()
     options, others = parser.parse_known_args(with_negative_values(arguments))
@@ -63,12 +63,12 @@ def parse(arguments):
     return options
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Exit code of the command; errors of the user's making are one line on stderr."""
     return end("edgetam", lambda: run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments):
+def run(arguments: list[str]) -> int:
     """Runs the command and prints its report."""
     options = parse(arguments)
     with loading_libraries():

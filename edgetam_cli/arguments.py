@@ -3,18 +3,41 @@
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
+
+Command: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its options
 
 VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
+# Text for the help of a command whose name is `command`.
+FORMATS_HELP = """\
+formats, written as dog_{command}… for dog.jpg:
+  overlay    dog_{command}.png: the picture with its masks, to look at
+  index      dog_{command}_mask.png: each pixel has the number of its object, 0 where there is none; smaller objects lie
+             on top; a palette picture, or 16 bits of grey beyond 255 objects
+  coco       dog_{command}_coco.json, or coco.json for all of several pictures: overlapping masks as run lengths, with
+             boxes and scores (needs pycocotools)
+  masks      dog_{command}_objects/1.png …: a black and white picture of each object
+  yolo       labels/dog.txt: class 0 and a polygon in shares of the picture's size, a line for each object; parts and
+             holes are joined to it by cuts without width (needs scikit-image)
+  cutouts    dog_{command}_cutouts/1.png …: each object on its own, transparent around it
+"""
 MOST_DIGITS = 18  # of integers that PyTorch and files can hold
-PROMPT = {"action": "append", "dest": "prompts"}  # options whose order counts, as a list of (option, value)
-YES = {"action": "store_true", "default": None}  # a switch of which --resume can tell that it was not given
+PROMPT: dict[str, Any] = {
+    "action": "append",
+    "dest": "prompts",
+}  # options whose order counts, as a list of (option, value)
+YES: dict[str, Any] = {
+    "action": "store_true",
+    "default": None,
+}  # a switch of which --resume can tell that it was not given
 
 
-def parse_point(text):
+def parse_point(text: str) -> tuple[str, tuple[float, float, int]]:
     """("point", (x, y, label)) from "X,Y" or "X,Y,LABEL" with label 1 (the object, default) or 0 (not the object)."""
     values = _numbers(text, (2, 3), "X,Y or X,Y,LABEL in pixels of the picture")
     label = int(values[2]) if len(values) == 3 else 1
@@ -23,7 +46,7 @@ def parse_point(text):
     return "point", (values[0], values[1], label)
 
 
-def parse_box(text):
+def parse_box(text: str) -> tuple[str, tuple[float, float, float, float]]:
     """("box", (x_min, y_min, x_max, y_max)) from "X0,Y0,X1,Y1"."""
     x_min, y_min, x_max, y_max = _numbers(text, (4,), "X0,Y0,X1,Y1 in pixels of the picture")
     if x_max <= x_min or y_max <= y_min:
@@ -31,7 +54,7 @@ def parse_box(text):
     return "box", (x_min, y_min, x_max, y_max)
 
 
-def _numbers(text, counts, layout):
+def _numbers(text: str, counts: Sequence[int], layout: str) -> list[float]:
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:
@@ -41,22 +64,22 @@ def _numbers(text, counts, layout):
     return values
 
 
-def parse_object(text):
+def parse_object(text: str) -> tuple[str, int]:
     """("object", number) from a number that fits the 16 bits of a mask file."""
     return "object", _integer(text, 1, 65535)
 
 
-def parse_frame(text):
+def parse_frame(text: str) -> tuple[str, int]:
     """("frame", index) from an index counted from 0."""
     return "frame", _integer(text, 0)
 
 
-def parse_count(text):
+def parse_count(text: str) -> int:
     """A positive integer."""
     return _integer(text, 1)
 
 
-def _integer(text, low, high=None):
+def _integer(text: str, low: int, high: int | None = None) -> int:
     if text.isdecimal() and len(text) > MOST_DIGITS:
         raise argparse.ArgumentTypeError(f"expected an integer of at most {MOST_DIGITS} digits, got {text[:30]!r}")
     if not text.isdecimal() or int(text) < low or (high is not None and int(text) > high):
@@ -65,7 +88,7 @@ def _integer(text, low, high=None):
     return int(text)
 
 
-def parse_rate(text):
+def parse_rate(text: str) -> float:
     """A positive number."""
     (rate,) = _numbers(text, (1,), "a number")
     if rate <= 0:
@@ -73,25 +96,25 @@ def parse_rate(text):
     return rate
 
 
-def parse_share(text):
+def parse_fraction(text: str) -> float:
     """A number in 0..1."""
-    (share,) = _numbers(text, (1,), "a number in 0..1")
-    if not 0 <= share <= 1:
+    (fraction,) = _numbers(text, (1,), "a number in 0..1")
+    if not 0 <= fraction <= 1:
         raise argparse.ArgumentTypeError(f"expected a number in 0..1, got {text!r}")
-    return share
+    return fraction
 
 
-def parse_number_from_zero(text):
+def parse_number(text: str) -> int:
     """An integer that is not negative."""
     return _integer(text, 0)
 
 
-def parse_layers(text):
+def parse_layers(text: str) -> int:
     """A number of layers of crops; the eighth alone has 65,536 crops."""
     return _integer(text, 0, 8)
 
 
-def parse_formats(text):
+def parse_formats(text: str) -> list[str]:
     """Names of `FORMATS` from a list with commas."""
     names = text.split(",")
     for name in names:
@@ -100,12 +123,12 @@ def parse_formats(text):
     return names
 
 
-def parse_mask(text):
+def parse_mask(text: str) -> tuple[str, str]:
     """("mask", absolute path)."""
     return "mask", str(Path(text).absolute())
 
 
-def add_prompt_options(command):
+def add_prompt_options(command: Command) -> None:
     """Adds the prompts, whose order counts: `--object` is for those that follow."""
     command.add_argument("--point", type=parse_point, metavar="X,Y[,0|1]", help="click; 0: off the object", **PROMPT)
     command.add_argument(
@@ -127,13 +150,13 @@ def add_prompt_options(command):
     )
 
 
-def add_model_options(command, default=None):
+def add_model_options(command: Command, default: str | None = None) -> None:
     """Adds the options of every command that runs a model."""
     command.add_argument("--model", default=default, help="folder, Hub id, or nano, which is embedded")
     command.add_argument("--device", help="cpu, cuda, cuda:1, mps, … (default: cuda where there is one, else cpu)")
 
 
-def add_speed_options(command):
+def add_speed_options(command: Command) -> None:
     """Adds the options for how a model computes; what is not given stays None."""
     command.add_argument(
         "--dtype", choices=DTYPES, metavar="TYPE", help="precision: %(choices)s (default: the checkpoint's)"
@@ -149,7 +172,7 @@ def add_speed_options(command):
     )
 
 
-def add_picture_argument(command):
+def add_picture_argument(command: Command) -> None:
     """Adds the pictures of a command that takes one or several."""
     command.add_argument(
         "pictures",
@@ -159,7 +182,7 @@ def add_picture_argument(command):
     )
 
 
-def add_output_options(command):
+def add_output_options(command: Command) -> None:
     """Adds the options for what is written of pictures, and where."""
     command.add_argument(
         "--format",
@@ -171,12 +194,17 @@ def add_output_options(command):
     command.add_argument(
         "--output", metavar="PATH", help="the overlay's file, or a folder; of several pictures always a folder"
     )
+    add_json_option(command)
+
+
+def add_json_option(command: Command) -> None:
+    """Adds the option of every command to report in JSON."""
     command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
 
 
-def with_negative_values(arguments):
+def with_negative_values(arguments: Sequence[str]) -> list[str]:
     """The arguments with `--point -5,10` written as `--point=-5,10`, which argparse does not take for an option."""
-    joined = []
+    joined: list[str] = []
     for argument in arguments:
         is_value = re.match(r"-[\d.]", argument) and joined and joined[-1] in ("--point", "--box")
         if is_value:

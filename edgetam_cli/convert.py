@@ -1,5 +1,9 @@
 """Arguments of `edgetam convert`."""
 
+import argparse
+
+from .arguments import DTYPES, add_json_option
+
 HELP = "convert checkpoints of the original release"
 EXAMPLES = """\
 examples:
@@ -17,10 +21,9 @@ which also has the configuration, for the way back. A file of torch.save(model.s
 """
 
 
-def add_arguments(command):
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser."""
     command.add_argument("source", help="checkpoint: .pt file of the original release, folder, Hub id, or nano")
     command.add_argument("target", help="new .pt file for the original release, or new folder for Transformers")
-    dtypes = ("float32", "float16", "bfloat16")
-    command.add_argument("--dtype", choices=dtypes, help="type of the numbers (default: as they are)")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--dtype", choices=DTYPES, help="type of the numbers (default: as they are)")
+    add_json_option(command)

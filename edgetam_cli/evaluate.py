@@ -1,8 +1,9 @@
 """Arguments of `edgetam evaluate`."""
 
+import argparse
 from pathlib import Path
 
-from .arguments import VIDEO_CHECKPOINT, add_model_options, parse_count
+from .arguments import VIDEO_CHECKPOINT, add_json_option, add_model_options, parse_count
 
 HELP = "J&F on a dataset of videos, IoU after clicks on pictures"
 DATASETS = ("davis", "mose", "youtube-vos", "sa-v", "clicks")
@@ -35,7 +36,7 @@ written to ROOT_DATASET/, with clicks to ROOT_DATASET_PROTOCOL/:
 """
 
 
-def add_arguments(command):
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser."""
     command.add_argument("dataset", choices=DATASETS, help="its layout: %(choices)s", metavar="DATASET")
     command.add_argument("root", type=Path, help="its folder")
@@ -68,4 +69,4 @@ def add_arguments(command):
         "release (default: %(default)s)",
     )
     command.add_argument("--image-size", type=parse_count, metavar="N", help="side of the model input")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+    add_json_option(command)

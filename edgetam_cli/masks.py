@@ -1,29 +1,20 @@
 """Arguments of `edgetam masks`."""
 
+import argparse
+
 from .arguments import (
+    FORMATS_HELP,
     add_model_options,
     add_output_options,
     add_picture_argument,
     add_speed_options,
     parse_count,
+    parse_fraction,
     parse_layers,
-    parse_number_from_zero,
-    parse_share,
+    parse_number,
 )
 
 HELP = "segment everything in pictures"
-FILES = """\
-formats, written as dog_{command}… for dog.jpg:
-  overlay    dog_{command}.png: the picture with its masks, to look at
-  index      dog_{command}_mask.png: each pixel has the number of its object, 0 where there is none; smaller objects lie
-             on top; a palette picture, or 16 bits of grey beyond 255 objects
-  coco       dog_{command}_coco.json, or coco.json for all of several pictures: overlapping masks as run lengths, with
-             boxes and scores (needs pycocotools)
-  masks      dog_{command}_objects/1.png …: a black and white picture of each object
-  yolo       labels/dog.txt: class 0 and a polygon in shares of the picture's size, a line for each object; parts and
-             holes are joined to it by cuts without width (needs scikit-image)
-  cutouts    dog_{command}_cutouts/1.png …: each object on its own, transparent around it
-"""
 EXAMPLES = f"""\
 examples:
   edgetam masks                                          a sample photograph, with the embedded checkpoint
@@ -35,10 +26,10 @@ examples:
   edgetam masks photos/ 'more/*.png' --format coco,yolo --output results/
                                                          many pictures, for training other models
 
-{FILES.format(command="masks")}"""
+{FORMATS_HELP.format(command="masks")}"""
 
 
-def add_arguments(command):
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser; what is not given stays None, so that the checkpoint's own values count."""
     add_picture_argument(command)
     search = command.add_argument_group(
@@ -49,17 +40,17 @@ def add_arguments(command):
         "--points-per-batch", type=parse_count, metavar="N", help="clicks at a time: fewer need less memory (64)"
     )
     search.add_argument(
-        "--pred-iou-thresh", type=parse_share, metavar="0..1", help="drop masks of a lower score (0.88)"
+        "--pred-iou-thresh", type=parse_fraction, metavar="0..1", help="drop masks of a lower score (0.88)"
     )
     search.add_argument(
         "--stability-score-thresh",
-        type=parse_share,
+        type=parse_fraction,
         metavar="0..1",
         help="drop masks whose edge is less certain: their area, cut a little tighter and wider, agrees less (0.95)",
     )
     search.add_argument(
         "--nms",
-        type=parse_share,
+        type=parse_fraction,
         metavar="0..1",
         help="of two masks whose boxes overlap more, keep the better one (0.7)",
     )
@@ -71,7 +62,7 @@ def add_arguments(command):
     )
     search.add_argument(
         "--min-area",
-        type=parse_number_from_zero,
+        type=parse_number,
         metavar="PIXELS",
         help="remove smaller specks and fill smaller holes (0)",
     )

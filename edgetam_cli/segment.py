@@ -1,13 +1,15 @@
 """Arguments of `edgetam segment`."""
 
+import argparse
+
 from .arguments import (
+    FORMATS_HELP,
     add_model_options,
     add_output_options,
     add_picture_argument,
     add_prompt_options,
     add_speed_options,
 )
-from .masks import FILES
 
 HELP = "segment prompted objects of pictures"
 EXAMPLES = f"""\
@@ -30,10 +32,10 @@ examples:
 
 coordinates are in pixels of the picture as it is seen, x from the left and y from the top.
 
-{FILES.format(command="segment")}"""
+{FORMATS_HELP.format(command="segment")}"""
 
 
-def add_arguments(command):
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser."""
     add_picture_argument(command)
     prompts = command.add_argument_group("what to segment")

@@ -6,6 +6,7 @@ from pathlib import Path
 from .arguments import (
     PROMPT,
     YES,
+    add_json_option,
     add_model_options,
     add_prompt_options,
     add_speed_options,
@@ -42,7 +43,7 @@ written to dog_track/:
 """
 
 
-def add_arguments(command):
+def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser."""
     command.add_argument("video", nargs="?", help="video file, folder of pictures, or address: https://…, rtsp://…")
     command.add_argument("--camera", metavar="N", help="number or name of a camera, in place of a video")
@@ -74,15 +75,15 @@ def add_arguments(command):
         metavar="N",
         help="of the overlay, which then has no sound (default: as the video is shown; pictures: 25)",
     )
-    results.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+    add_json_option(results)
 
 
-def parse_frame_index(text):
+def parse_frame_index(text: str) -> int:
     """An index counted from 0."""
     return parse_frame(text)[1]
 
 
-def parse_frame_rate(text):
+def parse_frame_rate(text: str) -> float:
     """A number of frames per second that video files can have."""
     rate = parse_rate(text)
     if not 0.01 <= rate <= 1000:

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from .arguments import add_json_option
+
 HELP = "fine-tune, train or distil a model"
 EXAMPLES = """\
 examples:
@@ -74,4 +76,4 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on with the run in the output folder, if there is one"
     )
     command.add_argument("--print", action="store_true", help="print the configuration with its overrides, and stop")
-    command.add_argument("--json", action="store_true", help="print JSON instead of a table, and no progress bar")
+    add_json_option(command)

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-def nano_checkpoint():
+def nano_checkpoint() -> Path:
     """Path of the embedded checkpoint, a small EdgeTAM for demonstrations and tests; see the README in the folder."""
     return Path(__file__).with_name("nano")
 

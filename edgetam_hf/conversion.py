@@ -12,34 +12,26 @@ import os
 import re
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers.utils import cached_file, logging
+from transformers.utils import cached_file
 
-from . import (
-    EdgeTamConfig,
-    EdgeTamImageProcessor,
-    EdgeTamModel,
-    EdgeTamProcessor,
-    EdgeTamVideoConfig,
-    EdgeTamVideoModel,
-    EdgeTamVideoProcessor,
-    EdgeTamVideoVideoProcessor,
-)
-from .checkpoint_files import loading, read_config
-from .configuration_edgetam import to_height_and_width
-from .data_names import inside
+from . import EdgeTamConfig, EdgeTamPreTrainedModel, EdgeTamProcessor, EdgeTamVideoConfig
+from .files.names import inside
+from .files.reading import read_json
+from .files.writing import check_free, check_parent, reserved, whole_file, whole_folder
+from .loading import CLASSES, hidden_file_bars, is_image_checkpoint, kind_of, loading, make_processor
 from .original_names import is_teacher, original_names, without_training_names
-from .output_folder import reserved
-from .text_files import read_json
-from .whole_files import check_free, check_parent, whole_file, whole_folder
+
+Tensors: TypeAlias = dict[str, torch.Tensor]
 
 ORIGINAL_SUFFIXES = (".pt", ".pth")
 PROVENANCE = "provenance"  # name of the file in a folder, and the entry beside "model" in an original checkpoint
@@ -70,7 +62,7 @@ class KeyProblem(NamedTuple):
 class CheckpointKeysError(ValueError):
     """Keys of a checkpoint do not map; `problems` names each with its reason, and so do the lines of the message."""
 
-    def __init__(self, name, problems, num_keys, remedy=""):
+    def __init__(self, name: str, problems: list[KeyProblem], num_keys: int, remedy: str = ""):
         counts = Counter(problem.problem for problem in problems)
         first = problems[0]
         if not num_keys:
@@ -90,7 +82,7 @@ class CheckpointKeysError(ValueError):
 # State dicts
 
 
-def to_transformers(state_dict, config=None, name="the state dict"):
+def to_transformers(state_dict: Tensors, config: EdgeTamConfig | None = None, name: str = "the state dict") -> Tensors:
     """State dict under the names of Transformers from one of the original release.
 
     Args:
@@ -108,7 +100,7 @@ def to_transformers(state_dict, config=None, name="the state dict"):
     return _separate({ours: tensors[original] for ours, original in names.items()})
 
 
-def to_original(state_dict, config=None, name="the state dict"):
+def to_original(state_dict: Tensors, config: EdgeTamConfig | None = None, name: str = "the state dict") -> Tensors:
     """State dict under the names of the original release from one of Transformers.
 
     Args:
@@ -131,7 +123,7 @@ def to_original(state_dict, config=None, name="the state dict"):
     return {original: tensors[ours] for ours, original in original_names(tensors).items()}
 
 
-def release_config(names):
+def release_config(names: Iterable[str]) -> EdgeTamConfig:
     """Configuration of EdgeTAM, of the parts that names of a state dict, of either kind, speak of."""
     if not any(name.startswith(VIDEO_PARTS) for name in names):
         return EdgeTamConfig()
@@ -143,13 +135,13 @@ def release_config(names):
     )
 
 
-def model_tensors(config, name="the configuration"):
+def model_tensors(config: EdgeTamConfig, name: str = "the configuration") -> Tensors:
     """What a checkpoint of Transformers must hold: meta tensors by name; errors call the configuration's origin so."""
     with loading(name):
         return _make_model(config).state_dict()
 
 
-def check_tensors(tensors, expected, name):
+def check_tensors(tensors: Tensors, expected: Tensors, name: str) -> None:
     """Raises a `CheckpointKeysError` unless `tensors` has just the names, shapes and kinds of number of `expected`."""
     problems = []
     for key in expected.keys() & tensors.keys():
@@ -164,7 +156,7 @@ def check_tensors(tensors, expected, name):
         raise CheckpointKeysError(name, problems, len(tensors))
 
 
-def _describe(value):
+def _describe(value: Any) -> str:
     """Shape of a tensor, with its type where that is no floating point; the class of anything else."""
     if not isinstance(value, torch.Tensor):
         return f"a {type(value).__name__}"
@@ -172,14 +164,13 @@ def _describe(value):
     return f"{tuple(value.shape)}{kind}"
 
 
-def _make_model(config):
+def _make_model(config: EdgeTamConfig) -> EdgeTamPreTrainedModel:
     """The model of a configuration in eval mode, with meta tensors."""
-    model_class = EdgeTamVideoModel if config.model_type == EdgeTamVideoConfig.model_type else EdgeTamModel
     with torch.device("meta"):
-        return model_class(config).eval()
+        return CLASSES[kind_of(config)].model(config).eval()
 
 
-def _join(tensors):
+def _join(tensors: Tensors) -> Tensors:
     """Tensors that correspond to the original's one to one: keys with values, point embeddings apart, one matrix."""
     joined = {}
     for name, tensor in tensors.items():
@@ -194,7 +185,7 @@ def _join(tensors):
     return joined
 
 
-def _separate(joined):
+def _separate(joined: Tensors) -> Tensors:
     """Undoes `_join`."""
     tensors, points = {}, {}
     for name, tensor in joined.items():
@@ -211,7 +202,7 @@ def _separate(joined):
     return tensors
 
 
-def _with_prompt_matrix(tensors):
+def _with_prompt_matrix(tensors: Tensors) -> Tensors:
     """The tensors with the matrix of the prompts, which Transformers 4 leaves out of what it saves."""
     if IMAGE_MATRIX in tensors and PROMPT_MATRIX not in tensors:
         return {**tensors, PROMPT_MATRIX: tensors[IMAGE_MATRIX].clone()}
@@ -225,14 +216,16 @@ class Checkpoint(NamedTuple):
     """What was read: `tensors` are complete and named as in Transformers, `origin` is what provenance says of them."""
 
     config: EdgeTamConfig
-    tensors: dict
+    tensors: Tensors
     processor: EdgeTamProcessor
     num_read: int
     num_teacher: int
     origin: dict
 
 
-def convert(source, target, dtype=None, config=None):
+def convert(
+    source: str | Path, target: str | Path, dtype: torch.dtype | None = None, config: EdgeTamConfig | None = None
+) -> dict[str, Any]:
     """Writes a checkpoint in the other format, or in the same one anew, and returns a report.
 
     The target appears when it is complete, or not at all.
@@ -268,12 +261,12 @@ def convert(source, target, dtype=None, config=None):
             torch.save(content, temporary)
     else:
         written = tensors
-        with reserved(target), whole_folder(target) as temporary:
+        with whole_folder(target) as temporary:
             _save_folder(temporary, model, checkpoint.processor, provenance)
     return {
         "source": str(source),
         "target": str(target),
-        "kind": "video" if checkpoint.config.model_type == EdgeTamVideoConfig.model_type else "image",
+        "kind": kind_of(checkpoint.config),
         "num_read": checkpoint.num_read,
         "num_teacher": checkpoint.num_teacher,
         "num_written": len(written),
@@ -282,11 +275,11 @@ def convert(source, target, dtype=None, config=None):
     }
 
 
-def _is_original(source):
+def _is_original(source: str | Path) -> bool:
     return Path(source).suffix in ORIGINAL_SUFFIXES or Path(source).is_file()
 
 
-def read_original(path, config=None):
+def read_original(path: str | Path, config: EdgeTamConfig | None = None) -> Checkpoint:
     """`Checkpoint` of a file of the original release or of its training code; see `convert`."""
     path = Path(path)
     content = load_tensors(path)
@@ -303,10 +296,10 @@ def read_original(path, config=None):
     if isinstance(content.get(PROVENANCE), dict):
         origin["earlier"] = content[PROVENANCE]
     num_teacher = sum(map(is_teacher, state_dict))
-    return Checkpoint(config, tensors, _make_processor(config), len(state_dict), num_teacher, origin)
+    return Checkpoint(config, tensors, make_processor(config), len(state_dict), num_teacher, origin)
 
 
-def _named_as_transformers(state_dict, config, name):
+def _named_as_transformers(state_dict: Tensors, config: EdgeTamConfig | None, name: str) -> Tensors:
     """The tensors of a file under the names of Transformers, which they may have already."""
     if not any(key.startswith(TRANSFORMERS_PREFIX) for key in state_dict):
         return to_transformers(state_dict, config, name)
@@ -315,15 +308,15 @@ def _named_as_transformers(state_dict, config, name):
     return tensors
 
 
-def _plain(config):
+def _plain(config: EdgeTamConfig) -> dict[str, Any]:
     """A configuration as a dictionary of JSON, which takes no code to load."""
     return json.loads(config.to_json_string(use_diff=False))
 
 
-def _stored_config(content, path):
+def _stored_config(content: dict, path: Path) -> EdgeTamConfig | None:
     """The configuration that `convert` has put beside the tensors of a file; None if there is none."""
     stored = content.get(CONFIG)
-    classes = {kind.model_type: kind for kind in (EdgeTamConfig, EdgeTamVideoConfig)}
+    classes = {classes.config.model_type: classes.config for classes in CLASSES.values()}
     if stored is None:
         return None
     if not isinstance(stored, dict) or stored.get("model_type") not in classes:
@@ -332,7 +325,7 @@ def _stored_config(content, path):
         return classes[stored["model_type"]].from_dict(stored)
 
 
-def find_state_dict(content, path):
+def find_state_dict(content: dict, path: Path) -> Tensors:
     """The tensors by name in what a file of the original release, or of its training code, holds."""
     state_dict = content.get("model", content)
     is_named = isinstance(state_dict, dict) and all(isinstance(key, str) for key in state_dict)
@@ -345,7 +338,7 @@ def find_state_dict(content, path):
     return state_dict
 
 
-def load_tensors(path):
+def load_tensors(path: Path) -> dict:
     """The dictionary in a file of `torch.save`; code in it is not run."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
@@ -373,13 +366,13 @@ def load_tensors(path):
     return content
 
 
-def read_transformers(source):
+def read_transformers(source: str | Path) -> Checkpoint:
     """`Checkpoint` of a folder or Hub id; see `convert`."""
     source = str(source)
-    is_image = read_config(source).get("model_type") == EdgeTamConfig.model_type
+    kind = "image" if is_image_checkpoint(source) else "video"
     with loading(source):
         config_file = _find(source, "config.json")
-        config = (EdgeTamConfig if is_image else EdgeTamVideoConfig).from_pretrained(source)
+        config = CLASSES[kind].config.from_pretrained(source)
     weights, files = {}, _weight_files(source)
     for path in files:
         try:
@@ -401,7 +394,7 @@ def read_transformers(source):
     return Checkpoint(config, tensors, _load_processor(source, config), len(weights), 0, origin)
 
 
-def _weight_files(source):
+def _weight_files(source: str) -> list[Path]:
     """Paths of the safetensors files of a folder or Hub id."""
     index = cached_file(source, "model.safetensors.index.json", _raise_exceptions_for_missing_entries=False)
     if index is None:
@@ -414,7 +407,7 @@ def _weight_files(source):
     return [_find(source, name) for name in sorted(set(weight_map.values()))]
 
 
-def _find(source, name):
+def _find(source: str, name: str) -> Path:
     """Path of a file of a folder or Hub id."""
     path = cached_file(source, name)
     if path is None:  # some releases raise only for some files
@@ -422,29 +415,16 @@ def _find(source, name):
     return Path(path)
 
 
-def _processor_class(config):
-    is_video = config.model_type == EdgeTamVideoConfig.model_type
-    return EdgeTamVideoProcessor if is_video else EdgeTamProcessor
-
-
-def _load_processor(source, config):
+def _load_processor(source: str, config: EdgeTamConfig) -> EdgeTamProcessor:
     """The processor of a folder or Hub id, or one for the configuration where there is none."""
     found = (cached_file(source, name, _raise_exceptions_for_missing_entries=False) for name in PROCESSOR_FILES)
     if not any(found):
-        return _make_processor(config)
+        return make_processor(config)
     with loading(source):
-        return _processor_class(config).from_pretrained(source)
+        return CLASSES[kind_of(config)].processor.from_pretrained(source)
 
 
-def _make_processor(config):
-    size = dict(zip(("height", "width"), to_height_and_width(config.image_size)))
-    processor_class = _processor_class(config)
-    if processor_class is EdgeTamProcessor:
-        return processor_class(EdgeTamImageProcessor(size=size))
-    return processor_class(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size))
-
-
-def _cast(tensors, dtype):
+def _cast(tensors: Tensors, dtype: torch.dtype | None) -> Tensors:
     """The tensors with those of floating point in another type."""
     if dtype is None:
         return tensors
@@ -455,7 +435,7 @@ def _cast(tensors, dtype):
     return cast
 
 
-def _check_target(target, is_original):
+def _check_target(target: Path, is_original: bool) -> None:
     check_parent(target)
     if not is_original:
         check_free(target)
@@ -463,22 +443,21 @@ def _check_target(target, is_original):
         raise ValueError(f"the target {target} already exists: name a new one")
 
 
-def _save_folder(folder, model, processor, provenance):
+def _save_folder(
+    folder: Path, model: EdgeTamPreTrainedModel, processor: EdgeTamProcessor, provenance: dict[str, Any]
+) -> None:
     """Writes all files of a checkpoint of Transformers."""
-    logging.disable_progress_bar()
-    try:
+    with hidden_file_bars():
         model.save_pretrained(folder)
-    finally:
-        logging.enable_progress_bar()
     processor.save_pretrained(folder)
     Path(folder, f"{PROVENANCE}.json").write_text(json.dumps(provenance, indent=2) + "\n")
 
 
-def _sha256(path):
+def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _versions():
+def _versions() -> dict[str, str]:
     try:
         own_version = metadata.version("edgetam-hf")
     except metadata.PackageNotFoundError:  # a checkout that is not installed

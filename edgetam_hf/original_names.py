@@ -1,6 +1,9 @@
 """Names of tensors in the original release, in its training code and in Transformers."""
 
 import re
+from collections.abc import Iterable
+from itertools import chain, zip_longest
+from typing import Any
 
 MLPS = {
     "sam_mask_decoder.output_hypernetworks_mlps.#": "mask_decoder.output_hypernetworks_mlps.#",
@@ -97,7 +100,7 @@ TRAINING_NAMES = (
 )
 
 
-def _as_pattern(template):
+def _as_pattern(template: str) -> re.Pattern[str]:
     wildcards = {"#": r"(\d+)", "@": r"(\w+)", "*": r"(.+)"}
     return re.compile("".join(wildcards.get(character) or re.escape(character) for character in template))
 
@@ -105,7 +108,7 @@ def _as_pattern(template):
 PATTERNS = [(original, _as_pattern(ours)) for original, ours in NAMES]
 
 
-def original_names(names):
+def original_names(names: Iterable[str]) -> dict[str, str]:
     """Names of the original release by names of Transformers, one for each.
 
     Raises:
@@ -117,16 +120,16 @@ def original_names(names):
     return translated
 
 
-def original_name(name):
+def original_name(name: str) -> str:
     """Name of the original release of one tensor."""
     for original, pattern in PATTERNS:
         if match := pattern.fullmatch(name):
-            texts = iter(match.groups())
-            return re.sub(r"[#@*]", lambda _, texts=texts: next(texts), original)
+            parts = zip_longest(re.split(r"[#@*]", original), match.groups(), fillvalue="")
+            return "".join(chain.from_iterable(parts))
     raise ValueError(f"the original release has no name for {name}")
 
 
-def without_training_names(tensors, name):
+def without_training_names(tensors: dict[str, Any], name: str) -> dict[str, Any]:
     """Tensors under the names of the original release, without those of a teacher.
 
     Raises:
@@ -145,6 +148,6 @@ def without_training_names(tensors, name):
     return renamed
 
 
-def is_teacher(key):
+def is_teacher(key: str) -> bool:
     """Whether a name belongs to the model that taught this one, which checkpoints of the training code contain."""
     return "teacher" in key

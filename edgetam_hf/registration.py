@@ -1,6 +1,7 @@
 """Makes the Auto classes and `pipeline` of Transformers use this package's classes for EdgeTAM's model types."""
 
 import functools
+from typing import Any
 
 from transformers import (
     AutoConfig,
@@ -23,7 +24,7 @@ from .processing_edgetam import EdgeTamProcessor
 from .processing_edgetam_video import EdgeTamVideoProcessor
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
-PROCESSORS = {
+PROCESSORS: dict[Any, dict[type[PretrainedConfig], Any]] = {
     AutoProcessor: {EdgeTamConfig: EdgeTamProcessor, EdgeTamVideoConfig: EdgeTamVideoProcessor},
     AutoImageProcessor: {EdgeTamConfig: EdgeTamImageProcessor, EdgeTamVideoConfig: EdgeTamImageProcessor},
     AutoVideoProcessor: {EdgeTamVideoConfig: EdgeTamVideoVideoProcessor},
@@ -37,12 +38,12 @@ CHOICE = ("config", "trust_remote_code", "code_revision", "use_fast", "backend")
 class MaskGenerationForAnyModel(MaskGenerationPipeline):
     """Makes `EdgeTamMaskGenerationPipeline` for a model of this package, that of Transformers for any other."""
 
-    def __new__(cls, model, **kwargs):
+    def __new__(cls, model: Any, **kwargs: Any) -> MaskGenerationPipeline:
         is_ours = isinstance(model, EdgeTamModel)
         return (EdgeTamMaskGenerationPipeline if is_ours else MaskGenerationPipeline)(model=model, **kwargs)
 
 
-def register():
+def register() -> None:
     """Registers configurations, models, processors and the pipeline, in place of those that Transformers ships."""
     # The model type of the vision config stays with Transformers: its own models look their encoder up by it.
     AutoConfig.register(EdgeTamConfig.model_type, EdgeTamConfig, exist_ok=True)
@@ -65,7 +66,7 @@ def register():
     PIPELINE_REGISTRY.supported_tasks["mask-generation"]["impl"] = MaskGenerationForAnyModel
 
 
-def prefer_model_type(auto_class, classes):
+def prefer_model_type(auto_class: Any, classes: dict[type[PretrainedConfig], Any]) -> None:
     """Makes `auto_class.from_pretrained` give the class that `classes` has for the model type of a checkpoint.
 
     Transformers goes by the class named in a checkpoint's processor files first. There stands its own, so that the
@@ -79,7 +80,7 @@ def prefer_model_type(auto_class, classes):
     original = auto_class.from_pretrained.__func__
 
     @functools.wraps(original)
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def from_pretrained(cls: Any, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         processor_class = by_model_type.get(_model_type(pretrained_model_name_or_path, kwargs))
         if processor_class is None:
             return original(cls, pretrained_model_name_or_path, *args, **kwargs)
@@ -89,7 +90,7 @@ def prefer_model_type(auto_class, classes):
     auto_class.from_pretrained = classmethod(from_pretrained)
 
 
-def _model_type(name, settings) -> str | None:
+def _model_type(name: Any, settings: dict[str, Any]) -> str | None:
     """The model type in the config.json of a checkpoint, or `None` where there is none to be read."""
     config = settings.get("config")
     if isinstance(config, PretrainedConfig):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from edgetam_hf.drawing import index_picture
+from edgetam_hf.formats.index_pictures import index_picture
 
 NUM_FRAMES, HEIGHT, WIDTH = 5, 90, 120
 

@@ -13,9 +13,11 @@ from edgetam_hf.pipeline_edgetam import MaskGenerationOptions
 from PIL import Image
 
 from edgetam_cli import main
-from edgetam_hf import EdgeTamMaskGenerationPipeline, EdgeTamModel, picture_output, polygons
+from edgetam_hf import EdgeTamMaskGenerationPipeline, EdgeTamModel
 from edgetam_hf.commands.pictures import _notes
-from edgetam_hf.commands.support import as_columns, load_picture
+from edgetam_hf.commands.support import load_picture
+from edgetam_hf.formats import polygons, run_lengths
+from edgetam_hf.formats.tables import as_columns
 
 
 @pytest.fixture
@@ -236,7 +238,7 @@ def test_command_rejects_pictures_whose_results_have_one_name(capsys, folder, pi
 
 @pytest.mark.parametrize(("library", "name"), [("coco_mask", "coco"), ("measure", "yolo")])
 def test_command_names_a_missing_library_before_the_work(capsys, monkeypatch, picture, library, name):
-    owner = picture_output if name == "coco" else polygons
+    owner = run_lengths if name == "coco" else polygons
     monkeypatch.setattr(owner, library, None)
     code, _, err = run(capsys, "masks", picture, "--format", name, "--model", "no/such/folder")
     assert code == 1 and "pip install" in err and len(err.splitlines()) == 1

@@ -519,7 +519,7 @@ def test_interrupted_write_leaves_nothing(original_file, video_model, monkeypatc
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion.EdgeTamVideoProcessor, "save_pretrained", interrupt)
+    monkeypatch.setattr(EdgeTamVideoProcessor, "save_pretrained", interrupt)
     monkeypatch.setattr(torch, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
         convert(original_file, tmp_path / target, config=video_model.config)

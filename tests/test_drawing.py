@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetam_hf.colours import VIVID, colour_of, perceived, standing_out
-from edgetam_hf.cut_masks import CutMask
-from edgetam_hf.drawing import index_picture, overlay, picture_of_indices
-from edgetam_hf.legend import FoundObject, explained_picture, topmost
-from edgetam_hf.whole_files import save_whole
+from edgetam_hf.drawing.colours import VIVID, colour_of, perceived, standing_out
+from edgetam_hf.drawing.legend import explained_picture, topmost
+from edgetam_hf.drawing.overlays import overlay
+from edgetam_hf.files.writing import save_whole
+from edgetam_hf.formats.index_pictures import index_picture, picture_of_indices
+from edgetam_hf.found_objects import CutMask, FoundObject
 
 
 def square(x, y, side, size=(200, 300)):
@@ -103,11 +104,11 @@ def test_picture_of_indices_holds_any_number(tmp_path):
         picture_of_indices(np.array([[65536]]))
 
 
-def test_index_picture_rejects_more_masks_than_a_byte_counts():
+def test_index_picture_has_16_bits_where_a_number_needs_them():
     mask = np.ones((2, 2), bool)
-    assert np.asarray(index_picture([mask] * 255)).tolist() == [[255, 255], [255, 255]]
-    with pytest.raises(ValueError, match="at most 255 masks, got 256"):
-        index_picture([mask] * 256)
+    for num_masks, mode in ((255, "P"), (256, "I;16")):
+        image = index_picture([mask] * num_masks)
+        assert image.mode == mode and np.asarray(image).tolist() == [[num_masks] * 2] * 2
 
 
 def test_save_whole_leaves_nothing_behind_when_it_fails(tmp_path):

@@ -17,7 +17,7 @@ from edgetam_cli import endings, main
 from edgetam_hf.commands import evaluate as evaluate_command
 from edgetam_hf.commands.support import device_of
 from edgetam_hf.evaluation import clicks, metrics
-from edgetam_hf.output_folder import locked
+from edgetam_hf.files.writing import locked
 
 LIGHT = "import sys\nfrom edgetam_cli.endings import end, loading_libraries\n"
 

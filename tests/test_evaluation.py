@@ -17,7 +17,6 @@ from small_datasets import HEIGHT, NUM_FRAMES, WIDTH, square, write_index
 from small_models import make_processor
 
 from edgetam_cli import main
-from edgetam_hf.drawing import index_picture
 from edgetam_hf.evaluation.clicks import box_of, center_of, click_ious, read_masked_pictures
 from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
 from edgetam_hf.evaluation.metrics import region_similarity
@@ -29,6 +28,7 @@ from edgetam_hf.evaluation.video_datasets import (
     read_indices,
     read_mask_files,
 )
+from edgetam_hf.formats.index_pictures import index_picture
 
 GOLDEN = Path(__file__).with_name("golden_metrics")
 

@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save_file
 
 import hub_upload
 from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, conversion
+from edgetam_hf.files.writing import reserved
 from edgetam_hf.hub import check, folder, push
 from edgetam_hf.hub.card import examples, local_blocks, make_card, with_results
 from edgetam_hf.hub.check import CheckError, run_clean
-from edgetam_hf.output_folder import reserved
+from edgetam_hf.hub.source import Source, read_source
 
 ROOT = Path(__file__).parents[1]
 REPO_ID = "somebody/edgetam"
@@ -168,7 +169,7 @@ def test_published_folder_says_where_the_weights_come_from(published, original_f
 
 
 def test_card_names_the_commit_of_a_source_on_the_hub(folder_of_pictures):
-    source = folder.Source.__new__(folder.Source)
+    source = Source.__new__(Source)
     source.kind, source.dtype = "image", "float32"
     source.provenance = {"source": "someone/EdgeTAM", "format": "transformers", "revision": "0123abcd"}
     facts = folder.describe(source)
@@ -193,8 +194,8 @@ def test_card_template_fits_each_kind(kind, num_examples):
 
 
 def test_nano_goes_to_the_hub_with_its_memory(tmp_path):
-    kind = folder.read_source(None, True, tmp_path / "converted")
-    source = folder.Source(tmp_path / "converted", kind, "float16")
+    kind = read_source(None, True, tmp_path / "converted")
+    source = Source(tmp_path / "converted", kind, "float16")
     assert isinstance(source.model, EdgeTamVideoModel) and isinstance(source.processor, EdgeTamVideoProcessor)
     assert folder.listed_files("nano") == folder.listed_files("video") > folder.listed_files("image")
 
@@ -203,7 +204,7 @@ def test_nano_goes_to_the_hub_with_its_memory(tmp_path):
 def test_half_precision_is_stored_and_runs_in_single(dtype, folder_of_pictures, tmp_path):
     converted, tmp_path = tmp_path / "converted", tmp_path / "repository"
     tmp_path.mkdir()
-    source = folder.Source(converted, folder.read_source(folder_of_pictures, False, converted), dtype)
+    source = Source(converted, read_source(folder_of_pictures, False, converted), dtype)
     folder.assemble(source, tmp_path, REPO_ID, "v1")
     stored = transformers.AutoModel.from_pretrained(tmp_path, dtype=getattr(torch, dtype))
     sizes = [(path / "model.safetensors").stat().st_size for path in (tmp_path, folder_of_pictures)]

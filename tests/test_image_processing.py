@@ -5,13 +5,8 @@ import io
 import numpy as np
 import pytest
 import torch
-from edgetam_hf.image_processing_edgetam import (
-    EdgeTamImageProcessor,
-    connected_component_areas,
-    masks_to_boxes,
-    masks_to_rle,
-    repair_masks,
-)
+from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
+from edgetam_hf.masks_edgetam import connected_component_areas, masks_to_boxes, masks_to_rle, repair_masks
 from PIL import Image
 from skimage.measure import label as skimage_label
 
@@ -349,7 +344,7 @@ def test_post_process_masks_keeps_half_precision(processor, native, dtype):
 
 @pytest.mark.parametrize("masks", [[[[1.0, 2.0]]], [None], "masks", None, 3, torch.tensor(1.0), [np.zeros(3, object)]])
 def test_post_process_masks_rejects_what_is_no_tensor(processor, masks):
-    with pytest.raises(TypeError, match=r"masks.* must .*tensor"):
+    with pytest.raises(TypeError, match=r"masks.* must .*(tensor|floating-point logits)"):
         processor.post_process_masks(masks, [(40, 56), (1, 1), (2, 2)])
 
 
@@ -506,6 +501,19 @@ def test_filter_masks_gives_boxes_in_the_picture(processor):
 def test_filter_masks_accepts_no_masks(processor):
     rles, scores, boxes = processor.filter_masks(blocks(), torch.zeros(3, 1), (60, 50), [0, 0, 50, 60])
     assert rles == [] and scores.shape == (0,) and boxes.shape == (0, 4)
+
+
+def test_filter_masks_keeps_infinite_logits(processor):
+    logits = torch.where(blocks() > 0, torch.inf, -torch.inf)
+    rles, _, boxes = processor.filter_masks(logits, torch.ones(3, 1), (60, 50), [0, 0, 50, 60])
+    assert rles == processor.filter_masks(logits.clamp(-9, 9), torch.ones(3, 1), (60, 50), [0, 0, 50, 60])[0]
+    assert boxes[0].tolist() == [5, 5, 29, 29]
+
+
+@pytest.mark.parametrize("box", [[0, 0, 40, 60], [10, 0, 60, 60], [-1, 0, 49, 60]])
+def test_filter_masks_rejects_a_crop_outside_the_picture_or_of_another_size(processor, box):
+    with pytest.raises(ValueError, match=r"cropped_box_image must lie in the picture of size \(60, 50\)"):
+        processor.filter_masks(blocks(), torch.ones(3, 1), (60, 50), box)
 
 
 def test_filter_masks_rejects_other_number_of_scores(processor):

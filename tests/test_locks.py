@@ -6,8 +6,7 @@ import signal
 
 import pytest
 
-from edgetam_hf.output_folder import locked, reserved
-from edgetam_hf.whole_files import unfinished_prefix, whole_file, whole_folder
+from edgetam_hf.files.writing import locked, reserved, unfinished_prefix, whole_file, whole_folder
 
 
 def hold(folder, is_held):

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from edgetam_hf.image_processing_edgetam import repair_masks
-from edgetam_hf.mask_candidates_edgetam import BoxedLogits, MaskCandidates, remove_small_regions, without_small_regions
-from edgetam_hf.mask_generation_edgetam import (
-    Crop,
-    crops_of_picture,
-    is_cut_by_crop,
-    masks_to_boxes,
-    masks_to_rle,
-    point_grid,
-    stability_score,
-)
+from edgetam_hf.crops_edgetam import Crop, crops_of_picture, is_cut_by_crop, point_grid
+from edgetam_hf.mask_candidates_edgetam import BoxedLogits, MaskCandidates, without_small_regions
+from edgetam_hf.masks_edgetam import masks_to_boxes, masks_to_rle, remove_small_regions, repair_masks
 from edgetam_hf.pipeline_edgetam import MaskGenerationOptions
 from PIL import Image
 from simulated_gpu import on_gpu
@@ -55,7 +47,8 @@ def straightforward(generator, picture, **given):
             logits = repair_masks(output.pred_masks[0].flatten(0, 1), options.mask_threshold, *repairs)
             logits = F.interpolate(logits[:, None], (crop.height, crop.width), mode="bilinear")[:, 0]
             scores = output.iou_scores[0].flatten()
-            stability = stability_score(logits, options.mask_threshold, options.stability_score_offset)
+            higher, lower = (options.mask_threshold + sign * options.stability_score_offset for sign in (1, -1))
+            stability = (logits > higher).sum((1, 2)) / (logits > lower).sum((1, 2))
             masks = logits > options.mask_threshold
             boxes = masks_to_boxes(masks) + torch.tensor([crop.left, crop.top, crop.left, crop.top])
             kept = ~is_cut_by_crop(boxes, crop, whole)

@@ -9,11 +9,11 @@ from small_datasets import square, write_index
 from training_sources import write_coco
 
 from edgetam_cli import main
-from edgetam_hf.data_names import check_name, inside
 from edgetam_hf.evaluation.clicks import read_masked_pictures
 from edgetam_hf.evaluation.inference import write_sequence
 from edgetam_hf.evaluation.scoring import score_results
 from edgetam_hf.evaluation.video_datasets import VideoSequence, read_categories, read_dataset, read_indices
+from edgetam_hf.files.names import check_name, inside
 from edgetam_hf.training.pictures import CocoPictures
 
 BAD_NAMES = [

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edgetam_hf.cut_masks import CutMask
-from edgetam_hf.legend import FoundObject
-from edgetam_hf.picture_output import CocoDataset, OutputPlace, PictureResult, run_lengths, write_result
-from edgetam_hf.polygons import joined, rings_of, yolo_text
+from edgetam_hf.formats.picture_output import CocoDataset, OutputPlace, PictureResult, write_result
+from edgetam_hf.formats.polygons import joined, rings_of, yolo_text
+from edgetam_hf.formats.run_lengths import compress
+from edgetam_hf.found_objects import CutMask, FoundObject
 
 coco_mask = pytest.importorskip("pycocotools.mask", reason="run lengths need pycocotools: pip install pycocotools")
 pytest.importorskip("skimage", reason="polygons need scikit-image: pip install scikit-image")
@@ -52,7 +52,7 @@ def test_cut_mask_keeps_every_mask(height, width, bits):
     assert np.array_equal(cut.full(), mask) and cut.area == mask.sum()
     assert sum(cut.run_lengths()["counts"]) == height * width
     expected = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    assert run_lengths(cut) == {"size": [height, width], "counts": expected["counts"].decode()}
+    assert compress(cut) == {"size": [height, width], "counts": expected["counts"].decode()}
 
 
 def test_cut_mask_keeps_only_its_box():

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,10 @@ import pytest
 import torch
 import transformers
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
+from edgetam_hf.crops_edgetam import Crop, crops_of_picture, point_grid
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
-from edgetam_hf.mask_candidates_edgetam import candidates_of_crop
-from edgetam_hf.mask_generation_edgetam import (
-    Crop,
-    crops_of_picture,
-    masks_to_rle,
-    point_grid,
-)
+from edgetam_hf.mask_candidates_edgetam import StabilityFilter, candidates_of_crop
+from edgetam_hf.masks_edgetam import masks_to_rle, repair_masks
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline, MaskGenerationOptions
 from PIL import Image
@@ -206,7 +201,7 @@ def test_crops_of_picture_are_never_empty():
 
 
 WHOLE = Crop(0, 0, 64, 64)
-KEEP_ALL = MaskGenerationOptions(stability_score_thresh=0.0)
+KEEP_ALL = StabilityFilter(mask_threshold=0.0, offset=1.0, lowest_score=0.0)
 
 
 def logits_of_boxes(*boxes, size=64):
@@ -217,10 +212,10 @@ def logits_of_boxes(*boxes, size=64):
     return logits
 
 
-def candidates(logits, crop=WHOLE, picture=WHOLE, options=KEEP_ALL):
+def candidates(logits, crop=WHOLE, picture=WHOLE, stability=KEEP_ALL):
     """Candidates whose scores fall from 0.9 in steps of 0.1."""
     scores = 0.9 - torch.arange(len(logits)) / 10
-    return candidates_of_crop(logits, scores, torch.zeros(len(logits), 2), crop, picture, options)
+    return candidates_of_crop(logits, scores, torch.zeros(len(logits), 2), crop, picture, stability)
 
 
 def test_candidates_of_crop_have_boxes_and_masks_of_the_picture():
@@ -242,21 +237,20 @@ def test_candidates_of_crop_drop_masks_cut_by_the_crop():
 def test_candidates_of_crop_drop_unstable_and_empty_masks():
     logits = logits_of_boxes((10, 10, 20, 20), (10, 10, 20, 20), (0, 0, 0, 0))
     logits[1, 30:40, 30:40] = 0.5  # foreground that vanishes when the threshold rises by 1
-    assert candidates(logits, options=MaskGenerationOptions()).scores.tolist() == pytest.approx([0.9])
-    found = candidates(logits, options=replace(KEEP_ALL, mask_threshold=0.7))
+    assert candidates(logits, stability=MaskGenerationOptions().stability).scores.tolist() == pytest.approx([0.9])
+    found = candidates(logits, stability=KEEP_ALL._replace(mask_threshold=0.7))
     assert found.boxes.tolist() == [[10, 10, 19, 19], [10, 10, 19, 19], [0, 0, 0, 0]]
     assert found.stability_scores[:2].tolist() == [1.0, 0.5]
     assert found.stability_scores[2].isnan()
 
 
-def test_candidates_of_crop_fill_holes_and_remove_sprinkles():
+def test_repair_masks_fills_holes_and_removes_sprinkles():
     logits = logits_of_boxes((10, 10, 40, 40))
-    clean = candidates(logits).masks(64, 64, 0.0)[0]
+    clean = logits > 0
     logits[0, 20:22, 20:22] = -5
     logits[0, 50:53, 50] = 5
-    for max_hole_area, max_sprinkle_area, is_clean in ((4, 3, True), (3, 3, False), (4, 2, False), (None, None, False)):
-        options = replace(KEEP_ALL, max_hole_area=max_hole_area, max_sprinkle_area=max_sprinkle_area)
-        assert torch.equal(candidates(logits, options=options).masks(64, 64, 0.0)[0], clean) == is_clean
+    for max_hole_area, max_sprinkle_area, is_clean in ((4, 3, True), (3, 3, False), (4, 2, False), (0, 0, False)):
+        assert torch.equal(repair_masks(logits, 0.0, max_hole_area, max_sprinkle_area) > 0, clean) == is_clean
 
 
 def rle_to_mask(rle_mask):

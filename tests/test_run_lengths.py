@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_sources import NEEDS_COCO, compressed, run_lengths
 
-from edgetam_hf.run_lengths import decode_run_lengths, read_counts
+from edgetam_hf.formats.run_lengths import decode_run_lengths, read_counts
 
 MASKS = [np.zeros((5, 7), bool), np.ones((5, 7), bool), np.eye(6, 9, dtype=bool), np.ones((1, 1), bool)]
 

@@ -19,11 +19,10 @@ from edgetam_hf import (
     EdgeTamVideoModel,
     EdgeTamVideoProcessor,
     nano_checkpoint,
-    overlay_video,
-    video_output,
 )
 from edgetam_hf.commands import track as track_command
 from edgetam_hf.commands.prompts import read_prompts
+from edgetam_hf.formats import overlay_video, run_lengths
 
 NUM_FRAMES, HEIGHT, WIDTH = 12, 48, 64
 PROMPTS = ("--point", "20,20", "--box", "30,10,50,40", "--frame", "6", "--object", "1", "--point", "40,30,0")
@@ -277,7 +276,7 @@ def test_track_json_is_all_that_is_printed(run, pictures):
 
 def test_track_without_pyav_and_pycocotools_writes_pictures(run, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(overlay_video, "av", None)
-    monkeypatch.setattr(video_output, "coco_mask", None)
+    monkeypatch.setattr(run_lengths, "coco_mask", None)
     code, out, err = run(pictures, "--point", "20,20", "--start", "4", "--max-frames", "2")
     assert code == 0 and "tracks.json" not in out
     assert "without PyAV" in err.splitlines()[0] and "pip install pycocotools" in err.splitlines()[1]

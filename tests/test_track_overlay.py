@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from small_videos import av, beep, read_beep, read_times, write_video
 
-from edgetam_hf.overlay_video import OverlayVideo
-from edgetam_hf.sound import open_sound
+from edgetam_hf.formats.overlay_video import OverlayVideo
+from edgetam_hf.formats.sound import open_sound
 
 POINT = ("--point", "25,45")
 # Seconds of frames that do not follow each other regularly

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from edgetam_cli import main
-from edgetam_hf.output_folder import locked
+from edgetam_hf.files.writing import locked
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from training_sources import write_indices
 
 from edgetam_cli import main
 from edgetam_hf import EdgeTamModel
-from edgetam_hf.output_folder import locked
+from edgetam_hf.files.writing import locked
 from edgetam_hf.training import checkpoints
 from edgetam_hf.training.checkpoint_check import check_checkpoint
 from edgetam_hf.training.models import make_learner, make_model

@@ -11,18 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from edgetam_hf import overlay_video, video_output
-from edgetam_hf.drawing import index_picture
-from edgetam_hf.overlay_video import OverlayVideo
-from edgetam_hf.video_output import (
-    Track,
-    coco_annotations,
-    mask_to_rle,
-    read_index_picture,
-    write_index_picture,
-    youtube_vis_tracks,
-)
-from edgetam_hf.whole_files import write_json_whole
+from edgetam_hf.files.writing import write_json_whole
+from edgetam_hf.formats import overlay_video, run_lengths
+from edgetam_hf.formats.index_pictures import index_picture, read_object_masks, write_index_picture
+from edgetam_hf.formats.overlay_video import OverlayVideo
+from edgetam_hf.formats.tracks import Track, coco_annotations, youtube_vis_tracks
+from edgetam_hf.found_objects import CutMask
 
 NEEDS_AV = "writing video files needs PyAV"
 NEEDS_COCO = "run lengths need pycocotools"
@@ -30,7 +24,7 @@ NEEDS_COCO = "run lengths need pycocotools"
 KILLED_WRITER = """
 import os, signal, sys
 import numpy as np
-from edgetam_hf.overlay_video import OverlayVideo
+from edgetam_hf.formats.overlay_video import OverlayVideo
 
 video = OverlayVideo(sys.argv[1], 32, 48, 10)
 for level in range(35):
@@ -127,7 +121,7 @@ def test_index_picture_is_read_back(tmp_path):
     masks[1] &= ~masks[2]
     masks[0] &= ~masks[1] & ~masks[2]
     write_index_picture([masks[0], torch.from_numpy(masks[1]), masks[2]], [7, 255, 1], tmp_path / "0.png")
-    read = read_index_picture(tmp_path / "0.png", [7, 255, 1, 9])
+    read = read_object_masks(tmp_path / "0.png", [7, 255, 1, 9])
     assert all(mask.dtype == bool for mask in read)
     assert np.array_equal(read, [*masks, np.zeros_like(masks[0])])
     with Image.open(tmp_path / "0.png") as image:
@@ -137,7 +131,7 @@ def test_index_picture_is_read_back(tmp_path):
 def test_index_picture_lays_later_masks_on_top(tmp_path):
     masks = random_masks(2)
     write_index_picture(masks, [4, 2], tmp_path / "0.png")
-    read = read_index_picture(tmp_path / "0.png", [4, 2])
+    read = read_object_masks(tmp_path / "0.png", [4, 2])
     assert np.array_equal(read, [masks[0] & ~masks[1], masks[1]])
 
 
@@ -162,28 +156,28 @@ def test_index_picture_rejects_masks(tmp_path):
         write_index_picture([torch.zeros(4, 4)], [1], tmp_path / "0.png")
 
 
-def test_read_index_picture_rejects_colours(tmp_path):
+def test_read_object_masks_rejects_colours(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
     with pytest.raises(ValueError, match=r"must be a palette or grey picture of whole numbers.*, got mode RGB"):
-        read_index_picture(tmp_path / "0.png", [1])
+        read_object_masks(tmp_path / "0.png", [1])
 
 
 # Run lengths and the files made of them.
 
 
 @pytest.mark.parametrize("mask", [*random_masks(2), np.zeros((5, 3), bool), np.ones((1, 4), bool)])
-def test_mask_to_rle_is_decoded_by_pycocotools(mask):
+def test_compressed_run_lengths_are_those_of_pycocotools(mask):
     coco_mask = pytest.importorskip("pycocotools.mask", reason=NEEDS_COCO)
-    rle = mask_to_rle(mask)
-    assert rle == mask_to_rle(torch.from_numpy(mask))
+    rle = run_lengths.compress(CutMask.of(mask))
+    assert rle["counts"].encode() == coco_mask.encode(np.asfortranarray(mask, np.uint8))["counts"]
     assert np.array_equal(coco_mask.decode(json.loads(json.dumps(rle))), mask)
     assert rle["size"] == list(mask.shape)
 
 
-def test_mask_to_rle_needs_pycocotools(monkeypatch):
-    monkeypatch.setattr(video_output, "coco_mask", None)
+def test_compress_needs_pycocotools(monkeypatch):
+    monkeypatch.setattr(run_lengths, "coco_mask", None)
     with pytest.raises(ImportError, match="pip install pycocotools"):
-        mask_to_rle(np.ones((2, 2), bool))
+        run_lengths.compress(CutMask.of(np.ones((2, 2), bool)))
 
 
 @pytest.fixture

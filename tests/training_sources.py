@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from small_models import make_processor
 
-from edgetam_hf.drawing import index_picture
 from edgetam_hf.evaluation.video_datasets import read_sequences
+from edgetam_hf.formats.index_pictures import index_picture
 from edgetam_hf.training.augmentation import Augmentation
 from edgetam_hf.training.dataset import ItemSettings, TrainingDataset
 from edgetam_hf.training.videos import VideoClips

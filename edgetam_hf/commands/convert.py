@@ -1,14 +1,17 @@
 """`edgetam convert`: a checkpoint of the original release made into one of Transformers, or the other way."""
 
+import argparse
 import json
+from typing import Any
 
 import torch
 
 from ..conversion import CheckpointKeysError, convert
-from .support import as_columns, checkpoint_of
+from ..formats.tables import as_columns
+from ..loading import checkpoint_of
 
 
-def run(options):
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Converts and returns the report; where keys do not map, all of them are printed before the error goes on."""
     dtype = getattr(torch, options.dtype) if options.dtype else None
     try:
@@ -19,7 +22,7 @@ def run(options):
         raise
 
 
-def as_text(report):
+def as_text(report: dict[str, Any]) -> str:
     """The report as text: what was counted, then where the checkpoint is."""
     counts = {
         "checkpoint": report["kind"],

@@ -2,27 +2,32 @@
 
 A folder is filled: `run.json` (what was asked), `masks/` with a folder for each finished sequence (where a simulated
 user clicks, `objects/` with a file for each finished object), `scores.json`, `plot.png`, `worst/`. Started again, it
-goes on with what is missing. `torchrun` shares it out.
+goes on with what is missing. `torchrun` divides the work among processes.
 """
 
+import argparse
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers.utils import logging
 
-from .. import EdgeTamModel, EdgeTamProcessor
-from ..data_names import inside
+from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor
 from ..evaluation.clicks import evaluate_clicks, read_masked_pictures
 from ..evaluation.inference import share_of, write_sequence, write_submission
 from ..evaluation.metrics import check_scipy
-from ..evaluation.promptable import MODES, NUM_FRAMES, Round, annotate_object, object_videos, report_rounds
+from ..evaluation.promptable import MODES, NUM_FRAMES, ObjectVideo, Round, annotate_object, object_videos, report_rounds
 from ..evaluation.report import (
     ANCHORS,
+    CLICK_ANCHORS,
+    as_click_table,
     as_round_table,
     as_score_table,
     matplotlib,
@@ -32,23 +37,22 @@ from ..evaluation.report import (
     write_worst,
 )
 from ..evaluation.scoring import report_categories, report_scores, score_results
-from ..evaluation.video_datasets import LAYOUTS, read_categories, read_dataset
-from ..output_folder import locked
-from ..text_files import read_json
-from ..whole_files import write_json_whole
-from .support import as_columns, checkpoint_of, device_of, load_quietly
-from .track import load_video_model
+from ..evaluation.video_datasets import LAYOUTS, VideoSequence, read_categories, read_dataset
+from ..files.names import inside
+from ..files.reading import read_json
+from ..files.writing import locked, write_json_whole
+from ..loading import load_video_model, load_with_processor
+from .support import device_of
 
-LONGEST_WAIT = timedelta(days=7)  # of a process that is done for the others
+LONGEST_WAIT = timedelta(days=7)  # of a process for the others, when it is done
 FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmentation
 FIRST_BOX = "first-box"  # the same, from the box round the first mask
 PROTOCOLS = (FIRST_MASK, FIRST_BOX, *MODES)
 NUM_CLICKS = 5
-CLICK_ANCHORS = {"SA-23, 1 click": 0.555, "SA-23, 5 clicks": 0.817}
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 
-def run(options):
+def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
     check_options(options)
     check_scipy()
@@ -77,7 +81,7 @@ def run(options):
         return report(options, sequences, options.results or folder / "masks", folder, seen)
 
 
-def check_options(options):
+def check_options(options: argparse.Namespace) -> None:
     """Raises a ValueError for options that do not go together."""
     is_clicked = options.protocol in MODES
     if options.dataset == "clicks" and options.protocol != FIRST_MASK:
@@ -92,7 +96,9 @@ def check_options(options):
         raise ValueError(f"--train-meta is for youtube-vos with --protocol {FIRST_MASK}, nothing else has a G")
 
 
-def track_missing(options, sequences, folder, state, is_quiet):
+def track_missing(
+    options: argparse.Namespace, sequences: list[VideoSequence], folder: Path, state: PartialState, is_quiet: bool
+) -> None:
     """Writes the results of this process's share of the sequences that have none."""
     settings = checked_settings(options, folder, protocol=options.protocol)
     missing = [sequence for sequence in sequences if not inside(folder / "masks", sequence.name).exists()]
@@ -102,14 +108,21 @@ def track_missing(options, sequences, folder, state, is_quiet):
         write_sequence(model, processor, sequence, folder / "masks", is_per_object, has_boxes)
 
 
-def begin(options, settings, results, missing, state):
+def begin(
+    options: argparse.Namespace, settings: dict[str, Any], results: Path, missing: list, state: PartialState
+) -> tuple[list, EdgeTamVideoModel | None, EdgeTamVideoProcessor | None]:
     """(this process's share of what is missing, the model and processor for it), when all processes have theirs.
 
     Then the folder of the run has its settings and a folder for the results.
     """
-    state.wait_for_everyone()  # all share out the same
+    state.wait_for_everyone()  # all see the same results before they divide what is missing
     mine = share_of(missing, state.process_index, state.num_processes)
-    model, processor = load_tracker(settings, options, state) if mine else (None, None)
+    model = processor = None
+    if mine:
+        device, is_release = process_device(options, state), options.preprocessing == "release"
+        model, processor = load_video_model(
+            settings["model"], device, image_size=settings["image_size"], resize_with_pil=is_release
+        )
     state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind
     if state.is_main_process:
         write_json_whole(settings, results.parent / "run.json")  # first: without it the folder is taken for another's
@@ -118,18 +131,12 @@ def begin(options, settings, results, missing, state):
     return mine, model, processor
 
 
-def load_tracker(settings, options, state):
-    """The video model of a run and its processor."""
-    is_release = options.preprocessing == "release"
-    return load_video_model(settings, process_device(options, state), resize_with_pil=is_release)
-
-
-def process_device(options, state):
+def process_device(options: argparse.Namespace, state: PartialState) -> str | torch.device:
     """The device of this process: of several GPUs each process has its own."""
     return state.device if options.device == "cuda" else options.device
 
 
-def checked_settings(options, folder, **more):
+def checked_settings(options: argparse.Namespace, folder: Path, **more: Any) -> dict[str, Any]:
     """The settings of a run, with some more, for a folder that has no results of others.
 
     Raises:
@@ -159,12 +166,14 @@ def checked_settings(options, folder, **more):
     return settings
 
 
-def visible(folder):
+def visible(folder: Path) -> list[Path]:
     """Paths in a folder that are not hidden; none where it is not there."""
     return [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.is_dir() else []
 
 
-def report(options, sequences, masks, folder, seen):
+def report(
+    options: argparse.Namespace, sequences: list[VideoSequence], masks: Path, folder: Path, seen: set[str] | None
+) -> dict[str, Any]:
     """Scores the results and writes the files; without ground truth only the submission."""
     files = {"masks": str(masks)}
     if options.submission:
@@ -186,7 +195,9 @@ def report(options, sequences, masks, folder, seen):
 # A simulated user.
 
 
-def run_promptable(options, sequences, state):
+def run_promptable(
+    options: argparse.Namespace, sequences: list[VideoSequence], state: PartialState
+) -> dict[str, Any] | None:
     """Annotates and tracks this process's share of the objects that are missing, and returns the report of all."""
     videos, num_frames = object_videos(sequences), options.frames or NUM_FRAMES
     folder = options.output or Path(f"{options.root.resolve().name}_{options.dataset}_{options.protocol}")
@@ -206,7 +217,9 @@ def run_promptable(options, sequences, state):
         return report_promptable(options, results, num_frames, folder)
 
 
-def report_promptable(options, results, num_frames, folder):
+def report_promptable(
+    options: argparse.Namespace, results: list[tuple[ObjectVideo, list[Round]]], num_frames: int, folder: Path
+) -> dict[str, Any]:
     """Writes the files about the rounds of all objects, and returns the report."""
     found = {"protocol": options.protocol, **report_rounds(results, num_frames)}
     write_json_whole(found, folder / "scores.json")
@@ -217,7 +230,7 @@ def report_promptable(options, results, num_frames, folder):
     return {**found, **files, "clicks": str(folder / "clicks")}
 
 
-def read_rounds(path):
+def read_rounds(path: Path) -> list[Round]:
     """List of `Round`s of a finished object."""
     try:
         return [Round(**of_frame) for of_frame in read_json(path, list)]
@@ -228,46 +241,30 @@ def read_rounds(path):
 # Clicks on pictures.
 
 
-def run_clicks(options, state):
+def run_clicks(options: argparse.Namespace, state: PartialState) -> dict[str, Any] | None:
     """Clicks on all objects of a folder of pictures, and returns the report; None in all processes but the first."""
     pictures = read_masked_pictures(options.root)
-    if options.output is None:
-        return click_on_pictures(options, pictures, state)
-    with locked(options.output, state.is_main_process):
-        return click_on_pictures(options, pictures, state)
-
-
-def click_on_pictures(options, pictures, state):
-    """What `run_clicks` returns, when it is sure that no other run writes to the folder, if there is one."""
-    mine = pictures[state.process_index :: state.num_processes]
-    checkpoint = checkpoint_of(options.model)
-    model = load_quietly(EdgeTamModel, checkpoint, device_map=process_device(options, state))
-    processor = load_quietly(EdgeTamProcessor, checkpoint)
-    objects = []
-    bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
-    for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS):
-        objects += [
+    with locked(options.output, state.is_main_process) if options.output else nullcontext():
+        device = process_device(options, state)
+        model, processor = load_with_processor(EdgeTamModel, EdgeTamProcessor, options.model, device)
+        mine = pictures[state.process_index :: state.num_processes]
+        bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
+        objects = [
             {"picture": name, "object": number, "IoU": of_object.tolist()}
+            for name, object_ids, ious in evaluate_clicks(model, processor, bar, NUM_CLICKS)
             for number, of_object in zip(object_ids, ious)
         ]
-    objects = sorted(gather_object(objects), key=lambda row: (row["picture"], row["object"]))
-    if not state.is_main_process:
-        return None
-    mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
-    found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
-    if options.output:
-        write_json_whole(found, options.output / "clicks.json")
-    return found
+        objects = sorted(gather_object(objects), key=lambda row: (row["picture"], row["object"]))
+        if not state.is_main_process:
+            return None
+        mean = np.mean([row["IoU"] for row in objects], axis=0).tolist()
+        found = {"mIoU": mean, "objects": objects, "anchors": CLICK_ANCHORS}
+        if options.output:
+            write_json_whole(found, options.output / "clicks.json")
+        return found
 
 
-def as_click_table(report):
-    """The report as text: mean IoU by number of clicks."""
-    rows = [{"clicks": count, "mIoU": f"{100 * mean:.1f}"} for count, mean in enumerate(report["mIoU"], start=1)]
-    anchors = ", ".join(f"{name} {100 * value:.1f}" for name, value in report["anchors"].items())
-    return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; in the paper (EdgeTAM): {anchors}"])
-
-
-def as_text(report):
+def as_text(report: dict[str, Any]) -> str:
     """The report as text."""
     if "mIoU" in report:
         return as_click_table(report)

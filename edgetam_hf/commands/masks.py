@@ -1,10 +1,13 @@
 """`edgetam masks`: masks of everything in pictures."""
 
+import argparse
+from typing import Any
+
+import numpy as np
 from PIL import Image
 
 from .. import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
-from ..cut_masks import CutMask
-from ..legend import FoundObject
+from ..found_objects import CutMask, FoundObject
 from .picture_files import SAMPLES
 from .pictures import PictureRun, as_text, load_model
 
@@ -22,7 +25,7 @@ NAMES = {
 }
 
 
-def run(options):
+def run(options: argparse.Namespace) -> dict[str, Any]:
     """Segments everything in each picture, writes what is found, and returns the report."""
     pictures = PictureRun(options, has_prompts=False, sample=SAMPLES / "coins.jpg")
     model, processor = load_model(options, EdgeTamModel, EdgeTamImageProcessor)
@@ -33,7 +36,9 @@ def run(options):
     return pictures.go(lambda pixels: find_everything(generator, pixels, given))
 
 
-def find_everything(generator, pixels, settings):
+def find_everything(
+    generator: EdgeTamMaskGenerationPipeline, pixels: np.ndarray, settings: dict[str, Any]
+) -> list[FoundObject]:
     """`FoundObject`s of a picture uint8 (H, W, 3), the largest first."""
     asked = {"output_stability_scores": True, "output_points": True, "masks_on_demand": True}
     outputs = generator(Image.fromarray(pixels), **asked, **settings)

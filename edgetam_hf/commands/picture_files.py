@@ -1,25 +1,24 @@
-"""Which pictures a command line names, and where what is found in them goes; all of it is checked before the work."""
+"""The pictures that a command line names, and the files to write for each; all is checked before any work."""
 
+import argparse
 import glob
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
-from ..picture_output import OutputPlace
+from ..formats.picture_output import OutputPlace
+from ..pictures_edgetam import PICTURE_SUFFIXES
 from .support import in_one_line
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SAMPLE_PICTURE = SAMPLES / "cat.jpg"
-# What is taken of a folder; a file may be of any format that Pillow knows
-PICTURE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".jp2", ".ppm", ".pgm"),
-)
 FILE_SUFFIXES = {"index": (".png",), "coco": (".json",), "yolo": (".txt",)}
 
 
-def find_pictures(arguments, sample):
-    """Paths of the pictures, without repetitions, and whether they are several: of a folder, a pattern or a list.
+def find_pictures(arguments: Sequence[str], sample: Path) -> tuple[list[Path], bool]:
+    """Paths of the pictures, without repetitions, and whether there may be more than one: of a folder, pattern or list.
 
     Args:
         arguments: files, folders and patterns; without any it is `sample`.
@@ -29,18 +28,18 @@ def find_pictures(arguments, sample):
     """
     if not arguments:
         return [sample], False
-    paths = {}
+    by_file: dict[Path, Path] = {}
     for argument in arguments:
         for path in _paths_of(argument):
-            paths.setdefault(path.resolve(), path)
-    paths = list(paths.values())
+            by_file.setdefault(path.resolve(), path)
+    paths = list(by_file.values())
     if not any(path.exists() for path in paths):
         others = f", nor the {len(paths) - 1} others" if paths[1:] else ""
         raise ValueError(f"there is no picture {in_one_line(paths[0])}{others}")
     return paths, len(arguments) > 1 or paths != [Path(arguments[0])]
 
 
-def _paths_of(argument):
+def _paths_of(argument: str) -> list[Path]:
     """Sorted paths that an argument stands for."""
     if os.path.isdir(argument):
         entries = (Path(argument, name) for name in os.listdir(argument))
@@ -54,7 +53,9 @@ def _paths_of(argument):
     return pictures
 
 
-def plan_outputs(paths, is_several, formats, options):
+def plan_outputs(
+    paths: list[Path], is_several: bool, formats: list[str], options: argparse.Namespace
+) -> tuple[list[OutputPlace], Path]:
     """An `OutputPlace` for each picture, and the path of the COCO file.
 
     Raises:
@@ -83,7 +84,7 @@ def plan_outputs(paths, is_several, formats, options):
     return places, coco_path
 
 
-def _is_writable(output, kind):
+def _is_writable(output: str, kind: str) -> bool:
     """Whether a file name ends as one of this format may; that of folders does not."""
     suffix = Path(output).suffix.lower()
     if kind in FILE_SUFFIXES:
@@ -91,14 +92,14 @@ def _is_writable(output, kind):
     return Image.registered_extensions().get(suffix) in Image.SAVE and kind == "overlay"
 
 
-def _check_suffix(output, kind):
+def _check_suffix(output: str, kind: str) -> None:
     if not _is_writable(output, kind):
         known = {"overlay": (".png", ".jpg", ".webp")}.get(kind, FILE_SUFFIXES.get(kind))
         expected = f"end in {' or '.join(known)}, or be a folder" if known else "be a folder"
         raise ValueError(f"--output {output} must {expected}, as it is for {kind} (folders end in /)")
 
 
-def _check_writable(folder):
+def _check_writable(folder: Path) -> None:
     """Raises a ValueError if a folder is not there and cannot be made, or nothing can be written to it."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
@@ -107,11 +108,11 @@ def _check_writable(folder):
         raise ValueError(f"nothing can be written to {there}: choose another --output")
 
 
-def _check_apart(places, coco_path, formats, options):
+def _check_apart(places: list[OutputPlace], coco_path: Path, formats: list[str], options: argparse.Namespace) -> None:
     """Raises a ValueError if a file would be written twice, or over a picture or mask that is read."""
     read = {place.picture.resolve() for place in places}
     read |= {Path(value).resolve() for kind, value in getattr(options, "prompts", None) or [] if kind == "mask"}
-    written = {}
+    written: dict[Path, OutputPlace] = {}
     for place in places:
         paths = [coco_path if kind == "coco" else place.path(kind) for kind in formats]
         for path in paths:

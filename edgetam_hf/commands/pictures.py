@@ -1,23 +1,32 @@
-"""What the commands for pictures share: one picture after the other is searched and written; the report of it."""
+"""The part that `edgetam segment` and `edgetam masks` share: a loop over pictures, and their report."""
 
+import argparse
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
 from edgetam_cli.arguments import DEFAULT_FORMATS
+from edgetam_cli.endings import first_line
 
-from ..picture_output import CocoDataset, PictureResult, check_libraries, write_result
+from ..formats.picture_output import CocoDataset, OutputPlace, PictureResult, check_libraries, write_result
+from ..formats.tables import as_columns
+from ..found_objects import FoundObject
+from ..loading import checkpoint_of, load_with_processor
 from .picture_files import find_pictures, plan_outputs
-from .support import as_columns, checkpoint_of, device_of, in_one_line, load_picture, load_quietly
+from .support import device_of, in_one_line, load_picture
 
 MAX_ROWS = 30  # of a table
 MAX_NUMBERS = 10  # of objects that are covered by others
 
 
 class PictureRun:
-    """Pictures of a command line, of which what is found is written.
+    """The pictures of a command line: finds objects in each, writes them and collects the report.
 
     Args:
         options: of the command line.
@@ -28,15 +37,17 @@ class PictureRun:
         ValueError, ImportError: for what cannot be done, before any work.
     """
 
-    def __init__(self, options, has_prompts, sample):
+    def __init__(self, options: argparse.Namespace, has_prompts: bool, sample: Path):
         self.options, self.has_prompts = options, has_prompts
         self.formats = list(dict.fromkeys(options.format or DEFAULT_FORMATS))
         check_libraries(self.formats)
         self.paths, self.is_several = find_pictures(options.pictures, sample)
         self.places, self.coco_path = plan_outputs(self.paths, self.is_several, self.formats, options)
-        self.dataset, self.reports, self.failed = CocoDataset(), [], []
+        self.dataset = CocoDataset()
+        self.reports: list[dict[str, Any]] = []
+        self.failed: list[dict[str, str]] = []
 
-    def go(self, find):
+    def go(self, find: Callable[[np.ndarray], list[FoundObject]]) -> dict[str, Any]:
         """The report of all pictures, after their files are written.
 
         Args:
@@ -55,29 +66,30 @@ class PictureRun:
             return {**self.reports[0], **head, **coco}
         return {**head, "pictures": self.reports, "failed": self.failed, **coco}
 
-    def _search(self, place, find):
+    def _search(self, place: OutputPlace, find: Callable[[np.ndarray], list[FoundObject]]) -> PictureResult | None:
         """The `PictureResult` of a picture; None for one of several that failed, of which a line says why."""
         try:
             pixels = load_picture(place.picture)
             return PictureResult(place.picture, pixels, find(pixels), self.has_prompts)
         except torch.cuda.OutOfMemoryError:
-            error = ValueError("out of memory: try --dtype bfloat16, or a smaller --image-size or --points-per-batch")
+            error: Exception = ValueError(
+                "out of memory: try --dtype bfloat16, or a smaller --image-size or --points-per-batch"
+            )
         except RuntimeError as failure:
             if not self.options.compile:
                 raise
-            raise ValueError(f"--compile does not work here, leave it out: {str(failure).splitlines()[0]}") from failure
+            raise ValueError(f"--compile does not work here, leave it out: {first_line(failure)}") from failure
         except (ValueError, TypeError, OSError, MemoryError) as failure:
             error = failure
         if not self.is_several:
             raise error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        name = in_one_line(place.picture)
+        reason, name = first_line(error), in_one_line(place.picture)
         reason = reason if name in reason else f"{name}: {reason}"
         tqdm.write(f"edgetam: error: {reason}", file=sys.stderr)
         self.failed.append({"image": str(place.picture), "error": reason})
         return None
 
-    def _write(self, result, place):
+    def _write(self, result: PictureResult, place: OutputPlace) -> None:
         height, width = result.pixels.shape[:2]
         head = {"image": str(result.path), "height": height, "width": width}
         rows = [describe_object(found) for found in result.objects]
@@ -85,7 +97,7 @@ class PictureRun:
             self.dataset.add(result)
         self.reports.append({**head, "objects": rows, **write_result(result, place, self.formats)})
 
-    def _write_coco(self):
+    def _write_coco(self) -> dict[str, str]:
         """Writes the COCO file if there is something to write, and returns its path by name."""
         if not self.dataset.images:
             return {}
@@ -93,38 +105,33 @@ class PictureRun:
         return {"coco": str(self.coco_path)}
 
 
-def load_model(options, model_class, processor_class):
+def load_model(options: argparse.Namespace, model_class: Any, processor_class: Any) -> tuple[Any, Any]:
     """The model and its processor that the options ask for.
 
     Raises:
         OSError: for a model that is neither in a folder nor on the Hub.
     """
-    name, settings, processor_settings = checkpoint_of(options.model), {}, {}
-    if options.dtype is not None:
-        settings["dtype"] = getattr(torch, options.dtype)
-    if options.image_size is not None:
-        settings["image_size"] = options.image_size
-        processor_settings["size"] = {"height": options.image_size, "width": options.image_size}
-    settings["device_map"] = device_of(options.device)
+    device = device_of(options.device)
     try:
-        model = load_quietly(model_class, name, **settings)
-        processor = load_quietly(processor_class, name, **processor_settings)
+        model, processor = load_with_processor(
+            model_class, processor_class, options.model, device, options.dtype, options.image_size
+        )
     except OSError as error:
-        reason = str(error).strip().splitlines()[0].removeprefix(f"{name} cannot be loaded: ")
+        reason = first_line(error).removeprefix(f"{checkpoint_of(options.model)} cannot be loaded: ")
         raise OSError(f"--model {options.model} cannot be loaded: {reason}") from error
     if options.compile:
         model.compile()
     return model, processor
 
 
-def describe_object(found):
+def describe_object(found: FoundObject) -> dict[str, Any]:
     """What a report says of a `FoundObject`: area in pixels, and box, or None if the mask is empty."""
     prompt = {"prompt": found.prompt} if found.prompt else {}
     score = {"score": round(found.score, 3)}
     return {"object": found.number, **prompt, **score, **found.facts, "area": found.mask.area, "box": found.mask.box}
 
 
-def as_text(report):
+def as_text(report: dict[str, Any]) -> str:
     """The report as text: of one picture a line per object and where the files are, of several a line per picture."""
     if "pictures" in report:
         return _table_of_pictures(report)
@@ -137,8 +144,8 @@ def as_text(report):
     return "\n".join([*lines, "", *_files(report)])
 
 
-def _readable(row, num_pixels):
-    """A row for people: shares in percent, yes and no, and a dash for no box."""
+def _readable(row: dict[str, Any], num_pixels: int) -> dict[str, Any]:
+    """A row for people: areas in percent, yes and no, and a dash for no box."""
     row = {**row, "area": f"{100 * row['area'] / num_pixels:.1f} %"}
     row["box"] = ",".join(map(str, row["box"])) if row["box"] else "-"
     return {
@@ -146,8 +153,8 @@ def _readable(row, num_pixels):
     }
 
 
-def _notes(report):
-    """Lines on what is not as one might expect."""
+def _notes(report: dict[str, Any]) -> list[str]:
+    """Lines about what may surprise: nothing found, and objects that others cover."""
     lines = []
     if not report["objects"]:
         lines.append(
@@ -161,13 +168,13 @@ def _notes(report):
     return lines
 
 
-def _files(report):
+def _files(report: dict[str, Any]) -> list[str]:
     names = [name for name in ("overlay", "mask", "coco", "masks", "yolo", "cutouts") if name in report]
     width = max(map(len, names), default=0) + 1
     return [f"{name + ':':{width}} {report[name]}" for name in names]
 
 
-def _table_of_pictures(report):
+def _table_of_pictures(report: dict[str, Any]) -> str:
     rows = []
     for of_picture in report["pictures"]:
         row = {"picture": in_one_line(of_picture["image"]), "objects": len(of_picture["objects"])}

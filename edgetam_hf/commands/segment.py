@@ -4,8 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import EdgeTamModel, EdgeTamProcessor
-from ..cut_masks import CutMask
-from ..legend import FoundObject
+from ..found_objects import CutMask, FoundObject
 from ..mask_candidates_edgetam import BoxedLogits
 from .picture_files import SAMPLE_PICTURE
 from .pictures import PictureRun, as_text, load_model

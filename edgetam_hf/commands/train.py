@@ -7,9 +7,9 @@ from typing import Any
 
 import yaml
 
+from ..formats.tables import as_columns
 from ..training.run import run as train
 from ..training.settings import read_configuration, read_settings
-from .support import as_columns
 
 
 def run(options: argparse.Namespace) -> dict[str, Any] | None:

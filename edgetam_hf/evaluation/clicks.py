@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..pictures_edgetam import read_picture
-from ..video_frames_edgetam import PICTURE_SUFFIXES
+from ..pictures_edgetam import PICTURE_SUFFIXES, read_picture
 from .metrics import check_scipy, region_similarity
 from .video_datasets import check_root, read_mask_files
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data_names import inside
-from ..video_output import write_index_picture
-from ..whole_files import whole_file, whole_folder
+from ..files.names import inside
+from ..files.writing import whole_file, whole_folder
+from ..formats.index_pictures import write_index_picture
 from .clicks import box_of
 
 

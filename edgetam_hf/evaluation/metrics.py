@@ -3,9 +3,12 @@
 Shapes: masks are boolean arrays (H, W).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from ..found_objects import CutMask
 
 try:
     from scipy.spatial import KDTree
@@ -16,7 +19,7 @@ TOLERANCE = 0.008  # of the diagonal of the picture
 NUM_QUARTERS = 4
 
 
-def region_similarity(mask, truth):
+def region_similarity(mask: np.ndarray, truth: np.ndarray) -> float:
     """J, the IoU of a mask with the true one, in [0, 1]; 1 where both are empty.
 
     Args:
@@ -27,7 +30,7 @@ def region_similarity(mask, truth):
     return np.count_nonzero(mask & truth) / union if union else 1.0
 
 
-def boundary_measure(mask, truth):
+def boundary_measure(mask: np.ndarray, truth: np.ndarray) -> float:
     """F, the harmonic mean of precision and recall of a mask's boundary, in [0, 1]; 1 where both have none.
 
     A boundary pixel is right if the other boundary has a pixel within `boundary_tolerance`: the same as to lie in its
@@ -45,35 +48,35 @@ def boundary_measure(mask, truth):
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
-def boundary_tolerance(size):
+def boundary_tolerance(size: tuple[int, int]) -> int:
     """Distance in pixels at which a boundary still counts as found in a picture of size (height, width)."""
     return int(np.ceil(TOLERANCE * np.linalg.norm(size)))
 
 
-def boundary_pixels(mask):
+def boundary_pixels(mask: np.ndarray) -> np.ndarray:
     """Integers (N, 2), (row, column) of the pixels that differ from their right, lower or lower right neighbour.
 
     Beyond the picture the mask goes on as on its border, so that the border itself is no boundary.
     """
-    (rows,), (columns,) = np.nonzero(mask.any(1)), np.nonzero(mask.any(0))
-    if len(rows) == 0:
+    box = CutMask.of(mask).box
+    if box is None:
         return np.zeros((0, 2), int)
     # nothing changes farther than one pixel from the mask
-    top, left = max(rows[0] - 1, 0), max(columns[0] - 1, 0)
-    part = np.pad(mask[top : rows[-1] + 2, left : columns[-1] + 2], ((0, 1), (0, 1)), "edge")
+    left, top = max(box[0] - 1, 0), max(box[1] - 1, 0)
+    part = np.pad(mask[top : box[3] + 2, left : box[2] + 2], ((0, 1), (0, 1)), "edge")
     inner = part[:-1, :-1]
     differs = (inner ^ part[:-1, 1:]) | (inner ^ part[1:, :-1]) | (inner ^ part[1:, 1:])
     return np.argwhere(differs) + np.array([top, left])
 
 
-def _share_near(pixels, others, distance):
+def _share_near(pixels: np.ndarray, others: np.ndarray, distance: float) -> float:
     """Share of pixels (N, 2) that have one of the others (M, 2) within a distance."""
     check_scipy()
     nearest, _ = KDTree(others).query(pixels, distance_upper_bound=distance + 1)
     return np.count_nonzero(nearest <= distance) / len(pixels)
 
 
-def _check_sizes(mask, truth):
+def _check_sizes(mask: np.ndarray, truth: np.ndarray) -> None:
     for name, array in (("mask", mask), ("truth", truth)):
         if array.dtype != bool or array.ndim != 2:
             raise TypeError(f"{name} must be a boolean array (H, W), got {array.dtype} {array.shape}")
@@ -81,7 +84,7 @@ def _check_sizes(mask, truth):
         raise ValueError(f"mask and truth must have one size, got {mask.shape} and {truth.shape}")
 
 
-def check_scipy():
+def check_scipy() -> None:
     """Raises an ImportError without SciPy."""
     if KDTree is None:
         raise ImportError("the boundary measure F, and clicks on masks, need SciPy: pip install scipy")
@@ -99,12 +102,12 @@ class Statistics:
     decay: float
 
 
-def statistics(values):
+def statistics(per_frame: Sequence[float]) -> Statistics:
     """`Statistics` of an object's J or F, one per frame.
 
     The quarters overlap by a frame, as in davis2017-evaluation.
     """
-    values = np.asarray(values, float)
+    values = np.asarray(per_frame, float)
     if values.ndim != 1 or len(values) == 0:
         raise ValueError(f"values must be one per frame, at least one, got shape {values.shape}")
     # 1e-10 rounds halves up
@@ -113,7 +116,7 @@ def statistics(values):
     return Statistics(float(values.mean()), float((values > 0.5).mean()), float(first.mean() - last.mean()))
 
 
-def total(per_object):
+def total(per_object: Sequence[tuple[Statistics, Statistics]]) -> dict[str, float]:
     """Means over objects: J_mean, J_recall, J_decay, the same of F, and J&F.
 
     Args:

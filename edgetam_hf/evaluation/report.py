@@ -1,23 +1,25 @@
-"""What people look at: tables of scores, J&F as a plot, and overlays of the objects that fared worst."""
+"""Reports for people: tables of scores, plots of J&F, and overlays of the objects with the lowest scores."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..commands.support import as_columns
-from ..data_names import inside
-from ..drawing import overlay
-from ..whole_files import save_whole, whole_file
-from .promptable import NUM_CLICKS, scores_by_limit
-from .scoring import result_files
-from .video_datasets import read_mask_files
+from ..drawing.overlays import overlay
+from ..files.names import inside
+from ..files.writing import save_whole, whole_file
+from ..formats.tables import as_columns
+from .promptable import NUM_CLICKS, ObjectVideo, Round, scores_by_limit
+from .scoring import ObjectScores, result_files
+from .video_datasets import VideoSequence, read_mask_files
 
 try:
     import matplotlib
 except ImportError:
-    matplotlib = None
+    matplotlib = None  # type: ignore[assignment]
 
 NUM_WORST = 5
 # J&F of the paper, from 0 to 1 as all of a report
@@ -27,9 +29,10 @@ ANCHORS = {
     "sa-v": {"SA-V val": 0.723, "SA-V test": 0.717},
     "youtube-vos": {"YouTube-VOS 2019 val": 0.862},
 }
+CLICK_ANCHORS = {"SA-23, 1 click": 0.555, "SA-23, 5 clicks": 0.817}  # mIoU of the paper
 
 
-def as_score_table(report):
+def as_score_table(report: dict[str, Any]) -> str:
     """The report as text: a line per object, the total, then the paper's numbers and where the files are."""
     rows = [_row(f"{row['sequence']}_{row['object']}", row["J&F"], row["J"], row["F"]) for row in report["objects"]]
     total = report["total"]
@@ -39,11 +42,10 @@ def as_score_table(report):
     if "categories" in report:
         lines.append(_categories_as_text(report["categories"]))
     measure = "G" if "categories" in report else "J&F"
-    anchors = ", ".join(f"{name} {100 * value:.1f}" for name, value in report["anchors"].items())
-    return "\n".join([*lines, f"{measure} in the paper (EdgeTAM): {anchors}", *_files_as_text(report)])
+    return "\n".join([*lines, f"{measure} {_anchors_as_text(report)}", *_files_as_text(report)])
 
 
-def as_round_table(report):
+def as_round_table(report: dict[str, Any]) -> str:
     """The report of a simulated user as text: a line per limit of annotated frames, their mean, where the files are."""
     counts = [*report["num_objects"], ""]
     limits = [str(limit) for limit in range(1, len(counts))]
@@ -58,7 +60,17 @@ def as_round_table(report):
     return "\n".join([*as_columns(rows), "", about, *_files_as_text(report)])
 
 
-def _categories_as_text(found):
+def as_click_table(report: dict[str, Any]) -> str:
+    """The report of clicks on pictures as text: mean IoU by number of clicks."""
+    rows = [{"clicks": count, "mIoU": f"{100 * mean:.1f}"} for count, mean in enumerate(report["mIoU"], start=1)]
+    return "\n".join([*as_columns(rows), "", f"{len(report['objects'])} objects; {_anchors_as_text(report)}"])
+
+
+def _anchors_as_text(report: dict[str, Any]) -> str:
+    return "in the paper (EdgeTAM): " + ", ".join(f"{name} {100 * x:.1f}" for name, x in report["anchors"].items())
+
+
+def _categories_as_text(found: dict[str, Any]) -> str:
     """G and its parts, or what is missing."""
     if "missing" in found:
         return f"no G: {found['missing']}"
@@ -67,20 +79,20 @@ def _categories_as_text(found):
     return f"G {100 * found['G']:.1f}: {', '.join(parts)}; {counts}"
 
 
-def _files_as_text(report):
+def _files_as_text(report: dict[str, Any]) -> list[str]:
     names = ("masks", "scores", "plot", "worst", "clicks")
     return [f"{name}: {report[name]}" for name in names if name in report]
 
 
-def _row(name, mean, j, f):
-    row = {"object": name, "J&F": mean}
+def _row(name: str, mean: float, j: dict[str, float], f: dict[str, float]) -> dict[str, str]:
+    row: dict[str, Any] = {"object": name, "J&F": mean}
     for kind, values in (("J", j), ("F", f)):
         row.update({kind: values["mean"], f"{kind} recall": values["recall"], f"{kind} decay": values["decay"]})
     return {key: value if key == "object" else f"{100 * value:.1f}" for key, value in row.items()}
 
 
-def write_plot(scores, path):
-    """Writes a picture of J&F over the share of the video that has passed, of each object and their mean.
+def write_plot(scores: list[ObjectScores], path: Path) -> bool:
+    """Writes a picture of J&F over the part of the video that has passed, for each object and their mean.
 
     Args:
         scores: list of `ObjectScores`.
@@ -96,7 +108,7 @@ def write_plot(scores, path):
     return _write_curves(100 * positions, curves, "part of the video, %", path)
 
 
-def write_round_plot(results, num_frames, path):
+def write_round_plot(results: list[tuple[ObjectVideo, list[Round]]], num_frames: int, path: Path) -> bool:
     """Writes a picture of J&F over the limit of annotated frames, of each object and their mean.
 
     Args:
@@ -110,7 +122,9 @@ def write_round_plot(results, num_frames, path):
     return _write_curves(np.arange(1, num_frames + 1), curves, "limit of annotated frames", path, marker="o")
 
 
-def _write_curves(positions, curves, label, path, marker=None):
+def _write_curves(
+    positions: np.ndarray, curves: list[np.ndarray], label: str, path: Path, marker: str | None = None
+) -> bool:
     """Writes a picture of the J&F (0 to 1) of each object at the positions, and of their mean, if matplotlib is there.
 
     Returns whether it is.
@@ -134,7 +148,13 @@ def _write_curves(positions, curves, label, path, marker=None):
     return True
 
 
-def write_worst(scores, sequences, results, folder, is_per_object=False):
+def write_worst(
+    scores: list[ObjectScores],
+    sequences: Sequence[VideoSequence],
+    results: Path,
+    folder: Path,
+    is_per_object: bool = False,
+) -> None:
     """Writes, for the objects of the lowest J&F, the frame where it is lowest: the truth (left) and the result.
 
     Args:
@@ -160,7 +180,7 @@ def write_worst(scores, sequences, results, folder, is_per_object=False):
         save_whole(_side_by_side(halves), inside(folder, name, is_written=True))
 
 
-def write_clicks(results, folder):
+def write_clicks(results: list[tuple[ObjectVideo, list[Round]]], folder: Path) -> None:
     """Writes, for the objects of the lowest J&F in the end, their annotated frames side by side: truth and clicks.
 
     Args:
@@ -177,7 +197,7 @@ def write_clicks(results, folder):
         save_whole(_side_by_side(drawn), inside(folder, f"{rank}_{video.name}.png", is_written=True))
 
 
-def _emptied(folder, pattern):
+def _emptied(folder: Path, pattern: str) -> Path:
     """The folder, without the pictures whose names an earlier report gave them."""
     folder = Path(folder)
     if folder.is_symlink():
@@ -189,11 +209,11 @@ def _emptied(folder, pattern):
     return folder
 
 
-def _frame_of(sequence, frame_idx):
+def _frame_of(sequence: VideoSequence, frame_idx: int) -> np.ndarray:
     """A frame as uint8 array (H, W, 3)."""
     return sequence.frames[frame_idx].permute(1, 2, 0).numpy()
 
 
-def _side_by_side(pictures):
+def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     """One PIL picture of several of one height."""
     return Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures], axis=1))

@@ -1,16 +1,19 @@
 """Scores of finished result pictures, over several processes."""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers.utils import logging
 
-from ..data_names import inside
+from ..files.names import inside
 from .metrics import boundary_measure, region_similarity, statistics, total
-from .video_datasets import read_mask_files
+from .video_datasets import VideoSequence, read_mask_files
 
 
 @dataclass
@@ -24,7 +27,7 @@ class ObjectScores:
     f: list[float]
 
 
-def result_files(folder, sequence, frame_idx, is_per_object):
+def result_files(folder: Path, sequence: VideoSequence, frame_idx: int, is_per_object: bool) -> dict[int | None, Path]:
     """Files for `read_mask_files` of the results on a frame: SEQUENCE/FRAME.png or SEQUENCE/OBJECT/FRAME.png."""
     folder, name = inside(folder, sequence.name), f"{sequence.frame_names[frame_idx]}.png"
     if not is_per_object:
@@ -32,7 +35,7 @@ def result_files(folder, sequence, frame_idx, is_per_object):
     return {number: folder / f"{number:03d}" / name for number in sequence.annotations[frame_idx]}
 
 
-def score_sequence(sequence, folder, is_per_object=False):
+def score_sequence(sequence: VideoSequence, folder: Path, is_per_object: bool = False) -> list[ObjectScores]:
     """List of the `ObjectScores` of a sequence; empty where too few frames are annotated to score any.
 
     Args:
@@ -59,14 +62,16 @@ def score_sequence(sequence, folder, is_per_object=False):
     return scores
 
 
-def score_results(sequences, folder, is_per_object=False, is_quiet=True):
+def score_results(
+    sequences: Sequence[VideoSequence], folder: Path, is_per_object: bool = False, is_quiet: bool = True
+) -> list[ObjectScores]:
     """List of the `ObjectScores` of all sequences, in order, scored on all cores; see `score_sequence`.
 
     Raises:
         ValueError: also where no sequence has ground truth to score.
     """
     score = partial(score_sequence, folder=folder, is_per_object=is_per_object)
-    # threads: most of the time goes by in NumPy, SciPy and Pillow, which let others run
+    # threads suffice: NumPy, SciPy and Pillow release the interpreter's lock during most of the work
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         bar = logging.tqdm(pool.map(score, sequences), total=len(sequences), desc="score", disable=is_quiet)
         scores = [of_object for of_sequence in bar for of_object in of_sequence]
@@ -78,7 +83,7 @@ def score_results(sequences, folder, is_per_object=False, is_quiet=True):
     return scores
 
 
-def report_scores(scores):
+def report_scores(scores: list[ObjectScores]) -> dict[str, Any]:
     """Dictionary of `total`, and of `objects`: for each its sequence, id, J&F, and J and F over its frames."""
     per_object = [(statistics(of_object.j), statistics(of_object.f)) for of_object in scores]
     objects = []
@@ -89,7 +94,9 @@ def report_scores(scores):
     return {"total": total(per_object), "objects": objects}
 
 
-def report_categories(scores, sequences, seen):
+def report_categories(
+    scores: list[ObjectScores], sequences: Sequence[VideoSequence], seen: set[str] | None
+) -> dict[str, Any]:
     """G of YouTube-VOS and the four means of which it is the mean: J and F of objects of seen and unseen categories.
 
     Of each object J and F are means over its frames; those are averaged over the objects of a group. As youtube-vos.org
@@ -107,13 +114,13 @@ def report_categories(scores, sequences, seen):
     if seen is None:
         return {"missing": "it needs the categories seen in training: give meta.json of that split with --train-meta"}
     categories = {sequence.name: sequence.categories or {} for sequence in sequences}
-    groups = {"seen": [], "unseen": []}
+    groups: dict[str, list[tuple[float, float]]] = {"seen": [], "unseen": []}
     for of_object in scores:
         number, name = of_object.object_id, of_object.sequence
         if number not in categories[name]:
             return {"missing": f"meta.json of the dataset has no category of object {number} of sequence {name}"}
         group = groups["seen" if categories[name][number] in seen else "unseen"]
-        group.append((np.mean(of_object.j), np.mean(of_object.f)))
+        group.append((float(np.mean(of_object.j)), float(np.mean(of_object.f))))
     found = {}
     for name, group in groups.items():
         if not group:

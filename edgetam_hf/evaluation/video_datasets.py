@@ -4,15 +4,16 @@ A dataset is a list of `VideoSequence`s. Object ids are the values of index pict
 have one picture per object.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from ..data_names import check_name, inside
-from ..pictures_edgetam import open_picture
-from ..text_files import read_json, read_text
+from ..files.names import check_name, inside
+from ..files.reading import read_json, read_text
+from ..pictures_edgetam import open_picture, read_index_picture
 from ..video_frames_edgetam import PictureFolder
 
 VOID = 255  # pixels without a verdict, in DAVIS: background
@@ -47,7 +48,7 @@ LAYOUTS = {
 # Pictures of masks.
 
 
-def read_indices(path):
+def read_indices(path: str | Path) -> np.ndarray:
     """uint8 array (H, W) of the object ids in a palette or grey picture; pixels without a verdict are 0.
 
     A grey picture without other values than 0 and 255 is the mask of object 1, as in DAVIS 2016.
@@ -68,7 +69,7 @@ def read_indices(path):
     return is_void.astype(np.uint8) if mode == "L" and not indices.any() else indices
 
 
-def read_mask_files(files, size):
+def read_mask_files(files: dict[int | None, Path], size: tuple[int, int]) -> dict[int, np.ndarray]:
     """Boolean masks (H, W) by object id, of the objects that a frame has any pixel of.
 
     Args:
@@ -93,12 +94,9 @@ def read_mask_files(files, size):
     return masks
 
 
-def read_object_mask(path):
+def read_object_mask(path: str | Path) -> np.ndarray:
     """Boolean array (H, W) of the pixels above 0 in a picture of one object; the values do not matter."""
-    pixels = np.array(open_picture(path, str(path)))
-    if pixels.ndim != 2:
-        raise ValueError(f"{path} must be a palette or grey picture of one object, got shape {pixels.shape}")
-    return pixels > 0
+    return read_index_picture(path, str(path)) > 0
 
 
 # Sequences.
@@ -125,21 +123,21 @@ class VideoSequence:
     is_last_scored: bool = False
 
     @property
-    def size(self):
+    def size(self) -> tuple[int, int]:
         """(height, width) of the frames."""
         return self.frames.height, self.frames.width
 
     @property
-    def frame_names(self):
+    def frame_names(self) -> list[str]:
         """Names of the frames without their suffixes."""
         return [path.stem for path in self.frames.files]
 
-    def read_masks(self, frame_idx):
+    def read_masks(self, frame_idx: int) -> dict[int, np.ndarray]:
         """True masks (H, W) by object id, of the objects in a frame."""
         return read_mask_files(self.annotations[frame_idx], self.size)
 
     @cached_property
-    def first_frames(self):
+    def first_frames(self) -> dict[int, int]:
         """Index of the frame on which an object first appears, by object id, ascending in both."""
         found = dict(self.appearances or {})
         if self.appearances is None:
@@ -152,11 +150,11 @@ class VideoSequence:
         return dict(sorted(found.items(), key=lambda item: (item[1], item[0])))
 
     @cached_property
-    def object_ids(self):
+    def object_ids(self) -> list[int]:
         """Ids of all objects, ascending."""
         return sorted(self.first_frames)
 
-    def first_masks(self, frame_idx):
+    def first_masks(self, frame_idx: int) -> dict[int, np.ndarray]:
         """True masks (H, W), by object id, of the objects that first appear on a frame."""
         ids = [number for number, first in self.first_frames.items() if first == frame_idx]
         masks = self.read_masks(frame_idx) if ids else {}
@@ -165,13 +163,13 @@ class VideoSequence:
                 raise ValueError(f"sequence {self.name}: object {number} has an empty first mask, on frame {frame_idx}")
         return {number: masks[number] for number in ids}
 
-    def scored_frames(self, object_id):
+    def scored_frames(self, object_id: int) -> list[int]:
         """Indices of the frames that count for an object: annotated, after its first one, mostly without the last."""
         annotated = [t for t, files in self.annotations.items() if object_id in files or None in files]
         return [t for t in annotated[1 : None if self.is_last_scored else -1] if t > self.first_frames[object_id]]
 
 
-def read_dataset(layout, root, names=None):
+def read_dataset(layout: str, root: str | Path, names: Collection[str] | None = None) -> list[VideoSequence]:
     """List of the `VideoSequence`s of a dataset to be tracked from their first annotations, see `read_sequences`.
 
     Raises:
@@ -188,7 +186,9 @@ def read_dataset(layout, root, names=None):
     return sequences
 
 
-def read_sequences(layout, root, names=None, listing=None):
+def read_sequences(
+    layout: str, root: str | Path, names: Collection[str] | None = None, listing: str | None = None
+) -> list[VideoSequence]:
     """List of the `VideoSequence`s of a dataset, sorted by name.
 
     Args:
@@ -201,22 +201,22 @@ def read_sequences(layout, root, names=None, listing=None):
     Raises:
         ValueError: for a folder of another layout, and frames that are missing.
     """
-    root, layout = Path(root), LAYOUTS[layout]
+    root, places = Path(root), LAYOUTS[layout]
     check_root(root)
-    layout = replace(layout, listing=listing or layout.listing)
-    parts = [part for part in (layout.frames, layout.annotations, layout.listing) if part]
+    places = replace(places, listing=listing or places.listing)
+    parts = [part for part in (places.frames, places.annotations, places.listing) if part]
     if missing := [part for part in parts if not (root / part).exists()]:
         raise ValueError(
-            f"{root} has not the layout of {layout.title}: looked for {', '.join(parts)}, found no {', '.join(missing)}"
+            f"{root} has not the layout of {places.title}: looked for {', '.join(parts)}, found no {', '.join(missing)}"
         )
-    objects = _read_meta(root / layout.listing) if layout.listing == "meta.json" else {}
-    known = sorted(objects) or _sequence_names(root, layout)
+    objects = _read_meta(root / places.listing) if places.listing == "meta.json" else {}
+    known = sorted(objects) or _sequence_names(root, places)
     if unknown := set(names or ()) - set(known):
         raise ValueError(f"{root} has no sequence {min(unknown)}, it has {', '.join(known[:5])}, …")
-    return [_read_sequence(root, layout, name, objects.get(name)) for name in dict.fromkeys(names or known)]
+    return [_read_sequence(root, places, name, objects.get(name)) for name in dict.fromkeys(names or known)]
 
 
-def read_categories(path):
+def read_categories(path: str | Path) -> set[str]:
     """Set of the categories in a file: meta.json of a split of YouTube-VOS, or a text file with one per line.
 
     Raises:
@@ -233,7 +233,7 @@ def read_categories(path):
     return found
 
 
-def _sequence_names(root, layout):
+def _sequence_names(root: Path, layout: Layout) -> list[str]:
     if layout.listing:
         names = sorted(set(read_text(root / layout.listing).split()))
     else:
@@ -246,13 +246,13 @@ def _sequence_names(root, layout):
     return names
 
 
-def check_root(root):
+def check_root(root: str | Path) -> None:
     """Raises a ValueError unless the folder of a dataset is there."""
     if not Path(root).is_dir():
         raise ValueError(f"there is no folder {root}: name the one that holds the dataset")
 
 
-def _read_meta(path):
+def _read_meta(path: Path) -> dict[str, dict[int, tuple[str, str | None]]]:
     """(name of the first frame, category or None) by object id, by name of the sequence, of YouTube-VOS."""
     videos = read_json(path).get("videos")
     try:
@@ -270,13 +270,13 @@ def _read_meta(path):
     return found
 
 
-def _read_id(number):
+def _read_id(number: str) -> int:
     if not (number.isascii() and number.isdecimal() and 1 <= int(number) < VOID):
         raise ValueError(f"object ids are 1 to {VOID - 1}, got {number[:20]!r}")
     return int(number)
 
 
-def _read_object(of_object):
+def _read_object(of_object: dict) -> tuple[str, str | None]:
     """(name of the first frame, category or None) of an object of meta.json."""
     frames, category = of_object["frames"], of_object.get("category")
     if not isinstance(frames, list) or not isinstance(frames[0], str) or not isinstance(category, (str, type(None))):
@@ -284,14 +284,16 @@ def _read_object(of_object):
     return frames[0], category
 
 
-def _read_sequence(root, layout, name, objects):
+def _read_sequence(
+    root: Path, layout: Layout, name: str, objects: dict[int, tuple[str, str | None]] | None
+) -> VideoSequence:
     folders = {part: inside(root / part, name) for part in (layout.frames, layout.annotations)}
     for part, folder in folders.items():
         if not folder.is_dir():
             raise ValueError(f"sequence {name} has no folder {folder} in {part}")
     frames = PictureFolder(folders[layout.frames])
     index = {path.stem: idx for idx, path in enumerate(frames.files)}
-    annotations = {}
+    annotations: dict[int, dict[int | None, Path]] = {}
     pictures = folders[layout.annotations].glob("*/*.png" if layout.is_per_object else "*.png")
     for path in sorted(path for path in pictures if not path.name.startswith(".")):
         if path.stem not in index:
@@ -307,13 +309,13 @@ def _read_sequence(root, layout, name, objects):
     return sequence
 
 
-def _object_of(path):
+def _object_of(path: Path) -> int:
     if not path.parent.name.isdecimal():
         raise ValueError(f"{path.parent} must be named by the number of its object, as 000")
     return int(path.parent.name)
 
 
-def _frame_of(name, index, frame_name):
+def _frame_of(name: str, index: dict[str, int], frame_name: str) -> int:
     if frame_name not in index:
         raise ValueError(f"sequence {name} lacks frame {frame_name}, which meta.json names")
     return index[frame_name]

@@ -1,15 +1,17 @@
 """The model card: a template, filled with facts about a folder and with what its code blocks print."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
+from typing import Any
 
 TEMPLATE = Path(__file__).with_name("card.md")
 SECTION = re.compile(r"^<!-- for: ([a-z ]+) -->\n(.*?)^<!-- end -->\n", re.MULTILINE | re.DOTALL)
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def make_card(kind, facts):
+def make_card(kind: str, facts: dict[str, Any]) -> str:
     """Text of the card of a "video", "image" or "nano" checkpoint; the results of its code blocks are empty yet.
 
     Raises:
@@ -19,17 +21,17 @@ def make_card(kind, facts):
     return Template(text).substitute(facts)
 
 
-def examples(card):
+def examples(card: str) -> list[tuple[str, str]]:
     """(code, printed result) of every example."""
     return EXAMPLE.findall(card)
 
 
-def with_results(card, printed):
+def with_results(card: str, printed: Iterable[str]) -> str:
     """The card with what each of its code blocks printed below the block."""
     results = iter(printed)
     return EXAMPLE.sub(lambda match: f"```python\n{match[1]}```\n\n```text\n{next(results)}```", card)
 
 
-def local_blocks(card, repo_id, folder):
+def local_blocks(card: str, repo_id: str, folder: str | Path) -> list[str]:
     """Code of the examples, with a folder in place of the repository on the Hub."""
     return [code.replace(f'"{repo_id}"', repr(str(folder))) for code, _ in examples(card)]

@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from . import clean_process
 from .card import examples, local_blocks, with_results
+from .source import Source
 
 TOLERANCE = 1e-4
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -22,8 +25,10 @@ class CheckError(ValueError):
     """The folder does not keep what its card promises."""
 
 
-def run_clean(folder, actions, kind="image", blocks=()):
-    """The answers of `clean_process` by action, and the outputs that "auto" gives, else None.
+def run_clean(
+    folder: str | Path, actions: Sequence[str], kind: str = "image", blocks: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The answers of `clean_process` by action, and the outputs that "auto" gives.
 
     The process starts elsewhere, with an empty cache of remote code, without this project and without a token. What
     concerns this project's code runs offline: a folder is complete or it fails.
@@ -31,8 +36,8 @@ def run_clean(folder, actions, kind="image", blocks=()):
     Raises:
         CheckError: with the last line of what went wrong there.
     """
-    with tempfile.TemporaryDirectory(prefix="edgetam_check_") as work:
-        work = Path(work)
+    with tempfile.TemporaryDirectory(prefix="edgetam_check_") as temporary:
+        work = Path(temporary)
         request = {"actions": actions, "kind": kind, "blocks": list(blocks)}
         request.update(outputs=str(work / "outputs.safetensors"), answer=str(work / "answer.json"))
         (work / "request.json").write_text(json.dumps(request))
@@ -47,11 +52,11 @@ def run_clean(folder, actions, kind="image", blocks=()):
             lines = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
             place = [line.strip() for line in lines if line.lstrip().startswith('File "code block')][-1:]
             raise CheckError(f"{' and '.join(actions)} in a clean process: {' '.join([*place, lines[-1]])}")
-        outputs = load_file(request["outputs"]) if "auto" in actions else None
+        outputs = load_file(work / "outputs.safetensors") if "auto" in actions else {}
         return json.loads((work / "answer.json").read_text()), outputs
 
 
-def clean_environment(work, is_offline):
+def clean_environment(work: Path, is_offline: bool) -> dict[str, str]:
     """Environment variables of a process that finds nothing of this project, and no token."""
     environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
     environment["HF_TOKEN_PATH"] = str(work / "no_token")
@@ -61,7 +66,7 @@ def clean_environment(work, is_offline):
     return environment
 
 
-def fill_card(folder, repo_id):
+def fill_card(folder: str | Path, repo_id: str) -> None:
     """Puts what the code blocks print into the card of a folder."""
     path = Path(folder) / "README.md"
     card = path.read_text()
@@ -69,7 +74,7 @@ def fill_card(folder, repo_id):
     path.write_text(with_results(card, answer["card"]))
 
 
-def check_folder(folder, source, repo_id, tag):
+def check_folder(folder: str | Path, source: Source, repo_id: str, tag: str) -> list[str]:
     """Lines that say what was checked.
 
     Raises:
@@ -91,21 +96,21 @@ def check_folder(folder, source, repo_id, tag):
     return [*lines, check_native(folder, source.kind)]
 
 
-def check_ours(classes):
+def check_ours(classes: dict[str, str]) -> None:
     """Passes if all classes come from the folder."""
     for name, found in classes.items():
         if not found.startswith("transformers_modules."):
             raise CheckError(f"{name} gives {found} instead of the code of the folder")
 
 
-def check_printed(expected, printed):
+def check_printed(expected: Sequence[tuple[str, str]], printed: Sequence[str]) -> None:
     """Passes if each example printed what stands in the card."""
     for number, ((_, result), text) in enumerate(zip(expected, printed, strict=True), start=1):
         if not text.strip() or result != text:
             raise CheckError(f"code block {number} of the card prints {text!r}, the card says {result!r}")
 
 
-def largest_difference(outputs, expected):
+def largest_difference(outputs: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
     """Largest absolute difference between the outputs of folder and source."""
     if outputs.keys() != expected.keys():
         raise CheckError(f"the folder gives {sorted(outputs)}, the source {sorted(expected)}")
@@ -116,7 +121,7 @@ def largest_difference(outputs, expected):
     return difference
 
 
-def check_native(folder, kind):
+def check_native(folder: str | Path, kind: str) -> str:
     """A line about the classes of Transformers, which must load the folder when remote code is not allowed."""
     if importlib.util.find_spec("timm") is None:
         return "left out: loading without remote code, for which Transformers needs timm"

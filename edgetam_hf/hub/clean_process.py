@@ -10,7 +10,9 @@ import contextlib
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -24,13 +26,13 @@ VIDEO_CLASSES = (*IMAGE_CLASSES, "AutoVideoProcessor")
 class Blocker:
     """An import hook that refuses what this project installs, wherever it lies."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         first = name.split(".")[0]
         if first == "edgetam_hf" or "_edgetam" in first:
             raise ImportError(f"{first} is blocked: the folder must hold all that it needs")
 
 
-def image_outputs(model, processor, image):
+def image_outputs(model: Any, processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:
     """Low-res masks (1, 2, 3, h, w), scores (1, 2, 3) and object scores (1, 2, 1) of both boxes on a PIL picture."""
     inputs = processor(images=image, input_boxes=[BOXES], return_tensors="pt")
     with torch.no_grad():
@@ -38,21 +40,21 @@ def image_outputs(model, processor, image):
     return {name: outputs[name].contiguous() for name in ("pred_masks", "iou_scores", "object_score_logits")}
 
 
-def video_outputs(model, processor, image):
+def video_outputs(model: Any, processor: Any, image: Image.Image) -> dict[str, torch.Tensor]:
     """Low-res masks (objects, 1, h, w) of three frames, cut from a picture, on which both boxes are tracked."""
     session = processor.init_video_session(video=[image.crop((x, 0, x + 400, image.height)) for x in (0, 10, 20)])
     processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=[1, 2], input_boxes=[BOXES])
     return {f"frame_{o.frame_idx}": o.pred_masks.contiguous() for o in model.propagate_in_video_iterator(session)}
 
 
-def load_auto_classes(folder, names, **settings):
+def load_auto_classes(folder: str, names: Sequence[str], **settings: Any) -> dict[str, Any]:
     """What every Auto class makes of the folder, by the name of the Auto class."""
     import transformers
 
     return {name: getattr(transformers, name).from_pretrained(folder, **settings) for name in names}
 
 
-def run_auto(folder, request):
+def run_auto(folder: str, request: dict[str, Any]) -> dict[str, str]:
     """Classes by Auto class and for the pipeline, as "module.Class"; writes outputs to compare with the source's."""
     from safetensors.torch import save_file
     from transformers import pipeline
@@ -71,9 +73,10 @@ def run_auto(folder, request):
     return {name: f"{type(value).__module__}.{type(value).__name__}" for name, value in objects.items()}
 
 
-def run_card(folder, request):
+def run_card(folder: str, request: dict[str, Any]) -> list[str]:
     """What each code block of the card prints; names are shared from block to block, as a reader would run them."""
-    namespace, printed = {"__name__": "__main__"}, []
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    printed: list[str] = []
     for code in request["blocks"]:
         stdout = io.StringIO()
         with contextlib.redirect_stdout(stdout):
@@ -82,16 +85,17 @@ def run_card(folder, request):
     return printed
 
 
-def run_native(folder, request):
+def run_native(folder: str, request: dict[str, Any]) -> dict[str, str]:
     """Modules of the classes that the Auto classes give when remote code is not allowed."""
     names = IMAGE_CLASSES if request["kind"] == "image" else VIDEO_CLASSES
     objects = load_auto_classes(folder, names)
     return {name: f"{type(value).__module__}.{type(value).__name__}" for name, value in objects.items()}
 
 
-def main(folder, request):
+def main(folder: str, request_file: str) -> None:
+    """Does what the request says and writes the answer."""
     sys.meta_path.insert(0, Blocker())
-    request = json.loads(Path(request).read_text())
+    request = json.loads(Path(request_file).read_text())
     actions = {"auto": run_auto, "card": run_card, "native": run_native}
     answer = {action: actions[action](folder, request) for action in request["actions"]}
     Path(request["answer"]).write_text(json.dumps(answer))

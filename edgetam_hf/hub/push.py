@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import HFValidationError, disable_progress_bars, validate_repo_id
 from huggingface_hub.utils.sha import git_hash
+
+from edgetam_cli.endings import first_line
 
 from .folder import VIDEO_ONLY, WEIGHTS, check_listed, listed_files
 
@@ -37,7 +39,7 @@ class Target(NamedTuple):
     create_pr: bool = False
 
 
-def check_repo_id(repo_id):
+def check_repo_id(repo_id: str) -> None:
     """Passes for USER/NAME.
 
     Raises:
@@ -52,7 +54,7 @@ def check_repo_id(repo_id):
         raise ValueError(f"--repo-id must be USER/NAME, of letters, digits, '-', '_' and '.', got {repo_id!r}")
 
 
-def check_tag(tag):
+def check_tag(tag: str) -> None:
     """Passes for the name of a tag.
 
     Raises:
@@ -62,7 +64,7 @@ def check_tag(tag):
         raise ValueError(f"--tag must be a name like v1 or v1.0, of letters, digits, '-', '_' and '.', got {tag!r}")
 
 
-def push(folder, kind, target):
+def push(folder: str | Path, kind: str, target: Target) -> CommitInfo:
     """The Hub's account of the commit (`commit_url`, `oid`, `pr_url`) that made the repository equal to the folder.
 
     Raises:
@@ -79,7 +81,7 @@ def push(folder, kind, target):
         raise PushError(f"{explain(error, target.repo_id)}; {FINISH}") from error
 
 
-def _commit(folder, names, target):
+def _commit(folder: Path, names: list[str], target: Target) -> CommitInfo:
     api, repo_id = HfApi(), target.repo_id
     api.create_repo(repo_id, private=target.is_private or None, exist_ok=True)
     if target.is_private and not api.repo_info(repo_id).private:
@@ -120,7 +122,7 @@ def _commit(folder, names, target):
     return commit
 
 
-def is_same(path, entry):
+def is_same(path: Path, entry: RepoFile) -> bool:
     """Whether a file has the content of one on the Hub."""
     content = path.read_bytes()
     if entry.lfs:
@@ -128,23 +130,23 @@ def is_same(path, entry):
     return git_hash(content) == entry.blob_id
 
 
-def is_ours(name):
+def is_ours(name: str) -> bool:
     """Whether a file on the Hub is one that an earlier push may have left there."""
     is_code = name.endswith(".py") and "_edgetam" in name and "/" not in name
     return is_code or bool(WEIGHTS.fullmatch(name)) or (name in listed_files("video") and bool(VIDEO_ONLY.search(name)))
 
 
-def explain(error, repo_id):
+def explain(error: Exception, repo_id: str) -> str:
     """One line about an error of the client: what happened, and what to do."""
-    causes = [error]
+    causes: list[BaseException] = [error]
     while cause := causes[-1].__cause__ or causes[-1].__context__:
         causes.append(cause)
-    response = next((cause.response for cause in causes if getattr(cause, "response", None) is not None), None)
+    responses = [getattr(cause, "response", None) for cause in causes]
+    response = next((response for response in responses if response is not None), None)
     if any(isinstance(cause, UnicodeEncodeError) for cause in causes):
         return "the token has a letter that no token has: check HF_TOKEN, or run `hf auth login`"
     if response is None:
-        first_line = (str(causes[-1]).strip() or type(causes[-1]).__name__).splitlines()[0]
-        return f"no connection to the Hub, or it broke ({first_line})"
+        return f"no connection to the Hub, or it broke ({first_line(causes[-1])})"
     status = response.status_code
     refusal = "the Hub has a problem of its own" if status >= 500 else ADVICE.get(status, "").format(repo_id=repo_id)
     if not refusal:  # what the Hub says of it, in one line

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from ..data_names import inside
-from ..text_files import read_json
+from ..files.names import inside
+from ..files.reading import read_json
 
 STATES = ("optimizer.pt", "scheduler.pt")  # files of torch.save, which are ZIP files with check sums
 TRAINER_STATE = "trainer_state.json"

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..output_folder import LOCK, remove
-from ..text_files import read_json
-from ..whole_files import UNFINISHED, write_json_whole
+from ..files.reading import read_json
+from ..files.writing import LOCK, UNFINISHED, remove, write_json_whole
 
 WRITING = f"{UNFINISHED}by_all_processes"
 RECORD = "run.json"  # the settings of the run

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..run_lengths import decode_run_lengths, read_counts
+from ..formats.run_lengths import decode_run_lengths, read_counts
 
 try:
     from pycocotools import mask as coco_mask

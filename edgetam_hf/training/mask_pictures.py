@@ -11,8 +11,8 @@ from transformers import TrainerCallback
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.integrations import TensorBoardCallback
 
-from ..drawing import overlay
-from ..whole_files import save_whole
+from ..drawing.overlays import overlay
+from ..files.writing import save_whole
 
 MAX_FRAMES = 4  # of a clip that are drawn
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..text_files import read_json
+from ..files.reading import read_json
 from ..video_frames_edgetam import VideoFile
 from .coco_masks import check_pycocotools, decode_segmentation
 from .sources import register_source

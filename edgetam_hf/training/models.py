@@ -9,18 +9,12 @@ import torch
 from torch import nn
 from transformers import AutoModel
 
-from .. import nano_checkpoint
-from ..checkpoint_files import read_config
-from ..commands.support import load_quietly
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
-from ..image_processing_edgetam import EdgeTamImageProcessor
+from ..loading import checkpoint_of, is_image_checkpoint, load_quietly, make_processor
 from ..losses_edgetam import LossWeights
 from ..modeling_edgetam import EdgeTamModel
 from ..modeling_edgetam_video import EdgeTamVideoModel
-from ..processing_edgetam import EdgeTamProcessor
-from ..processing_edgetam_video import EdgeTamVideoProcessor
 from ..prompt_simulation_edgetam import PromptSimulation
-from ..video_processing_edgetam import EdgeTamVideoVideoProcessor
 from .distillation import Distillation
 from .growth import grow_memory
 from .settings import LoraSettings, ModelSettings, Settings
@@ -59,7 +53,7 @@ def make_model(settings: Settings) -> EdgeTamModel | EdgeTamVideoModel:
 
 def read_checkpoint(settings: ModelSettings) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Fields of the configuration, and weights, that a model of a kind takes from a checkpoint; see `ModelSettings`."""
-    name = str(nano_checkpoint()) if settings.name == "nano" else settings.name
+    name = checkpoint_of(settings.name)
     is_new_memory = settings.kind == "video" and is_image_checkpoint(name)
     _, model_class = CLASSES["image" if is_new_memory else settings.kind]
     model = load_quietly(model_class, name, dtype=torch.float32)
@@ -79,11 +73,6 @@ def load_known_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> No
                 f"{tuple(weights[name].shape)}: leave out what changes it, or set model.from_scratch=true"
             )
     model.load_state_dict(weights, strict=False)
-
-
-def is_image_checkpoint(name: str) -> bool:
-    """Whether a folder or Hub id is that of an image model, which has no memory."""
-    return read_config(name).get("model_type") == EdgeTamConfig.model_type
 
 
 def image_fields(config: EdgeTamConfig) -> dict[str, Any]:
@@ -111,15 +100,6 @@ def merge_fields(stored: dict[str, Any], changes: dict[str, Any], config_class: 
             value = {**merged.get(name, {}), **value}
         merged[name] = value
     return merged
-
-
-def make_processor(model: EdgeTamModel | EdgeTamVideoModel) -> EdgeTamProcessor | EdgeTamVideoProcessor:
-    """The processor of a model: pictures are normalised as they are in training."""
-    height, width = model.prompt_encoder.image_size
-    size = {"height": height, "width": width}
-    if isinstance(model, EdgeTamVideoModel):
-        return EdgeTamVideoProcessor(EdgeTamImageProcessor(size=size), EdgeTamVideoVideoProcessor(size=size))
-    return EdgeTamProcessor(EdgeTamImageProcessor(size=size))
 
 
 def make_learner(model: EdgeTamModel | EdgeTamVideoModel, settings: Settings) -> nn.Module:
@@ -175,4 +155,4 @@ def save_model(learner: nn.Module, folder: Path) -> None:
         model.save_pretrained(str(folder / "adapter"))
         model = model.merge_and_unload()
     model.save_pretrained(folder)
-    make_processor(model).save_pretrained(folder)
+    make_processor(model.config).save_pretrained(folder)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..data_names import inside
 from ..evaluation.clicks import read_masked_pictures
 from ..evaluation.video_datasets import read_mask_files
+from ..files.names import inside
+from ..files.reading import read_json
 from ..pictures_edgetam import read_picture
-from ..text_files import read_json
 from .clips import Clip
 from .coco_masks import area, check_pycocotools, check_segmentation, decode_segmentation, get_value
 from .sources import register_source

@@ -9,17 +9,18 @@ from accelerate import PartialState
 from transformers import PrinterCallback, TrainingArguments, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
 
-from ..output_folder import locked
+from ..files.reading import read_json
+from ..files.writing import locked
+from ..loading import make_processor
 from ..processing_edgetam import EdgeTamProcessor
 from ..processing_edgetam_video import EdgeTamVideoProcessor
-from ..text_files import read_json
 from .arguments import make_arguments
 from .augmentation import Augmentation
 from .checkpoint_check import check_checkpoint
 from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
 from .dataset import ItemSettings, TrainingDataset, collate
 from .mask_pictures import MaskPictures
-from .models import make_learner, make_model, make_processor, save_model
+from .models import make_learner, make_model, save_model
 from .settings import Settings
 from .sources import open_sources
 from .structured import read_dataclass
@@ -95,7 +96,7 @@ def prepare(settings: Settings, arguments: TrainingArguments) -> Parts:
     validation = open_sources(settings.validation, "validation", settings.modules)
     set_seed(arguments.seed)  # of new weights
     model = make_model(settings)
-    learner, processor = make_learner(model, settings), make_processor(model)
+    learner, processor = make_learner(model, settings), make_processor(model.config)
     item_settings = make_item_settings(settings, processor)
     per_step = items_per_step(arguments)
     dataset = TrainingDataset(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..text_files import read_text
+from ..files.reading import read_text
 from .structured import check_fields, override_value, parse_yaml, read_dataclass
 
 CONFIGS = Path(__file__).with_name("configs")

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import ProcessorMixin, Trainer, TrainingArguments
 
-from ..commands.support import hidden_file_bars
+from ..loading import hidden_file_bars
 from .checkpoint_check import TRAINER_STATE, reading
 from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
 

@@ -7,10 +7,9 @@ import numpy as np
 from PIL import Image
 
 from edgetam_hf.evaluation.video_datasets import LAYOUTS, VideoSequence
-from edgetam_hf.output_folder import reserved
+from edgetam_hf.files.writing import whole_folder
+from edgetam_hf.formats.index_pictures import write_index_picture
 from edgetam_hf.training.clips import Clip
-from edgetam_hf.video_output import write_index_picture
-from edgetam_hf.whole_files import whole_folder
 
 JPEG_QUALITY = 95
 
@@ -25,7 +24,7 @@ def write_clips(clips: Iterable[Clip], root: Path) -> None:
     """
     layout = LAYOUTS["davis"]
     root.parent.mkdir(parents=True, exist_ok=True)
-    with reserved(root), whole_folder(root) as unfinished:
+    with whole_folder(root) as unfinished:
         names = []
         for number, clip in enumerate(clips):
             names.append(f"{number:04d}")
@@ -46,7 +45,7 @@ def repeat_first_masks(sequences: Iterable[VideoSequence], folder: Path) -> None
         ValueError: if `folder` is there and no empty folder.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with reserved(folder), whole_folder(folder) as unfinished:
+    with whole_folder(folder) as unfinished:
         for sequence in sequences:
             (unfinished / sequence.name).mkdir()
             masks = {number: np.zeros(sequence.size, bool) for number in sequence.object_ids}

@@ -13,7 +13,7 @@ import torch
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 
-from edgetam_hf.training.models import make_processor
+from edgetam_hf.loading import make_processor
 
 from .crops import Composites
 from .evaluate import load_model
@@ -63,7 +63,7 @@ def shift_object_score(tracker: EdgeTamVideoModel, shift: float = OBJECT_SCORE_S
 
 def export_checkpoint(model: EdgeTamModel, output: Path) -> None:
     """Writes config.json, model.safetensors and the processor's files."""
-    for part in (model.half(), make_processor(model)):
+    for part in (model.half(), make_processor(model.config)):
         part.save_pretrained(output)
     # half precision is for the size of the file: the model is to run in single precision unless told otherwise
     _edit_json(output / "config.json", {"dtype": "float32"})

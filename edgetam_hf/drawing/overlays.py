@@ -1,22 +1,31 @@
-"""Pictures for people: masks laid over a photograph, with the prompts that made them; and pictures of numbers."""
+"""Pictures for people: masks laid over a photograph, with the prompts that made them."""
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from .colours import colour_of
-from .cut_masks import CutMask
+from ..found_objects import CutMask
+from .colours import Colour, colour_of
 
 CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-HALO_OPACITY = 0.4  # of the dark line outside of an outline, which separates it from a ground of its own colour
+HALO_OPACITY = 0.4  # of the dark line round an outline, which separates it from a background of the same colour
 
 
-def line_width(size):
+def line_width(size: tuple[int, int]) -> int:
     """Width in pixels of the lines in a picture of this size, (width, height) or (height, width)."""
     return max(1, round(max(size) / 500))
 
 
-def overlay(picture, masks, points=(), boxes=(), opacity=0.5, numbers=None):
+def overlay(
+    picture: np.ndarray,
+    masks: Sequence[np.ndarray | CutMask],
+    points: Iterable[tuple[float, float, int]] = (),
+    boxes: Iterable[Sequence[float]] = (),
+    opacity: float = 0.5,
+    numbers: Sequence[int] | None = None,
+) -> Image.Image:
     """PIL picture with every mask as a tint and an outline, and with clicks and boxes on top.
 
     Colours follow from the numbers alone, so that objects keep them through a video.
@@ -39,18 +48,18 @@ def overlay(picture, masks, points=(), boxes=(), opacity=0.5, numbers=None):
     return image
 
 
-def paint(image, mask, colour, opacity=0.5):
+def paint(image: Image.Image, mask: CutMask, colour: Colour, opacity: float = 0.5) -> None:
     """Lays a `CutMask` on a PIL picture, in place: a tint, and an outline with a dark line outside of it."""
     tint(image, mask, mask.part, colour, opacity)
     draw_outline(image, mask, colour)
 
 
-def tint(image, mask, part, colour, opacity):
+def tint(image: Image.Image, mask: CutMask, part: np.ndarray, colour: Colour, opacity: float) -> None:
     """Mixes a colour into the pixels of a boolean array, which lies where the part of a `CutMask` does; in place."""
     image.paste(colour, (mask.left, mask.top), Image.fromarray(part * np.uint8(round(255 * opacity))))
 
 
-def draw_outline(image, mask, colour):
+def draw_outline(image: Image.Image, mask: CutMask, colour: Colour) -> None:
     """Draws the border of a `CutMask`, inside of it, and a dark line outside; in place."""
     width = line_width(image.size)
     part = mask.widened(width)
@@ -62,7 +71,7 @@ def draw_outline(image, mask, colour):
     image.paste(colour, corner, Image.fromarray(line))
 
 
-def draw_box(image, box, colour):
+def draw_box(image: Image.Image, box: Sequence[float], colour: Colour) -> None:
     """Draws a box (x_min, y_min, x_max, y_max) on a PIL picture, in place, with a dark line on both sides."""
     draw, width = ImageDraw.Draw(image), line_width(image.size)
     x_min, y_min, x_max, y_max = (round(side) for side in box)
@@ -71,12 +80,12 @@ def draw_box(image, box, colour):
     draw.rectangle((x_min, y_min, x_max, y_max), outline=colour, width=width)
 
 
-def click_radius(size):
+def click_radius(size: tuple[int, int]) -> int:
     """Radius in pixels of the clicks in a picture of this size."""
     return 3 + 3 * line_width(size)
 
 
-def draw_click(image, point):
+def draw_click(image: Image.Image, point: tuple[float, float, int]) -> None:
     """Draws a click (x, y, label) on a PIL picture, in place: a green plus, or a red minus with label 0."""
     x, y, label = point
     draw, radius = ImageDraw.Draw(image), click_radius(image.size)
@@ -88,38 +97,3 @@ def draw_click(image, point):
     draw.rectangle((x - arm, y - half, x + arm, y + half), fill=WHITE)
     if label:
         draw.rectangle((x - half, y - arm, x + half, y + arm), fill=WHITE)
-
-
-# Pictures whose values are the numbers of objects.
-
-
-def index_picture(masks, numbers=None):
-    """PIL palette picture whose value is 0 for background and an object's number in its mask; later masks lie on top.
-
-    Args:
-        masks: boolean arrays (H, W), one per object, at least one.
-        numbers: one different integer in 1..255 per mask; 1, 2, … unless given.
-
-    Raises:
-        ValueError: for numbers that 8 bits cannot hold, so for more than 255 masks.
-    """
-    numbers = range(1, len(masks) + 1) if numbers is None else numbers
-    if len(masks) > 255:
-        raise ValueError(f"a palette picture numbers at most 255 masks, got {len(masks)}")
-    if len(numbers) != len(masks) or len(set(numbers)) != len(masks) or not all(1 <= n <= 255 for n in numbers):
-        raise ValueError(f"{len(masks)} masks need as many different numbers in 1..255, got {list(numbers)}")
-    indices = np.zeros(masks[0].shape, np.uint8)
-    for number, mask in zip(numbers, masks):
-        indices[mask] = number
-    return picture_of_indices(indices)
-
-
-def picture_of_indices(indices):
-    """PIL picture of an array of integers (H, W): a palette picture, or 16 bits of grey where a number exceeds 255."""
-    if indices.max() > 65535:
-        raise ValueError(f"an index picture numbers at most 65535 objects, got {indices.max()}")
-    if indices.max() > 255:
-        return Image.fromarray(indices.astype(np.uint16))
-    image = Image.fromarray(indices.astype(np.uint8))
-    image.putpalette([0, 0, 0, *(channel for idx in range(255) for channel in colour_of(idx))])
-    return image

@@ -1,22 +1,26 @@
 """Masks as polygons, and the text files of YOLO that hold them."""
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from ..found_objects import CutMask
 
 try:
     from skimage import measure
 except ImportError:
-    measure = None
+    measure = None  # type: ignore[assignment]
 
 TOLERANCE = 0.5  # pixels that a corner may be off when it is left out
 
 
-def check_library():
+def check_library() -> None:
     """Raises an ImportError without the library that follows outlines."""
     if measure is None:
         raise ImportError("--format yolo needs scikit-image: pip install scikit-image")
 
 
-def rings_of(mask):
+def rings_of(mask: CutMask) -> list[np.ndarray]:
     """Closed rings of a `CutMask`, float arrays (N, 2) of (x, y) in pixels of the picture, the largest first.
 
     They run along the edges of pixels: the pixel at column x covers x to x + 1. Filled by the even-odd rule, they give
@@ -30,7 +34,7 @@ def rings_of(mask):
     return sorted(rings, key=lambda ring: -np.prod(np.ptp(ring, axis=0)))
 
 
-def joined(rings):
+def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
     """One ring of several, (N, 2): each is joined to those before it where they are nearest, by a cut of no width."""
     whole = rings[0]
     for ring in rings[1:]:
@@ -40,7 +44,7 @@ def joined(rings):
     return whole
 
 
-def _nearest(first, second):
+def _nearest(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
     """Indices in both rings of the two corners that are nearest to each other."""
     best = (np.inf, 0, 0)
     for start in range(0, len(first), 4096):  # in parts, which need little memory
@@ -52,8 +56,8 @@ def _nearest(first, second):
     return best[1:]
 
 
-def yolo_text(masks):
-    """Lines `0 x y x y …` of the masks, with coordinates as shares of the picture's width and height; none for empty.
+def yolo_text(masks: Sequence[CutMask]) -> str:
+    """Lines `0 x y x y …` of the masks, coordinates being fractions of the picture's width and height; none for empty.
 
     An object is one line, as YOLO expects: further parts and holes are joined to its largest part by cuts without
     width. All are of class 0, since nothing is known of what they are.
@@ -61,6 +65,6 @@ def yolo_text(masks):
     lines = []
     for mask in masks:
         if mask.area:
-            shares = (joined(rings_of(mask)) / (mask.width, mask.height)).clip(0, 1)
-            lines.append("0 " + " ".join(f"{share:.6g}" for share in shares.ravel().tolist()) + "\n")
+            fractions = (joined(rings_of(mask)) / (mask.width, mask.height)).clip(0, 1)
+            lines.append("0 " + " ".join(f"{fraction:.6g}" for fraction in fractions.ravel().tolist()) + "\n")
     return "".join(lines)

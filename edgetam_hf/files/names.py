@@ -1,11 +1,11 @@
-"""Names that somebody's data give to files and folders: they stay inside the folder that they belong to."""
+"""Names of files and folders in the data of others, which must not lead out of the folder that they belong to."""
 
 import os
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 
-def inside(folder, name, is_written=False):
-    """Path of a file or folder that data name, below a folder.
+def inside(folder: str | Path, name: str, is_written: bool = False) -> Path:
+    """Path of a file or folder, named in data, below a folder.
 
     Args:
         folder: what the name may not leave.
@@ -23,17 +23,17 @@ def inside(folder, name, is_written=False):
     return path
 
 
-def check_name(name, what):
-    """Raises a ValueError, which says `what` has it, unless a name is a single one: a folder or file of its own."""
+def check_name(name: str, what: str) -> None:
+    """Raises a ValueError, which says that `what` has the name, unless it is a plain one, without a path."""
     if not isinstance(name, str) or not _is_below(name) or "/" in name or name.startswith("."):
         raise ValueError(f"{what} has the name {name!r}: expected a plain one, without / and not beginning with a dot")
 
 
-def _is_below(name):
+def _is_below(name: str) -> bool:
     """Whether a name stays below its folder on every system."""
     try:
         is_possible = b"\0" not in os.fsencode(name)
-    except UnicodeEncodeError:  # half of a pair of surrogates
+    except UnicodeEncodeError:  # half of a surrogate pair
         return False
     windows, posix = PureWindowsPath(name), PurePosixPath(name)
     is_relative = not (windows.drive or windows.root or posix.root)

@@ -1,38 +1,21 @@
 """A picture of found objects that explains itself: colours that stand out, a number on each object, and a legend."""
 
-from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from .colours import standing_out
-from .cut_masks import CutMask
-from .drawing import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
+from ..found_objects import FoundObject
+from .colours import Colour, standing_out
+from .overlays import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
 
 MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
-ROOM_SAMPLES = 512  # along the longer side of an object, where room for its number is looked for
-TINT = 0.45  # how much of its colour a mask gives to the picture
+ROOM_SAMPLES = 512  # points along the longer side of an object at which there may be room for its number
+TINT = 0.45  # opacity of a mask
 LEGEND_COLOUR = (24, 26, 30)
 
 
-@dataclass
-class FoundObject:
-    """An object of a picture: its number, from 1 on, its mask, and what is known of it.
-
-    `prompt` says in words what it was found by; `points` (x, y, label) and `box` are what is drawn of that.
-    `facts` are further columns of a report.
-    """
-
-    number: int
-    mask: CutMask
-    score: float
-    prompt: str = ""
-    points: list = field(default_factory=list)
-    box: tuple | None = None
-    facts: dict = field(default_factory=dict)
-
-
-def explained_picture(picture, objects, has_prompts=True):
+def explained_picture(picture: np.ndarray, objects: list[FoundObject], has_prompts: bool = True) -> Image.Image:
     """PIL picture with the objects' masks, smaller ones on top, their numbers where they fit, and a legend below.
 
     Args:
@@ -60,7 +43,7 @@ def explained_picture(picture, objects, has_prompts=True):
     return image
 
 
-def topmost(objects, size):
+def topmost(objects: list[FoundObject], size: tuple[int, int]) -> np.ndarray:
     """Array (H, W) of the number of the object that lies on top at each pixel, 0 where there is none.
 
     Smaller objects lie on top of larger ones, so that few vanish.
@@ -72,17 +55,17 @@ def topmost(objects, size):
     return indices
 
 
-def text_font(size):
+def text_font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
     """Font for a picture of this size, (width, height): larger in larger ones."""
-    return ImageFont.load_default(max(9, round(max(size) / 45)))
+    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(max(9, round(max(size) / 45))))
 
 
-def text_colour(colour):
+def text_colour(colour: Colour) -> Colour:
     """White or black, whatever is easier to read on a colour."""
     return BLACK if np.dot(colour, (0.3, 0.59, 0.11)) > 140 else WHITE
 
 
-def _draw_prompts(image, objects, colours, is_taken):
+def _draw_prompts(image: Image.Image, objects: list[FoundObject], colours: list[Colour], is_taken: np.ndarray) -> None:
     """Draws boxes and clicks, and marks the places of clicks as taken."""
     for found, colour in zip(objects, colours):
         if found.box:
@@ -94,13 +77,19 @@ def _draw_prompts(image, objects, colours, is_taken):
         is_taken[rows, columns][:, : 2 * radius] = True
 
 
-def _tag_size(number, font):
+def _tag_size(number: int, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
     """(width, height) of the tag with a number."""
     height = round(1.45 * font.size)
     return max(round(font.getlength(str(number)) + 0.7 * font.size), height), height
 
 
-def _draw_number(image, found, colour, font, places):
+def _draw_number(
+    image: Image.Image,
+    found: FoundObject,
+    colour: Colour,
+    font: ImageFont.FreeTypeFont,
+    places: tuple[np.ndarray, np.ndarray, bool],
+) -> None:
     """Draws a tag with the object's number where the object is widest and nothing else is, or nothing."""
     top, is_taken, is_needed = places
     width, height = _tag_size(found.number, font)
@@ -108,15 +97,16 @@ def _draw_number(image, found, colour, font, places):
     if centre is None:
         if not is_needed:
             return
-        x_min, y_min, _, _ = found.mask.box
-        centre = (x_min, max(y_min - height // 2, 0))
+        centre = (found.mask.left, max(found.mask.top - height // 2, 0))
     x = min(max(round(centre[0] - width / 2), 0), max(image.width - width, 0))
     y = min(max(round(centre[1] - height / 2), 0), max(image.height - height, 0))
     draw_tag(image, (x, y, x + width, y + height), str(found.number), colour, font)
     is_taken[y : y + height + 1, x : x + width + 1] = True
 
 
-def draw_tag(image, box, text, colour, font):
+def draw_tag(
+    image: Image.Image, box: tuple[int, int, int, int], text: str, colour: Colour, font: ImageFont.FreeTypeFont
+) -> None:
     """Draws a text on a rounded field of a colour, in place; box is (x_min, y_min, x_max, y_max)."""
     draw = ImageDraw.Draw(image)
     draw.rounded_rectangle(box, radius=(box[3] - box[1]) // 3, fill=colour, outline=(20, 20, 20))
@@ -124,7 +114,9 @@ def draw_tag(image, box, text, colour, font):
     draw.text(middle, text, fill=text_colour(colour), font=font, anchor="mm")
 
 
-def _roomy_place(found, top, is_taken, tag_size):
+def _roomy_place(
+    found: FoundObject, top: np.ndarray, is_taken: np.ndarray, tag_size: tuple[int, int]
+) -> tuple[int, int] | None:
     """(x, y) of the pixel round which most of a tag lies on the object's visible part; None if that is too little."""
     step = max(max(found.mask.part.shape) // ROOM_SAMPLES, 1)
     window = tuple(slice(side.start, side.stop, step) for side in found.mask.window)
@@ -140,7 +132,9 @@ def _roomy_place(found, top, is_taken, tag_size):
     return found.mask.left + step * columns[best], found.mask.top + step * rows[best]
 
 
-def _with_legend(image, rows, font):
+def _with_legend(
+    image: Image.Image, rows: list[tuple[FoundObject, Colour]], font: ImageFont.FreeTypeFont
+) -> Image.Image:
     """The picture above lines with the number, the prompt and the score of each object, in columns if there is room.
 
     A picture that is too narrow for one line stays as it is.

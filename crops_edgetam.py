@@ -1,7 +1,7 @@
-"""Geometry of mask generation: crops of a picture, grids of points on them, and masks as scores, boxes and run lengths.
+"""Crops of a picture in which mask generation searches, and grids of points on them.
 
-Shapes: P points, N masks, (H, W) a crop or the original picture. Points are (x, y) and boxes (left, top, right,
-bottom), in pixels of the original picture, of a crop of it, or of the model input; every docstring says which.
+Points are (x, y) and boxes (left, top, right, bottom), in pixels of the original picture, of a crop of it, or of the
+model input; every docstring says which.
 """
 
 import itertools
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+MOST_CROP_LAYERS = 8  # the last of which has 65,536 crops
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 
 
@@ -64,38 +65,8 @@ def point_grid(num_per_side: int, crop: Crop, input_height: int, input_width: in
     return points * torch.tensor([input_width / crop.width, input_height / crop.height])
 
 
-def stability_score(logits: torch.Tensor, mask_threshold: float, offset: float) -> torch.Tensor:
-    """IoU (N,) of each mask cut `offset` above and below the threshold, from logits (N, H, W); NaN if empty."""
-    intersection = (logits > mask_threshold + offset).sum((-2, -1))
-    union = (logits > mask_threshold - offset).sum((-2, -1))
-    return intersection / union
-
-
 def is_cut_by_crop(boxes: torch.Tensor, crop: Crop, picture: Crop) -> torch.Tensor:
     """Whether each box (N, 4), in pixels of the original picture, touches an edge of the crop inside the picture."""
     near_crop_edge = (boxes - boxes.new_tensor(crop.box)).abs() <= CROP_EDGE_TOLERANCE
     near_picture_edge = (boxes - boxes.new_tensor(picture.box)).abs() <= CROP_EDGE_TOLERANCE
     return (near_crop_edge & ~near_picture_edge).any(dim=-1)
-
-
-def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Boxes (N, 4) int64 [left, top, right, bottom], last pixel included, of masks (N, H, W); zeros for an empty."""
-    if masks.shape[0] == 0:
-        return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
-    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
-    first = [axis.argmax(dim=1) for axis in (columns, rows)]
-    last = [axis.shape[1] - 1 - axis.flip(1).argmax(dim=1) for axis in (columns, rows)]
-    return torch.stack(first + last, dim=1) * rows.any(dim=1)[:, None]
-
-
-def masks_to_rle(masks: torch.Tensor) -> list[dict]:
-    """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of bool masks (N, H, W), column by column."""
-    height, width = masks.shape[1:]
-    pixels = masks.transpose(1, 2).flatten(1)
-    encoded = []
-    for row in pixels:
-        ends = (row[1:] != row[:-1]).nonzero().flatten() + 1
-        ends = [0, *ends.tolist(), height * width]
-        counts = [end - start for start, end in itertools.pairwise(ends)]
-        encoded.append({"size": [height, width], "counts": ([0] if row[0] else []) + counts})
-    return encoded

@@ -1,20 +1,18 @@
 """What is written of the objects found in pictures: files for people, for labelling and for training."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from . import polygons
-from .drawing import picture_of_indices
-from .legend import FoundObject, explained_picture, topmost
-from .whole_files import save_whole, whole_file, write_json_whole
-
-try:
-    from pycocotools import mask as coco_mask
-except ImportError:
-    coco_mask = None
+from ..drawing.legend import explained_picture, topmost
+from ..files.writing import save_whole, whole_file, write_json_whole
+from ..found_objects import CutMask, FoundObject
+from . import polygons, run_lengths
+from .index_pictures import picture_of_indices
 
 
 @dataclass
@@ -38,7 +36,7 @@ class OutputPlace:
     overlay: Path
     only: str | None = None
 
-    def path(self, kind):
+    def path(self, kind: str) -> Path:
         """The file or folder of a format; `coco` is that of a single picture."""
         if kind == self.only:
             return self.overlay
@@ -54,20 +52,20 @@ class OutputPlace:
         return self.overlay.parent / names[kind]
 
 
-def check_libraries(formats):
+def check_libraries(formats: Iterable[str]) -> None:
     """Raises an ImportError with what to install if a format needs a library that is not there."""
-    if "coco" in formats and coco_mask is None:
+    if "coco" in formats and run_lengths.coco_mask is None:
         raise ImportError("--format coco needs pycocotools: pip install pycocotools")
     if "yolo" in formats:
         polygons.check_library()
 
 
-def write_result(result, place, formats):
+def write_result(result: PictureResult, place: OutputPlace, formats: Iterable[str]) -> dict[str, Any]:
     """Writes the files of a picture, each whole or not at all; returns their paths by format, and what is hidden.
 
     `hidden` lists the numbers of objects of which nothing is seen in the index picture, because others cover them.
     """
-    written = {}
+    written: dict[str, Any] = {}
     place.overlay.parent.mkdir(parents=True, exist_ok=True)
     for kind in formats:
         if kind in WRITERS:
@@ -79,31 +77,31 @@ def write_result(result, place, formats):
     return written
 
 
-def write_overlay(result, path):
+def write_overlay(result: PictureResult, path: Path) -> None:
     """The picture with its masks, numbers and a legend."""
     save_whole(explained_picture(result.pixels, result.objects, result.has_prompts), path)
 
 
-def write_index(result, path):
+def write_index(result: PictureResult, path: Path) -> None:
     """The number of the object at each pixel, smaller ones on top."""
     save_whole(picture_of_indices(topmost(result.objects, result.pixels.shape[:2])), path)
 
 
-def write_masks(result, path):
+def write_masks(result: PictureResult, path: Path) -> None:
     """A folder with a black and white picture of each object."""
     write_numbered(path, ((o.number, Image.fromarray(o.mask.full())) for o in result.objects))
 
 
-def write_cutouts(result, path):
+def write_cutouts(result: PictureResult, path: Path) -> None:
     """A folder with each object cut out of the picture, transparent around it; none of an empty mask."""
 
-    def cutout(mask):
+    def cutout(mask: CutMask) -> Image.Image:
         return Image.fromarray(np.dstack([result.pixels[mask.window], mask.part.astype(np.uint8) * 255]))
 
     write_numbered(path, ((o.number, cutout(o.mask)) for o in result.objects if o.mask.area))
 
 
-def write_numbered(folder, images):
+def write_numbered(folder: Path, images: Iterable[tuple[int, Image.Image]]) -> None:
     """Writes (number, picture) pairs as NUMBER.png into a folder; those of other numbers, of an earlier call, go."""
     folder.mkdir(exist_ok=True)
     written = set()
@@ -115,7 +113,7 @@ def write_numbered(folder, images):
             path.unlink()
 
 
-def write_yolo(result, path):
+def write_yolo(result: PictureResult, path: Path) -> None:
     """The text file with the polygons of a picture, empty if nothing was found."""
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as temporary:
@@ -131,12 +129,6 @@ WRITERS = {
 }
 
 
-def run_lengths(mask):
-    """COCO's compressed run lengths `{"size": [H, W], "counts": str}` of a `CutMask`."""
-    rle = coco_mask.frPyObjects(mask.run_lengths(), mask.height, mask.width)
-    return {"size": [mask.height, mask.width], "counts": rle["counts"].decode("ascii")}
-
-
 class CocoDataset:
     """COCO dataset that grows picture by picture; ids count from 1.
 
@@ -145,24 +137,25 @@ class CocoDataset:
     `point_coords` and `point_labels` (clicks), and what else is known. Empty masks are left out.
     """
 
-    def __init__(self):
-        self.images, self.annotations = [], []
+    def __init__(self) -> None:
+        self.images: list[dict] = []
+        self.annotations: list[dict] = []
 
-    def add(self, result):
+    def add(self, result: PictureResult) -> None:
         """Adds a picture with its objects."""
         height, width = result.pixels.shape[:2]
         image_id = len(self.images) + 1
         self.images.append({"id": image_id, "file_name": result.path.name, "height": height, "width": width})
         for found in result.objects:
             if found.mask.area:
-                x_min, y_min, x_max, y_max = found.mask.box
+                box_height, box_width = found.mask.part.shape
                 self.annotations.append(
                     {
                         "id": len(self.annotations) + 1,
                         "image_id": image_id,
                         "category_id": 1,
-                        "segmentation": run_lengths(found.mask),
-                        "bbox": [x_min, y_min, x_max - x_min + 1, y_max - y_min + 1],
+                        "segmentation": run_lengths.compress(found.mask),
+                        "bbox": [found.mask.left, found.mask.top, box_width, box_height],
                         "area": found.mask.area,
                         "iscrowd": 0,
                         "object": found.number,
@@ -174,7 +167,7 @@ class CocoDataset:
                     }
                 )
 
-    def write(self, path):
+    def write(self, path: Path) -> None:
         """Writes the file, whole or not at all, also if there is nothing in it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         categories = [{"id": 1, "name": "object"}]

@@ -1,4 +1,4 @@
-"""Run lengths of masks as COCO has them, read without trust: pycocotools writes past its memory for damaged ones.
+"""Run lengths of masks as COCO has them; read without trust, for pycocotools writes past its memory for damaged ones.
 
 A mask (H, W) is read column by column: a run of background, one of the object, and so on; their lengths add up to the
 number of pixels. `counts` lists the lengths, or writes them as text: each is a number of 5 bits per character, the
@@ -6,14 +6,41 @@ lowest first, of which the sixth bit says that more follow and the fifth bit of 
 fourth length on, it is the difference to the last but one.
 """
 
+from collections.abc import Sequence
+from types import ModuleType
+
 import numpy as np
+
+from ..found_objects import CutMask
+
+try:
+    from pycocotools import mask as coco_mask
+except ImportError:
+    coco_mask = None
 
 BITS, MORE, SIGN = 5, 32, 16
 FIRST_CHARACTER = 48
 LONGEST_NUMBER = 7  # characters: 35 bits, more than any picture has pixels
 
 
-def read_counts(run_lengths, size, name):
+def pycocotools() -> ModuleType:
+    """`pycocotools.mask`.
+
+    Raises:
+        ImportError: with what to install, if it is not there.
+    """
+    if coco_mask is None:
+        raise ImportError("run lengths of masks need pycocotools: pip install pycocotools")
+    return coco_mask
+
+
+def compress(mask: CutMask) -> dict:
+    """COCO's compressed run lengths `{"size": [H, W], "counts": str}` of a mask."""
+    rle = pycocotools().frPyObjects(mask.run_lengths(), mask.height, mask.width)
+    return {"size": [mask.height, mask.width], "counts": rle["counts"].decode("ascii")}
+
+
+def read_counts(run_lengths: dict, size: Sequence[int], name: str) -> np.ndarray:
     """int64 array (N,) of the lengths of runs, background first.
 
     Args:
@@ -39,21 +66,21 @@ def read_counts(run_lengths, size, name):
     return lengths
 
 
-def decode_run_lengths(run_lengths, size, name):
+def decode_run_lengths(run_lengths: dict, size: Sequence[int], name: str) -> np.ndarray:
     """Boolean mask (H, W) of run lengths; see `read_counts`."""
     lengths = read_counts(run_lengths, size, name)
     is_object = np.arange(len(lengths)) % 2 == 1
     return np.ascontiguousarray(np.repeat(is_object, lengths).reshape(size[1], size[0]).T)
 
 
-def _to_array(counts, num_pixels):
+def _to_array(counts: list, num_pixels: int) -> np.ndarray | None:
     """Array of a list of lengths; None if they are no numbers of pixels."""
     if not all(type(count) is int and 0 <= count <= num_pixels for count in counts):
         return None
     return np.array(counts, np.int64)
 
 
-def _decompress(text):
+def _decompress(text: str | bytes) -> np.ndarray | None:
     """Array of lengths of compressed text; None if it is damaged."""
     try:
         codes = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8).astype(np.int64)

@@ -1,8 +1,14 @@
-"""Masks kept only where they are, so that hundreds of them fit into memory whatever the size of the picture."""
+"""Objects found in a picture, with masks that are kept only where they are.
 
-from dataclasses import dataclass
+Hundreds of such masks fit into memory whatever the size of the picture.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+
+from .masks_edgetam import run_lengths
 
 
 @dataclass(frozen=True)
@@ -19,12 +25,12 @@ class CutMask:
     width: int
 
     @classmethod
-    def of(cls, mask):
+    def of(cls, mask: np.ndarray) -> "CutMask":
         """The mask of a boolean array (H, W)."""
         return cls.placed(mask, 0, 0, *mask.shape)
 
     @classmethod
-    def placed(cls, part, left, top, height, width):
+    def placed(cls, part: np.ndarray, left: int, top: int, height: int, width: int) -> "CutMask":
         """The mask of a picture (height, width) with a boolean array (h, w) at pixel (left, top)."""
         rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
         if not len(rows):
@@ -33,40 +39,49 @@ class CutMask:
         return cls(cut, int(left + columns[0]), int(top + rows[0]), height, width)
 
     @property
-    def area(self):
+    def area(self) -> int:
         """Number of pixels."""
         return int(np.count_nonzero(self.part))
 
     @property
-    def box(self):
+    def box(self) -> list[int] | None:
         """[x_min, y_min, x_max, y_max] in pixels of the picture, last pixel included; None for an empty mask."""
         height, width = self.part.shape
         return [self.left, self.top, self.left + width - 1, self.top + height - 1] if height else None
 
     @property
-    def window(self):
+    def window(self) -> tuple[slice, slice]:
         """Slices of rows and columns of the picture where the part lies."""
         height, width = self.part.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
-    def full(self):
+    def full(self) -> np.ndarray:
         """Boolean array (H, W)."""
         mask = np.zeros((self.height, self.width), bool)
         mask[self.window] = self.part
         return mask
 
-    def widened(self, margin):
+    def widened(self, margin: int) -> np.ndarray:
         """Boolean array of the part with `margin` more pixels of False on every side, also beyond the picture."""
         return np.pad(self.part, margin)
 
-    def run_lengths(self):
+    def run_lengths(self) -> dict:
         """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}`, column by column."""
-        # Runs begin and end where a column changes; each column is closed by a row of False above and below it
-        changes = np.diff(self.widened(1)[:, 1:-1].astype(np.int8).T, axis=1)
-        column, row = np.nonzero(changes)
-        ends = ((self.left + column) * self.height + self.top + row).reshape(-1, 2)
-        # In a mask as high as the picture a run may go on from the end of a column to the next one
-        goes_on = ends[1:, 0] == ends[:-1, 1]
-        ends = np.stack([ends[np.r_[True, ~goes_on], 0], ends[np.r_[~goes_on, True], 1]], axis=1) if len(ends) else ends
-        counts = np.diff(ends.ravel(), prepend=0, append=self.height * self.width)
-        return {"size": [self.height, self.width], "counts": counts.tolist()[: None if counts[-1] else -1]}
+        return run_lengths(self.part, self.left, self.top, self.height, self.width)
+
+
+@dataclass
+class FoundObject:
+    """An object of a picture: its number, from 1 on, its mask, and what is known of it.
+
+    `prompt` says in words what it was found by; `points` (x, y, label) and `box` are what is drawn of that.
+    `facts` are further columns of a report.
+    """
+
+    number: int
+    mask: CutMask
+    score: float
+    prompt: str = ""
+    points: list[tuple[float, float, int]] = field(default_factory=list)
+    box: tuple[float, float, float, float] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)

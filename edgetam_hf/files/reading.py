@@ -1,12 +1,13 @@
-"""Text and JSON of strangers: what they hold, or one line that names the file and what was expected."""
+"""Text and JSON files of others: their content, or an error of one line that names the file and what was expected."""
 
 import json
 from pathlib import Path
+from typing import Any
 
-KINDS = {dict: "an object {…}", list: "a list […]"}
+KINDS: dict[type, str] = {dict: "an object {…}", list: "a list […]"}
 
 
-def read_text(path):
+def read_text(path: str | Path) -> str:
     """Text of a file in UTF-8, without the byte order mark that Windows puts before it.
 
     Raises:
@@ -20,8 +21,8 @@ def read_text(path):
         raise ValueError(f"{path} is no text in UTF-8: save it as that ({error})") from error
 
 
-def parse_json(text, name, kind=dict):
-    """What JSON says, of a kind: dict or list.
+def parse_json(text: str, name: str | Path, kind: type = dict) -> Any:
+    """The content of a JSON text, which must be of a kind: dict or list.
 
     Raises:
         ValueError: naming it by `name`, for what is no JSON, too deep, or of another kind.
@@ -37,6 +38,6 @@ def parse_json(text, name, kind=dict):
     return content
 
 
-def read_json(path, kind=dict):
-    """What a JSON file says, see `parse_json`."""
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """The content of a JSON file; see `parse_json`."""
     return parse_json(read_text(path), path, kind)

@@ -1,0 +1,5 @@
+"""Pictures for people."""
+
+from .overlays import overlay
+
+__all__ = ["overlay"]

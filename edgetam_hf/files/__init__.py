@@ -1,0 +1,1 @@
+"""Reading files of others without trust, and writing files whole or not at all."""

@@ -1,0 +1,119 @@
+"""Boolean masks: their boxes, run lengths and connected regions, and the repair of small regions.
+
+Shapes: N masks, (H, W) a picture, (h, w) low-res masks. Boxes are (left, top, right, bottom) in pixels, right and
+bottom included.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+# Distance from the threshold that the original gives to filled holes and removed sprinkles.
+REPAIRED_LOGIT = 10.0
+
+
+def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """Boxes (N, 4) int64 of bool masks (N, H, W); zeros for an empty one, which torchvision's function refuses."""
+    if masks.shape[0] == 0:
+        return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
+    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
+    first = [axis.argmax(dim=1) for axis in (columns, rows)]
+    last = [axis.shape[1] - 1 - axis.flip(1).argmax(dim=1) for axis in (columns, rows)]
+    return torch.stack(first + last, dim=1) * rows.any(dim=1)[:, None]
+
+
+def run_lengths(part: np.ndarray, left: int, top: int, height: int, width: int) -> dict:
+    """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of a mask (height, width), column by column.
+
+    `part` is the bool array (h, w) of the mask from pixel (left, top) on; the mask is empty elsewhere.
+    """
+    # a row above and below the part, where the picture has one, keeps the runs of neighbouring columns apart
+    first_row, end_row = max(top - 1, 0), min(top + part.shape[0] + 1, height)
+    columns = np.zeros((part.shape[1], end_row - first_row), bool)
+    columns[:, top - first_row : top - first_row + part.shape[0]] = part.T
+    pixels = np.concatenate([[False], columns.ravel(), [False]])
+    first_and_last = np.flatnonzero(pixels[1:] != pixels[:-1]).reshape(-1, 2) - [0, 1]  # pixels of each run
+    column, row = np.divmod(first_and_last, columns.shape[1])
+    starts_and_ends = (left + column) * height + first_row + row + [0, 1]
+    counts = np.diff(starts_and_ends.ravel(), prepend=0, append=height * width).tolist()
+    return {"size": [height, width], "counts": counts if counts[-1] else counts[:-1]}
+
+
+def masks_to_rle(masks: torch.Tensor) -> list[dict]:
+    """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of each of the bool masks (N, H, W)."""
+    return [run_lengths(mask, 0, 0, *mask.shape) for mask in masks.cpu().numpy()]
+
+
+def connected_component_areas(mask: torch.Tensor, pixel_areas: torch.Tensor | None = None) -> torch.Tensor:
+    """For every foreground pixel, the area of its 8-connected component; 0 elsewhere.
+
+    `mask` is bool (N, h, w), the result int64 (N, h, w); `pixel_areas` int64 (h, w) are 1 unless given. Every round
+    hooks each component's root to the largest label that its pixels touch and then shortens all paths, so that
+    windings (spirals) cost rounds only logarithmically.
+    """
+    shape, foreground = mask.shape, mask.flatten()
+    # A pixel's parent is a pixel of its own component with no smaller index; 0 stands for the background.
+    parent = torch.arange(foreground.numel() + 1, device=mask.device)
+    parent[1:] *= foreground
+    while True:
+        touched = _neighbourhood_max(parent[1:].view(shape)).flatten() * foreground
+        hooked = parent.scatter_reduce(0, parent[1:], touched, "amax")
+        while not torch.equal(shorter := hooked[hooked], hooked):
+            hooked = shorter
+        if torch.equal(hooked, parent):
+            break
+        parent = hooked
+    if pixel_areas is None:
+        pixel_areas = parent.new_ones(())
+    pixel_areas = pixel_areas.expand(shape).flatten()
+    areas = torch.zeros_like(parent).scatter_add(0, parent[1:], pixel_areas)
+    return (areas[parent[1:]] * foreground).view(shape)
+
+
+def _neighbourhood_max(labels: torch.Tensor) -> torch.Tensor:
+    """Largest of the non-negative integers (N, h, w) in every 3 x 3 neighbourhood."""
+    for dim, padding in ((2, (1, 1)), (1, (0, 0, 1, 1))):
+        padded, length = F.pad(labels, padding), labels.shape[dim]
+        neighbours = torch.maximum(padded.narrow(dim, 0, length), padded.narrow(dim, 2, length))
+        labels = torch.maximum(labels, neighbours)
+    return labels
+
+
+def repair_masks(
+    masks: torch.Tensor, mask_threshold: float = 0.0, max_hole_area: float = 0.0, max_sprinkle_area: float = 0.0
+) -> torch.Tensor:
+    """New logits (..., h, w) without small holes and sprinkles.
+
+    Background components of at most `max_hole_area` pixels rise above `mask_threshold`, foreground components of at
+    most `max_sprinkle_area` pixels fall below it. Both are found in the given logits, as in the original's
+    `SAM2Transforms.postprocess_masks`; areas are in pixels of `masks`.
+    """
+    flat = masks.reshape(-1, *masks.shape[-2:])
+    repaired = flat
+    if max_hole_area > 0:
+        areas = connected_component_areas(flat <= mask_threshold)
+        repaired = repaired.masked_fill((areas > 0) & (areas <= max_hole_area), mask_threshold + REPAIRED_LOGIT)
+    if max_sprinkle_area > 0:
+        areas = connected_component_areas(flat > mask_threshold)
+        repaired = repaired.masked_fill((areas > 0) & (areas <= max_sprinkle_area), mask_threshold - REPAIRED_LOGIT)
+    return repaired.view_as(masks)
+
+
+def remove_small_regions(mask: torch.Tensor, min_area: float) -> torch.Tensor:
+    """The mask (H, W) with holes of fewer than `min_area` pixels filled, then without regions of fewer than that.
+
+    Regions are 8-connected, and if all are small the largest stays, as in SAM's automatic mask generator.
+    """
+    left, top, right, bottom = masks_to_boxes(mask[None])[0].tolist()
+    # rows and columns outside the box are all alike: one on each side stands for them, and counts as often
+    rows = torch.arange(mask.shape[0]).clamp(top - 1, bottom + 1)
+    columns = torch.arange(mask.shape[1]).clamp(left - 1, right + 1)
+    rows, columns = rows - rows[0], columns - columns[0]
+    pixel_areas = rows.bincount()[:, None] * columns.bincount()
+    part = mask[max(top - 1, 0) : bottom + 2, max(left - 1, 0) : right + 2]
+
+    hole_areas = connected_component_areas(~part[None], pixel_areas)[0]
+    part = part | (hole_areas < min_area)  # 0 < min_area where the mask is
+    areas = connected_component_areas(part[None], pixel_areas)[0]
+    part = part & (areas >= min(min_area, int(areas.max())))
+    return part[rows][:, columns]
