@@ -66,13 +66,13 @@ class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
             rotation: see `grid_rotation`.
             latent_rotation: the same for the first tokens of the memory; the others have no place.
         """
-        query, key = self._split(self.q_proj(states)), self._split(self.k_proj(keys))
+        query, key = self.split_heads(self.q_proj(states)), self.split_heads(self.k_proj(keys))
         latents, others = key.tensor_split((len(latent_rotation[0]),), dim=2)
         query, key = rotate(query, rotation), torch.cat((rotate(latents, latent_rotation), others), dim=2)
         # half precision has fused kernels, which want values as wide as keys
         if query.dtype == torch.float32 and memory.shape[-1] < query.shape[-1]:
             return self.o_proj(self._average_unprojected(query.expand(len(key), -1, -1, -1), key, memory))
-        return self.attend(query, key, self._split(self.v_proj(memory)))[0]
+        return self.attend(query, key, self.split_heads(self.v_proj(memory)))[0]
 
     def _average_unprojected(self, query, key, memory):
         """Heads of the output side by side (O, L, C), made by projecting averages of memories, not all memories.
@@ -297,9 +297,9 @@ class EdgeTamPerceiverAttention(EdgeTamAttention):
         query, key, value = self.q_proj(latents), self.k_proj(windows), self.v_proj(windows)
         global_query, query = query.tensor_split((-num_windows,), dim=1)
         places = (states.flatten(1, 2) + encoding for states in (key, value))
-        attended, _ = self.average(self._split(global_query), *map(self._split, places))
+        attended, _ = self.average(self.split_heads(global_query), *map(self.split_heads, places))
         # one query to a window: the grid goes to the batch dimension
-        query, key, value = (self._split(states.flatten(0, 1)) for states in (query[:, :, None], key, value))
+        query, key, value = (self.split_heads(states.flatten(0, 1)) for states in (query[:, :, None], key, value))
         in_windows = self.average(query, key, value)[0].unflatten(0, (-1, num_windows))[:, :, 0]
         return self.o_proj(torch.cat((attended, in_windows), dim=1).flatten(2))
 
@@ -315,7 +315,7 @@ class EdgeTamPerceiverSelfAttention(EdgeTamPerceiverAttention):
         value = self.v_proj(latents)
         global_value, own_value = value.tensor_split((num_global,), dim=1)
         query, key = (projection(latents[:, :num_global]) for projection in (self.q_proj, self.k_proj))
-        attended, _ = self.average(*map(self._split, (query, key, global_value)))
+        attended, _ = self.average(*map(self.split_heads, (query, key, global_value)))
         return self.o_proj(torch.cat((attended.flatten(2), own_value), dim=1))
 
 
