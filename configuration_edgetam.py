@@ -4,14 +4,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from typing import Any, TypeVar
+from typing import Any
 
 try:
     from transformers import PreTrainedConfig
 except ImportError:  # transformers<5: the class has another name
     from transformers import PretrainedConfig as PreTrainedConfig
-
-Config = TypeVar("Config", bound="FieldsReader")
 
 BACKBONE_STRIDE = 32
 REPVIT_WIDTHS_AND_DEPTHS = {"repvit_m1": ((48, 96, 192, 384), (2, 2, 14, 2))}
@@ -387,7 +385,7 @@ class EdgeTamMaskDecoderConfig(FieldsReader, PreTrainedConfig):
         self.check_kinds(dynamic_multimask_stability_thresh=0.98)
 
 
-def _to_config(config_class: type[Config], value: Any) -> Config:
+def _to_config(config_class: type, value: Any) -> Any:
     """A configuration of the given class from None, a dictionary or any configuration object with the same fields."""
     if isinstance(value, config_class):
         return value

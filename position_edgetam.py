@@ -3,30 +3,28 @@
 import math
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import Any
 
 import torch
 
 from .folding_edgetam import is_recorded
 
-Arguments = ParamSpec("Arguments")
-Table = TypeVar("Table")
 Rotation = tuple[torch.Tensor, torch.Tensor]  # cosines and signed sines, both (tokens, C), see `grid_rotation`
 
 
-def table(function: Callable[Arguments, Table]) -> Callable[Arguments, Table]:
+def table(function: Callable) -> Callable:
     """Decorator of functions of numbers, devices and dtypes, whose last results are kept: nobody may write into them.
 
     Nothing is kept where operations are recorded, so that tables become a part of the graph, or simulated.
     """
-    kept = cast(Callable[Arguments, Table], lru_cache(maxsize=8)(function))
+    kept = lru_cache(maxsize=8)(function)
 
     @wraps(function)
-    def look_up(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Table:
+    def look_up(*args: Any) -> Any:
         if is_recorded() or type(torch.empty(0)) is not torch.Tensor:
-            return function(*args, **kwargs)
+            return function(*args)
         with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
-            return kept(*args, **kwargs)
+            return kept(*args)
 
     return look_up
 
