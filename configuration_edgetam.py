@@ -385,7 +385,7 @@ class EdgeTamMaskDecoderConfig(FieldsReader, PreTrainedConfig):
         self.check_kinds(dynamic_multimask_stability_thresh=0.98)
 
 
-def _to_config(config_class: type, value: Any) -> Any:
+def _to_config(config_class: type[FieldsReader], value: Any) -> Any:
     """A configuration of the given class from None, a dictionary or any configuration object with the same fields."""
     if isinstance(value, config_class):
         return value

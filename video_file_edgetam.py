@@ -32,10 +32,11 @@ except ImportError:
 # have no such times, and in other codecs some packets have no picture, or a part of one.
 EXACT_FORMATS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "flv")
 EXACT_CODECS = ("h264", "hevc", "vp9", "av1", "libdav1d", "mjpeg", "prores", "dnxhd", "ffv1")
-DEFAULT_RATE, MAX_RATE = 25, 1000  # frames per second, where a file tells none, and beyond which it tells nonsense
-INTRA = (0, 1)  # PyAV's types of pictures that are built on no other: unknown, as where all are so, and I
-# Ratios so near to 1 come from sides that were rounded, and such as lie beyond the largest are no ratios of pixels
-NEAR_SQUARE, LARGEST_RATIO = 0.01, 10
+DEFAULT_RATE = 25  # frames per second, where a file names none
+MAX_RATE = 1000  # a file that names a higher one is wrong
+INTRA = (0, 1)  # PyAV's types of pictures that need no other one: unknown, in codecs that have no other type, and I
+NEAR_SQUARE = 0.01  # a ratio of pixels that differs from 1 by less comes from sides that were rounded
+LARGEST_RATIO = 10  # a file that names a larger ratio of pixels is wrong
 
 
 @dataclass
