@@ -1,16 +1,19 @@
 """Configurations of EdgeTAM: the names, defaults and JSON of Transformers' own classes, with one image size."""
 
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any
 
 try:
     from transformers import PreTrainedConfig
-except ImportError:  # transformers 4
+except ImportError:  # transformers<5: the class has another name
     from transformers import PretrainedConfig as PreTrainedConfig
 
 BACKBONE_STRIDE = 32
 REPVIT_WIDTHS_AND_DEPTHS = {"repvit_m1": ((48, 96, 192, 384), (2, 2, 14, 2))}
-KINDS_OF_FIELDS = {
+KINDS_OF_FIELDS: dict[type | tuple[type, ...], str] = {
     bool: "true or false",
     int: "an integer",
     (float, int): "a number",
@@ -82,7 +85,7 @@ CUSTOM_PIPELINES = {
 }
 
 
-def to_height_and_width(image_size):
+def to_height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
     """(height, width) of an image size given as one integer or as a pair; both must be multiples of 32."""
     sides = tuple(image_size) if isinstance(image_size, (list, tuple)) else (image_size, image_size)
     is_valid = len(sides) == 2 and all(isinstance(side, int) and side > 0 for side in sides)
@@ -95,7 +98,7 @@ def to_height_and_width(image_size):
 
 
 @contextmanager
-def _one_error(source):
+def _one_error(source: str) -> Iterator[None]:
     """Turns whatever goes wrong while fields are read into a ValueError of one line."""
     try:
         yield
@@ -110,13 +113,19 @@ def _one_error(source):
 
 
 class FieldsReader:
-    """What all configurations share: fields of the wrong kind are refused, wherever they come from."""
+    """What all configurations share: they refuse fields of the wrong kind, wherever these come from."""
+
+    base_config_key: str  # name of the field of a larger configuration that holds this one
 
     @classmethod
-    def get_config_dict(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def get_config_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, *args: Any, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The stored fields, see `PreTrainedConfig`; a ValueError for a file that holds anything but fields."""
         with _one_error(f"the configuration of {pretrained_model_name_or_path}"):
-            fields, kwargs = super().get_config_dict(pretrained_model_name_or_path, *args, **kwargs)
+            fields, kwargs = super().get_config_dict(  # type: ignore[misc] # of PreTrainedConfig
+                pretrained_model_name_or_path, *args, **kwargs
+            )
             part = fields.get(cls.base_config_key, {})
         if not isinstance(part, dict):
             raise ValueError(
@@ -125,12 +134,12 @@ class FieldsReader:
         return fields, kwargs
 
     @classmethod
-    def from_dict(cls, config_dict, **kwargs):
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
         """The configuration with these fields; a ValueError for fields of the wrong kind."""
         with _one_error(f"{cls.__name__}"):
-            return super().from_dict(config_dict, **kwargs)
+            return super().from_dict(config_dict, **kwargs)  # type: ignore[misc] # of PreTrainedConfig
 
-    def check_kinds(self, **defaults):
+    def check_kinds(self, **defaults: Any) -> None:
         """Raises a ValueError unless the fields are of the same kinds as their defaults."""
         for name, default in defaults.items():
             value = getattr(self, name)
@@ -142,16 +151,16 @@ class FieldsReader:
 class BackboneConfig(dict):
     """A timm wrapper configuration: a dictionary whose entries are attributes, too, as in Transformers' own class."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
         except KeyError:
             raise AttributeError(f"the backbone's configuration has no {name}, it has {', '.join(self)}") from None
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """A plain dictionary, to be written into."""
         return deepcopy(dict(self))
 
@@ -184,19 +193,19 @@ class EdgeTamVisionConfig(FieldsReader, PreTrainedConfig):
 
     def __init__(
         self,
-        backbone_config=None,
-        backbone_channel_list=None,
-        backbone_feature_sizes=None,
-        fpn_hidden_size=256,
-        fpn_kernel_size=1,
-        fpn_stride=1,
-        fpn_padding=0,
-        fpn_top_down_levels=None,
-        num_feature_levels=3,
-        hidden_act="gelu",
-        layer_norm_eps=1e-6,
-        initializer_range=0.02,
-        **kwargs,
+        backbone_config: dict[str, Any] | PreTrainedConfig | None = None,
+        backbone_channel_list: list[int] | None = None,
+        backbone_feature_sizes: list[list[int]] | None = None,
+        fpn_hidden_size: int = 256,
+        fpn_kernel_size: int = 1,
+        fpn_stride: int = 1,
+        fpn_padding: int = 0,
+        fpn_top_down_levels: list[int] | None = None,
+        num_feature_levels: int = 3,
+        hidden_act: str = "gelu",
+        layer_norm_eps: float = 1e-6,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.backbone_config = BackboneConfig(_timm_wrapper_dict(backbone_config))
@@ -223,26 +232,26 @@ class EdgeTamVisionConfig(FieldsReader, PreTrainedConfig):
         self.check_kinds(fpn_hidden_size=256, fpn_kernel_size=1, fpn_stride=1, fpn_padding=0, num_feature_levels=3)
         self.check_kinds(backbone_feature_sizes=[], hidden_act="gelu", layer_norm_eps=1e-6, initializer_range=0.02)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All fields, as plain numbers, words, lists and dictionaries."""
         return {**super().to_dict(), "backbone_config": self.backbone_config.to_dict()}
 
     @property
-    def backbone_widths(self):
+    def backbone_widths(self) -> tuple[int, ...]:
         """Channels of the four stages, from stride 4 to stride 32."""
         return tuple(self.backbone_config["model_args"].get("embed_dim") or self._architecture[0])
 
     @property
-    def backbone_depths(self):
+    def backbone_depths(self) -> tuple[int, ...]:
         """Number of blocks of the four stages, from stride 4 to stride 32."""
         return tuple(self.backbone_config["model_args"].get("depth") or self._architecture[1])
 
     @property
-    def _architecture(self):
+    def _architecture(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         return REPVIT_WIDTHS_AND_DEPTHS[self.backbone_config["architecture"].split(".")[0]]
 
 
-def _timm_wrapper_dict(backbone_config):
+def _timm_wrapper_dict(backbone_config: dict[str, Any] | PreTrainedConfig | None) -> dict[str, Any]:
     """A timm wrapper configuration as a dictionary with a known architecture and explicit `model_args`."""
     if backbone_config is None:
         backbone_config = {"architecture": "repvit_m1"}
@@ -268,7 +277,7 @@ def _timm_wrapper_dict(backbone_config):
     return backbone_config
 
 
-def _to_fields(name, value):
+def _to_fields(name: str, value: Any) -> dict[str, Any]:
     """A dictionary of fields from a dictionary or any configuration object."""
     if not isinstance(value, dict) and not hasattr(value, "to_dict"):
         raise ValueError(f"{name} must be a dictionary of fields or a configuration, got {value!r}")
@@ -294,15 +303,15 @@ class EdgeTamPromptEncoderConfig(FieldsReader, PreTrainedConfig):
 
     def __init__(
         self,
-        hidden_size=256,
-        image_size=1024,
-        patch_size=16,
-        mask_input_channels=16,
-        num_point_embeddings=4,
-        hidden_act="gelu",
-        layer_norm_eps=1e-6,
-        scale=1,
-        **kwargs,
+        hidden_size: int = 256,
+        image_size: int | Sequence[int] = 1024,
+        patch_size: int = 16,
+        mask_input_channels: int = 16,
+        num_point_embeddings: int = 4,
+        hidden_act: str = "gelu",
+        layer_norm_eps: float = 1e-6,
+        scale: float = 1,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.hidden_size = hidden_size
@@ -343,19 +352,19 @@ class EdgeTamMaskDecoderConfig(FieldsReader, PreTrainedConfig):
 
     def __init__(
         self,
-        hidden_size=256,
-        hidden_act="gelu",
-        mlp_dim=2048,
-        num_hidden_layers=2,
-        num_attention_heads=8,
-        attention_downsample_rate=2,
-        num_multimask_outputs=3,
-        iou_head_depth=3,
-        iou_head_hidden_dim=256,
-        dynamic_multimask_via_stability=True,
-        dynamic_multimask_stability_delta=0.05,
-        dynamic_multimask_stability_thresh=0.98,
-        **kwargs,
+        hidden_size: int = 256,
+        hidden_act: str = "gelu",
+        mlp_dim: int = 2048,
+        num_hidden_layers: int = 2,
+        num_attention_heads: int = 8,
+        attention_downsample_rate: int = 2,
+        num_multimask_outputs: int = 3,
+        iou_head_depth: int = 3,
+        iou_head_hidden_dim: int = 256,
+        dynamic_multimask_via_stability: bool = True,
+        dynamic_multimask_stability_delta: float = 0.05,
+        dynamic_multimask_stability_thresh: float = 0.98,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.hidden_size = hidden_size
@@ -376,7 +385,7 @@ class EdgeTamMaskDecoderConfig(FieldsReader, PreTrainedConfig):
         self.check_kinds(dynamic_multimask_stability_thresh=0.98)
 
 
-def _to_config(config_class, value):
+def _to_config(config_class: type[FieldsReader], value: Any) -> Any:
     """A configuration of the given class from None, a dictionary or any configuration object with the same fields."""
     if isinstance(value, config_class):
         return value
@@ -427,34 +436,38 @@ class EdgeTamConfig(FieldsReader, PreTrainedConfig):
 
     def __init__(
         self,
-        vision_config=None,
-        prompt_encoder_config=None,
-        mask_decoder_config=None,
-        image_size=None,
-        initializer_range=0.02,
-        **kwargs,
+        vision_config: dict[str, Any] | PreTrainedConfig | None = None,
+        prompt_encoder_config: dict[str, Any] | PreTrainedConfig | None = None,
+        mask_decoder_config: dict[str, Any] | PreTrainedConfig | None = None,
+        image_size: int | Sequence[int] | None = None,
+        initializer_range: float = 0.02,
+        **kwargs: Any,
     ):
-        self.vision_config = _to_config(self.sub_configs["vision_config"], vision_config)
-        self.prompt_encoder_config = _to_config(self.sub_configs["prompt_encoder_config"], prompt_encoder_config)
-        self.mask_decoder_config = _to_config(self.sub_configs["mask_decoder_config"], mask_decoder_config)
+        self.vision_config: EdgeTamVisionConfig = _to_config(self.sub_configs["vision_config"], vision_config)
+        self.prompt_encoder_config: EdgeTamPromptEncoderConfig = _to_config(
+            self.sub_configs["prompt_encoder_config"], prompt_encoder_config
+        )
+        self.mask_decoder_config: EdgeTamMaskDecoderConfig = _to_config(
+            self.sub_configs["mask_decoder_config"], mask_decoder_config
+        )
         self.initializer_range = initializer_range
         self.check_kinds(initializer_range=0.02)
         self.image_size = self.prompt_encoder_config.image_size if image_size is None else image_size
         super().__init__(**kwargs)
 
     @property
-    def image_size(self):
+    def image_size(self) -> int | Sequence[int]:
         """Size of the model input in pixels: one integer where it is square, else (height, width)."""
         return self.prompt_encoder_config.image_size
 
     @image_size.setter
-    def image_size(self, image_size):
+    def image_size(self, image_size: int | Sequence[int]) -> None:
         height, width = to_height_and_width(image_size)
         self.prompt_encoder_config.image_size = height if height == width else [height, width]
         self.vision_config.backbone_feature_sizes = [[height // s, width // s] for s in (4, 8, 16)]
 
     @classmethod
-    def get_config_dict(cls, *args, **kwargs):
+    def get_config_dict(cls, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The stored fields of an EdgeTAM configuration; those of a video model are reduced to its image part."""
         fields, kwargs = super().get_config_dict(*args, **kwargs)
         model_type = fields.get("model_type")
@@ -474,14 +487,14 @@ class EdgeTamConfig(FieldsReader, PreTrainedConfig):
         return fields, kwargs
 
     @classmethod
-    def image_part(cls, config):
+    def image_part(cls, config: "EdgeTamVideoConfig") -> "EdgeTamConfig":
         """The configuration of the image model inside a video model."""
         image_config = cls(**{name: value for name, value in config.to_dict().items() if name in IMAGE_FIELDS})
         image_config._attn_implementation = config._attn_implementation
         return image_config
 
     @property
-    def custom_pipelines(self):
+    def custom_pipelines(self) -> dict[str, Any]:
         """By task, the pipeline that is loaded from a folder together with this code; none where this is a package.
 
         It is no field of config.json, where it would keep all others from making a pipeline of the folder.
@@ -489,10 +502,10 @@ class EdgeTamConfig(FieldsReader, PreTrainedConfig):
         return deepcopy(CUSTOM_PIPELINES) if type(self).__module__.startswith("transformers_modules.") else {}
 
     @custom_pipelines.setter
-    def custom_pipelines(self, stored):
+    def custom_pipelines(self, stored: Any) -> None:
         pass  # what older folders have in config.json
 
-    def save_pretrained(self, save_directory, *args, **kwargs):
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Writes config.json with the entry by which Transformers finds this code in the folder."""
         self.auto_map = dict(self.code_map)
         super().save_pretrained(save_directory, *args, **kwargs)
@@ -503,7 +516,7 @@ class EdgeTamVideoPromptEncoderConfig(EdgeTamPromptEncoderConfig):
 
     model_type = "edgetam_video_prompt_encoder"
 
-    def __init__(self, **kwargs):  # without it, Transformers 5 makes one that knows none of the inherited fields
+    def __init__(self, **kwargs: Any):  # without it, Transformers 5 makes one that knows none of the inherited fields
         super().__init__(**kwargs)
 
 
@@ -512,7 +525,7 @@ class EdgeTamVideoMaskDecoderConfig(EdgeTamMaskDecoderConfig):
 
     model_type = "edgetam_video_mask_decoder"
 
-    def __init__(self, **kwargs):  # without it, Transformers 5 makes one that knows none of the inherited fields
+    def __init__(self, **kwargs: Any):  # without it, Transformers 5 makes one that knows none of the inherited fields
         super().__init__(**kwargs)
 
 
@@ -551,12 +564,12 @@ class EdgeTamVideoConfig(EdgeTamConfig):
 
     def __init__(
         self,
-        vision_config=None,
-        prompt_encoder_config=None,
-        mask_decoder_config=None,
-        image_size=None,
-        rope_parameters=None,
-        **kwargs,
+        vision_config: dict[str, Any] | PreTrainedConfig | None = None,
+        prompt_encoder_config: dict[str, Any] | PreTrainedConfig | None = None,
+        mask_decoder_config: dict[str, Any] | PreTrainedConfig | None = None,
+        image_size: int | Sequence[int] | None = None,
+        rope_parameters: dict[str, Any] | None = None,
+        **kwargs: Any,
     ):
         for name, default in MEMORY_DEFAULTS.items():
             setattr(self, name, kwargs.pop(name, deepcopy(default)))
@@ -568,11 +581,11 @@ class EdgeTamVideoConfig(EdgeTamConfig):
         super().__init__(vision_config, prompt_encoder_config, mask_decoder_config, image_size, **kwargs)
 
     @property
-    def memory_attention_rope_feat_sizes(self):
+    def memory_attention_rope_feat_sizes(self) -> list[int]:
         """(height, width) of the image embedding."""
         return self.vision_config.backbone_feature_sizes[-1]
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """All fields with those that Transformers stores although they follow from others."""
         derived = ("image_size", "memory_attention_rope_feat_sizes")
         return {**super().to_dict(), **{name: getattr(self, name) for name in derived}}

@@ -1,19 +1,21 @@
-"""Weights computed from other weights: batch normalisation folded into a convolution, convolutions merged into one.
+"""Weights computed from other weights, by which two linear steps become one: see `ConvNorm` and `convolve_twice`.
 
-Modules keep the weights of the checkpoint as their parameters and compute with folded ones, which nobody sees:
-`state_dict`, training, `.to` and offloading go on as if there were none. Whoever looks at a module that folding passes
-by, with a hook, a wrapper or a recording of the operations, gets it called as it is.
+Modules keep the weights of the checkpoint as their parameters and compute with folded ones beside them: `state_dict`,
+training, `.to` and offloading go on as if there were none. Folding leaves out the call of a module, which a hook or a
+wrapper on it would miss; where there is one, the module is called as it is.
 """
 
 import weakref
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules import module as module_calls
 
-# Of tensors that hold their numbers as they are; subclasses are quantised or simulated.
-PLAIN_TYPES = (torch.Tensor, nn.Parameter)
+# Types of tensors that hold their numbers as they are; subclasses are quantised or simulated.
+PLAIN_TYPES: tuple[type, ...] = (torch.Tensor, nn.Parameter)
 
 
 class FoldedModule(nn.Module):
@@ -24,13 +26,14 @@ class FoldedModule(nn.Module):
     so that those flow through the folding, nor of operations that are recorded, nor in copies and pickles.
     """
 
-    _versions, _folded = (), None
+    _versions: Sequence[tuple[weakref.ref, int, int]] = ()  # (weight, address, version) of each when it was folded
+    _folded: list[torch.Tensor] | None = None
 
-    def folded(self, fold, *weights):
+    def folded(self, fold: Callable[..., Iterable[torch.Tensor]], *weights: torch.Tensor) -> list[torch.Tensor]:
         """Results of `fold(*weights)`, computed in float32 at least, in the dtype of the first weight."""
         if is_recorded() or (torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)):
             return in_full_precision(fold, weights)
-        if not self._is_folded(weights):
+        if self._folded is None or not self._is_unchanged(weights):
             if not all(map(_is_tangible, (*weights, torch.empty(0)))):  # the last is not where tensors are simulated
                 return in_full_precision(fold, weights)
             with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
@@ -38,31 +41,31 @@ class FoldedModule(nn.Module):
             self._versions = [(weakref.ref(weight), weight.data_ptr(), weight._version) for weight in weights]
         return self._folded
 
-    def _is_folded(self, weights):
+    def _is_unchanged(self, weights: Sequence[torch.Tensor]) -> bool:
         return len(self._versions) == len(weights) and all(
             kept() is weight and address == weight.data_ptr() and version == weight._version
             for (kept, address, version), weight in zip(self._versions, weights)
         )
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "FoldedModule":
         self.__dict__.pop("_versions", None)
         return super().train(mode)
 
-    def __getstate__(self):
+    def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name not in ("_versions", "_folded")}
 
 
-def is_recorded():
+def is_recorded() -> bool:
     """Whether operations are written down to be run later, so that nothing may be kept of what they compute now."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-def _is_exported():
+def _is_exported() -> bool:
     """Whether operations are written down for another runtime, which wants convolutions of stored weights."""
     return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)()
 
 
-def _is_tangible(tensor):
+def _is_tangible(tensor: torch.Tensor) -> bool:
     """Whether a tensor is numbers in memory that can be kept: not quantised, simulated, batched by `vmap` and such."""
     return (
         type(tensor) in PLAIN_TYPES
@@ -71,7 +74,9 @@ def _is_tangible(tensor):
     )
 
 
-def in_full_precision(function, tensors):
+def in_full_precision(
+    function: Callable[..., Iterable[torch.Tensor]], tensors: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
     """Results of `function(*tensors)` in the dtype of the first, computed in float32 at least, under autocast too."""
     dtype, device_type = tensors[0].dtype, tensors[0].device.type
     precise = torch.promote_types(dtype, torch.float32)
@@ -80,8 +85,8 @@ def in_full_precision(function, tensors):
         return [result.to(dtype) for result in function(*(tensor.to(precise) for tensor in tensors))]
 
 
-def is_untouched(module, module_class):
-    """Whether a module is of the class, and nobody sees whether it is called: it has no hook and no wrapper."""
+def is_untouched(module: nn.Module, module_class: type) -> bool:
+    """Whether a module is of exactly this class and has no hook and no wrapper, which would miss a call left out."""
     return (
         type(module) is module_class
         and not module._forward_hooks
@@ -95,8 +100,8 @@ def is_untouched(module, module_class):
     )
 
 
-def is_plain(*modules):
-    """Whether arithmetic with their weights may stand for modules: nobody sees it, and the weights are numbers."""
+def is_plain(*modules: nn.Module) -> bool:
+    """Whether arithmetic with their weights may stand for modules: they are untouched, and the weights are numbers."""
     return not _is_exported() and all(
         type(module) in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
         and is_untouched(module, type(module))
@@ -105,14 +110,8 @@ def is_plain(*modules):
     )
 
 
-def fold_norm(weight, norm_weight, norm_bias, mean, variance, eps):
-    """Weight and bias of a convolution that normalises its output by itself, from those of convolution and norm."""
-    scale = norm_weight * (variance + eps).rsqrt()
-    return weight * scale[:, None, None, None], norm_bias - mean * scale
-
-
-def can_merge(first, second):
-    """Whether two convolutions in a row are one: the second sees single pixels, and nobody looks between them."""
+def can_merge(first: nn.Conv2d, second: nn.Conv2d) -> bool:
+    """Whether two convolutions in a row can be one: the second is 1x1, and nobody looks between them."""
     return (
         is_plain(first, second)
         and second.weight.shape[1:] == (first.weight.shape[0], 1, 1)
@@ -123,12 +122,22 @@ def can_merge(first, second):
     )
 
 
-def convolve_twice(feature_map, first, second):
-    """`second(first(feature_map))` of two convolutions that can be merged, in one step."""
+def convolve_twice(feature_map: torch.Tensor, first: nn.Conv2d, second: nn.Conv2d) -> torch.Tensor:
+    """`second(first(feature_map))`, (B, C'', h, w) of (B, C, h, w), in one step; see `can_merge`.
 
-    def merge(weight, bias, outer, outer_bias):
+    With weights W, V and biases b, c of the first and the second, where V is a matrix, as its kernel is 1x1:
+
+        V (W * x + b) + c  =  (V W) * x + (V b + c)
+
+    It saves the map (B, C', h, w) between them, and multiplications where C'' is smaller than C'.
+    """
+
+    def merge(
+        weight: torch.Tensor, bias: torch.Tensor, outer: torch.Tensor, outer_bias: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         outer = outer.flatten(1)
         return (outer @ weight.flatten(1)).unflatten(1, weight.shape[1:]), outer @ bias + outer_bias
 
+    assert first.bias is not None and second.bias is not None
     weight, bias = in_full_precision(merge, (first.weight, first.bias, second.weight, second.bias))
     return first._conv_forward(feature_map, weight, bias)

@@ -16,25 +16,31 @@ from torch import nn
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .attention_edgetam import EdgeTamAttention
-from .position_edgetam import grid_rotation, rotate, sine_place_encoding
+from .attention_edgetam import EdgeTamProjectedAttention
+from .configuration_edgetam import EdgeTamVideoConfig
+from .position_edgetam import Rotation, grid_rotation, rotate, sine_place_encoding
 from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
 from .stages_edgetam_video import Memories
 
-QUERIES_AT_ONCE = 512  # whose attention weights fit the cache of a processor
+# So many queries have attention weights, one for each memory token, that fit the cache of a CPU
+QUERIES_AT_ONCE = 512
 
 
-class EdgeTamRotaryAttention(EdgeTamAttention):
+class EdgeTamRotaryAttention(EdgeTamProjectedAttention):
     """Attention whose queries and keys are rotated by their place in the picture (RoFormer, arXiv 2104.09864)."""
 
-    def __init__(self, config, key_value_size=None):
+    def __init__(self, config: EdgeTamVideoConfig, key_value_size: int | None = None):
         size = config.memory_attention_hidden_size
         inner_size = size // config.memory_attention_downsample_rate
         super().__init__(config, size, config.memory_attention_num_attention_heads, inner_size, key_value_size)
         self.dropout = config.memory_attention_rope_dropout
 
-    def forward(self, states, rotation):
-        """Attention output (O, L, C) of a frame to itself; see `grid_rotation`."""
+
+class EdgeTamFrameAttention(EdgeTamRotaryAttention):
+    """Attention of a frame to itself."""
+
+    def forward(self, states: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """Attention output (O, L, C) of states (O, L, C); see `grid_rotation`."""
         query, key, value = self.project(states, states, states)
         return self.attend(rotate(query, rotation), rotate(key, rotation), value)[0]
 
@@ -42,32 +48,49 @@ class EdgeTamRotaryAttention(EdgeTamAttention):
 class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
     """Attention of a frame to the memory."""
 
-    def forward(self, states, keys, memory, rotation, latent_rotation):
+    def forward(
+        self,
+        states: torch.Tensor,
+        keys: torch.Tensor,
+        memory: torch.Tensor,
+        rotation: Rotation,
+        latent_rotation: Rotation,
+    ) -> torch.Tensor:
         """Attention output (O, L, C).
 
         Args:
             states: (O, L, C), or (1, L, C) of a frame that all objects share.
             keys, memory: (O, S, m), both not projected yet.
-            rotation: see `grid_rotation`.
+            rotation: of the pixels, see `grid_rotation`.
             latent_rotation: the same for the first tokens of the memory; the others have no place.
         """
-        query, key = self._split(self.q_proj(states)), self._split(self.k_proj(keys))
+        query, key = self.split_heads(self.q_proj(states)), self.split_heads(self.k_proj(keys))
         latents, others = key.tensor_split((len(latent_rotation[0]),), dim=2)
         query, key = rotate(query, rotation), torch.cat((rotate(latents, latent_rotation), others), dim=2)
         # half precision has fused kernels, which want values as wide as keys
         if query.dtype == torch.float32 and memory.shape[-1] < query.shape[-1]:
             return self.o_proj(self._average_unprojected(query.expand(len(key), -1, -1, -1), key, memory))
-        return self.attend(query, key, self._split(self.v_proj(memory)))[0]
+        return self.attend(query, key, self.split_heads(self.v_proj(memory)))[0]
 
-    def _average_unprojected(self, query, key, memory):
-        """Heads of the output side by side (O, L, C), made by projecting averages of memories, not all memories.
+    def _average_unprojected(self, query: torch.Tensor, key: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """Heads of the output side by side (O, L, I), by identity (2) of attention_edgetam.py, read to the right.
 
-        Weights of a query sum to one, so the bias comes out right (with dropout of weights, on average).
+        Weights p of a query sum to one, so memories x can be averaged before they are projected:
+
+            Σ p (W x + b)  =  W (Σ p x) + b
+
+        To average takes L * S multiplications per channel, and memories have m channels, fewer than projected ones.
+        (With dropout, weights sum to one on average only.) Queries do not depend on each other: a CPU takes some at a
+        time, so that their weights stay in its cache.
+
+        Args:
+            query, key: (O, heads, L, I / heads) and (O, heads, S, I / heads), where I are all projected channels.
+            memory: (O, S, m).
         """
         value = memory[:, None].expand(-1, self.num_heads, -1, -1)
         size = QUERIES_AT_ONCE if query.device.type == "cpu" else query.shape[2]
         average = torch.cat([self.average(queries, key, value)[0] for queries in query.split(size, dim=2)], dim=1)
-        # (O, L, heads, heads, C): a head takes its own part of the projection
+        # (O, L, heads, heads, I / heads): of the projection of its average a head takes its own channels
         projected = self.v_proj(average).unflatten(-1, (self.num_heads, -1))
         return projected.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2)
 
@@ -75,7 +98,7 @@ class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
 class EdgeTamMemoryAttentionMLP(nn.Module):
     """Two linear layers."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size, inner_size = config.memory_attention_hidden_size, config.memory_attention_mlp_hidden_size
         self.up_proj = nn.Linear(size, inner_size)
@@ -85,7 +108,7 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
             self.activation.inplace = True  # what it acts on is the largest tensor of a frame
         self.dropout = config.memory_attention_dropout
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = F.dropout(self.activation(self.up_proj(hidden_states)), self.dropout, self.training)
         return self.down_proj(hidden_states)
 
@@ -93,10 +116,10 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
 class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
     """The frame attends to itself and to the memory."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size = config.memory_attention_hidden_size
-        self.self_attn = EdgeTamRotaryAttention(config)
+        self.self_attn = EdgeTamFrameAttention(config)
         self.cross_attn_image = EdgeTamMemoryLookup(config, config.memory_encoder_output_channels)
         self.mlp = EdgeTamMemoryAttentionMLP(config)
         self.layer_norm1 = nn.LayerNorm(size)
@@ -104,11 +127,18 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         self.layer_norm3 = nn.LayerNorm(size)
         self.dropout = config.memory_attention_dropout
 
-    def forward(self, frame, keys, memory, rotation, latent_rotation):
+    def forward(
+        self,
+        frame: torch.Tensor,
+        keys: torch.Tensor,
+        memory: torch.Tensor,
+        rotation: Rotation,
+        latent_rotation: Rotation,
+    ) -> torch.Tensor:
         """Frame tokens (O, L, C); see `EdgeTamMemoryLookup`.
 
-        Until the first look at the memory objects share their frame: `frame` may have batch size 1, and then the
-        attention to itself is computed once for all of them.
+        Objects share their frame until the first layer looks at the memory: `frame` may be (1, L, C), and its attention
+        to itself is then computed once for all of them.
         """
         attended = self.self_attn(self.layer_norm1(frame), rotation)
         frame = frame + F.dropout(attended, self.dropout, self.training)
@@ -120,7 +150,7 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
 class EdgeTamMemoryAttention(nn.Module):
     """The image embedding of a frame, informed by the memories of every object."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(
@@ -128,7 +158,13 @@ class EdgeTamMemoryAttention(nn.Module):
         )
         self.layer_norm = nn.LayerNorm(config.memory_attention_hidden_size)
 
-    def forward(self, image_embedding, memories: Memories, time_encoding, pointer_encoding):
+    def forward(
+        self,
+        image_embedding: torch.Tensor,
+        memories: Memories,
+        time_encoding: torch.Tensor,
+        pointer_encoding: torch.Tensor,
+    ) -> torch.Tensor:
         """Image embeddings (O, C, h, w).
 
         Args:
@@ -142,14 +178,16 @@ class EdgeTamMemoryAttention(nn.Module):
         frame = torch.add(image_embedding.flatten(2).transpose(1, 2), encoding, alpha=0.1)
         keys, memory = self._join_tokens(memories, time_encoding, pointer_encoding)
         rotation = self._rotation(height, width, device)
-        latent_rotation = [
-            factors.repeat(memories.features.shape[1], 1) for factors in self._rotation(side, side, device)
-        ]
+        num_frames = memories.features.shape[1]
+        cos, signed_sin = self._rotation(side, side, device)
+        latent_rotation = (cos.repeat(num_frames, 1), signed_sin.repeat(num_frames, 1))
         for layer in self.layers:
             frame = layer(frame, keys, memory, rotation, latent_rotation)
         return self.layer_norm(frame).transpose(1, 2).unflatten(2, (height, width))
 
-    def _join_tokens(self, memories, time_encoding, pointer_encoding):
+    def _join_tokens(
+        self, memories: Memories, time_encoding: torch.Tensor, pointer_encoding: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and memory, both (O, S, m): latents of the grid, global ones, pointers cut into tokens of m channels."""
         features, pointers = memories.features, memories.pointers
         side, num_channels = grid_side(self.config), features.shape[-1]
@@ -159,9 +197,10 @@ class EdgeTamMemoryAttention(nn.Module):
         time = time_encoding[:, :, None]
         memory = (latents, global_latents, pointers)
         keys = (latents + place + time, global_latents + time, pointers + pointer_encoding[:, :, None])
-        return tuple(torch.cat([part.flatten(1, 2) for part in parts], dim=1) for parts in (keys, memory))
+        joined_keys, joined_memory = (torch.cat([part.flatten(1, 2) for part in parts], 1) for parts in (keys, memory))
+        return joined_keys, joined_memory
 
-    def _rotation(self, height, width, device):
+    def _rotation(self, height: int, width: int, device: torch.device) -> Rotation:
         config = self.config
         head_size = config.memory_attention_hidden_size // (
             config.memory_attention_downsample_rate * config.memory_attention_num_attention_heads
@@ -169,7 +208,7 @@ class EdgeTamMemoryAttention(nn.Module):
         return grid_rotation(height, width, head_size, config.rope_parameters["rope_theta"], device)
 
 
-def grid_side(config):
+def grid_side(config: EdgeTamVideoConfig) -> int:
     """Number of rows, and of columns, of the grid of 2D latents."""
     return math.isqrt(config.perceiver_resampler_num_latents_2d)
 
@@ -177,21 +216,21 @@ def grid_side(config):
 class EdgeTamMaskDownsamplerLayer(nn.Module):
     """Strided convolution, normalisation, activation."""
 
-    def __init__(self, config, in_channels, out_channels):
+    def __init__(self, config: EdgeTamVideoConfig, in_channels: int, out_channels: int):
         super().__init__()
         kernel_size, stride = config.mask_downsampler_kernel_size, config.mask_downsampler_stride
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, config.mask_downsampler_padding)
         self.layer_norm = EdgeTamLayerNorm2d(out_channels, eps=1e-6)
         self.activation = ACT2FN[config.mask_downsampler_hidden_act]
 
-    def forward(self, masks):
+    def forward(self, masks: torch.Tensor) -> torch.Tensor:
         return self.activation(self.layer_norm(self.conv(masks)))
 
 
 class EdgeTamMaskDownsampler(nn.Module):
-    """Masks (O, C, h, w) from (O, 1, H, W); what a layer takes in area it gives in channels."""
+    """Masks (O, C, h, w) from (O, 1, H, W); each layer has as many times more channels as it has fewer pixels."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         stride = config.mask_downsampler_stride
         self.layers, channels, total_stride = nn.ModuleList(), 1, 1
@@ -200,7 +239,7 @@ class EdgeTamMaskDownsampler(nn.Module):
             channels, total_stride = channels * stride**2, total_stride * stride
         self.final_conv = nn.Conv2d(channels, config.mask_downsampler_embed_dim, kernel_size=1)
 
-    def forward(self, masks):
+    def forward(self, masks: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             masks = layer(masks)
         return self.final_conv(masks)
@@ -209,7 +248,7 @@ class EdgeTamMaskDownsampler(nn.Module):
 class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
     """ConvNeXt block (arXiv 2201.03545)."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size, inner_size = config.memory_fuser_embed_dim, config.memory_fuser_intermediate_dim
         kernel_size, padding = config.memory_fuser_kernel_size, config.memory_fuser_padding
@@ -220,7 +259,7 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
         self.pointwise_conv2 = nn.Linear(inner_size, size)
         self.scale = nn.Parameter(torch.full((size,), config.memory_fuser_layer_scale_init_value))
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         update = self.layer_norm(self.depthwise_conv(hidden_states).permute(0, 2, 3, 1))
         update = self.pointwise_conv2(self.activation(self.pointwise_conv1(update)))
         return torch.addcmul(hidden_states, update.permute(0, 3, 1, 2), self.scale[:, None, None])
@@ -229,11 +268,11 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
 class EdgeTamMemoryFuser(nn.Module):
     """A stack of blocks."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         self.layers = nn.ModuleList(EdgeTamMemoryFuserBlock(config) for _ in range(config.memory_fuser_num_layers))
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
             hidden_states = layer(hidden_states)
         return hidden_states
@@ -242,7 +281,7 @@ class EdgeTamMemoryFuser(nn.Module):
 class EdgeTamMemoryEncoder(nn.Module):
     """One map per object from the image embedding of a frame and the object's mask on it."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size = config.memory_encoder_hidden_size
         self.mask_downsampler = EdgeTamMaskDownsampler(config)
@@ -250,7 +289,7 @@ class EdgeTamMemoryEncoder(nn.Module):
         self.memory_fuser = EdgeTamMemoryFuser(config)
         self.projection = nn.Conv2d(size, config.memory_encoder_output_channels, kernel_size=1)
 
-    def forward(self, image_embedding, masks):
+    def forward(self, image_embedding: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
         """Memory maps (O, m, h, w).
 
         Args:
@@ -261,16 +300,20 @@ class EdgeTamMemoryEncoder(nn.Module):
         return self.projection(self.memory_fuser(fused))
 
 
-class EdgeTamPerceiverAttention(EdgeTamAttention):
-    """Attention whose keys and values get a position encoding after their projection."""
+class EdgeTamLatentAttention(EdgeTamProjectedAttention):
+    """What both attentions of the perceiver share: their sizes."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         num_heads = config.perceiver_resampler_num_attention_heads
         inner_size = num_heads * config.perceiver_resampler_attention_head_dim
         super().__init__(config, config.perceiver_resampler_hidden_size, num_heads, inner_size, bias=False)
         self.dropout = config.perceiver_resampler_attention_dropout
 
-    def forward(self, latents, windows, encoding):
+
+class EdgeTamPerceiverAttention(EdgeTamLatentAttention):
+    """Attention of the latents to the map, whose keys and values get a position encoding after their projection."""
+
+    def forward(self, latents: torch.Tensor, windows: torch.Tensor, encoding: torch.Tensor) -> torch.Tensor:
         """Attention output (O, K, m): global latents look at all windows, those of the grid at their own.
 
         Args:
@@ -281,47 +324,49 @@ class EdgeTamPerceiverAttention(EdgeTamAttention):
         num_windows = windows.shape[1]
         query, key, value = self.q_proj(latents), self.k_proj(windows), self.v_proj(windows)
         global_query, query = query.tensor_split((-num_windows,), dim=1)
-        places = (states.flatten(1, 2) + encoding for states in (key, value))
-        attended, _ = self.average(self._split(global_query), *map(self._split, places))
+        placed_key, placed_value = (self.split_heads(states.flatten(1, 2) + encoding) for states in (key, value))
+        attended, _ = self.average(self.split_heads(global_query), placed_key, placed_value)
         # one query to a window: the grid goes to the batch dimension
-        query, key, value = (self._split(states.flatten(0, 1)) for states in (query[:, :, None], key, value))
+        query, key, value = (self.split_heads(states.flatten(0, 1)) for states in (query[:, :, None], key, value))
         in_windows = self.average(query, key, value)[0].unflatten(0, (-1, num_windows))[:, :, 0]
         return self.o_proj(torch.cat((attended, in_windows), dim=1).flatten(2))
 
 
-class EdgeTamPerceiverSelfAttention(EdgeTamPerceiverAttention):
+class EdgeTamPerceiverSelfAttention(EdgeTamLatentAttention):
     """Attention of the latents to each other."""
 
-    def forward(self, latents, num_global):
-        """Attention output (O, K, m): global latents look at each other, those of the grid at nothing but themselves.
+    def forward(self, latents: torch.Tensor, num_global: int) -> torch.Tensor:
+        """Attention output (O, K, m) of latents (O, K, m), of which `num_global` are global.
 
-        Attention to a single key is its value.
+        Global latents look at each other. A latent of the grid looks at nothing but itself, and attention to a single
+        key is its value, as the only weight is one.
         """
         value = self.v_proj(latents)
         global_value, own_value = value.tensor_split((num_global,), dim=1)
         query, key = (projection(latents[:, :num_global]) for projection in (self.q_proj, self.k_proj))
-        attended, _ = self.average(*map(self._split, (query, key, global_value)))
+        query, key, global_value = map(self.split_heads, (query, key, global_value))
+        attended, _ = self.average(query, key, global_value)
         return self.o_proj(torch.cat((attended.flatten(2), own_value), dim=1))
 
 
 class EdgeTamPerceiverMLP(nn.Module):
     """Normalisation and two linear layers."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size, inner_size = config.perceiver_resampler_hidden_size, config.perceiver_resampler_mlp_intermediate_size
         self.layer_norm = nn.LayerNorm(size)
         self.up_proj = nn.Linear(size, inner_size, bias=False)
         self.down_proj = nn.Linear(inner_size, size, bias=False)
 
-    def forward(self, hidden_states):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.down_proj(F.gelu(self.up_proj(self.layer_norm(hidden_states))))
 
 
 class EdgeTamPerceiverLayer(GradientCheckpointingLayer):
     """Latents attend to their input, then to each other."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size = config.perceiver_resampler_hidden_size
         self.cross_attention = EdgeTamPerceiverAttention(config)
@@ -333,7 +378,7 @@ class EdgeTamPerceiverLayer(GradientCheckpointingLayer):
         self.layer_norm_self = nn.LayerNorm(size)
         self.dropout = config.perceiver_resampler_hidden_dropout
 
-    def forward(self, latents, windows, encoding):
+    def forward(self, latents: torch.Tensor, windows: torch.Tensor, encoding: torch.Tensor) -> torch.Tensor:
         """Latents (O, K, m), global ones first; see `EdgeTamPerceiverAttention`."""
         attended = self.cross_attention(self.layer_norm_latents(latents), self.layer_norm_input(windows), encoding)
         latents = latents + F.dropout(attended, self.dropout, self.training)
@@ -346,7 +391,7 @@ class EdgeTamPerceiverLayer(GradientCheckpointingLayer):
 class EdgeTamSpatialPerceiver(nn.Module):
     """Compresses a memory map into latents: some see all of it, the others a window each."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamVideoConfig):
         super().__init__()
         size = config.perceiver_resampler_hidden_size
         self.grid_side = grid_side(config)
@@ -355,7 +400,7 @@ class EdgeTamSpatialPerceiver(nn.Module):
         self.layers = nn.ModuleList(EdgeTamPerceiverLayer(config) for _ in range(config.perceiver_resampler_num_layers))
         self.layer_norm = nn.LayerNorm(size)
 
-    def forward(self, memory):
+    def forward(self, memory: torch.Tensor) -> torch.Tensor:
         """Latents (O, K, m) of memory maps (O, m, h, w); h and w are multiples of the grid's side."""
         num_objects, size, height, width = memory.shape
         encoding = sine_place_encoding(size, height, width, memory.device, memory.dtype)
@@ -366,7 +411,7 @@ class EdgeTamSpatialPerceiver(nn.Module):
             latents = layer(latents, windows, encoding)
         return self.layer_norm(latents)
 
-    def _as_windows(self, memory):
+    def _as_windows(self, memory: torch.Tensor) -> torch.Tensor:
         """Windows (O, G, N, m) of maps (O, h, w, m), of as many rows and columns as the grid has, row by row."""
         sides = (self.grid_side, -1)
         return memory.unflatten(2, sides).unflatten(1, sides).transpose(2, 3).flatten(3, 4).flatten(1, 2)

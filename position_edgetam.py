@@ -1,14 +1,18 @@
 """Fixed encodings of place and time: sines, and rotations of queries and keys."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache, wraps
+from typing import Any
 
 import torch
 
 from .folding_edgetam import is_recorded
 
+Rotation = tuple[torch.Tensor, torch.Tensor]  # cosines and signed sines, both (tokens, C), see `grid_rotation`
 
-def table(function):
+
+def table(function: Callable) -> Callable:
     """Decorator of functions of numbers, devices and dtypes, whose last results are kept: nobody may write into them.
 
     Nothing is kept where operations are recorded, so that tables become a part of the graph, or simulated.
@@ -16,7 +20,7 @@ def table(function):
     kept = lru_cache(maxsize=8)(function)
 
     @wraps(function)
-    def look_up(*args):
+    def look_up(*args: Any) -> Any:
         if is_recorded() or type(torch.empty(0)) is not torch.Tensor:
             return function(*args)
         with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
@@ -25,10 +29,19 @@ def table(function):
     return look_up
 
 
-def sine_position_encoding(num_channels, height, width, device=None, dtype=None):
-    """Sine position encoding (1, C, height, width): channels of y, then of x; sine and cosine alternate."""
+def sine_position_encoding(
+    num_channels: int,
+    height: int,
+    width: int,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> torch.Tensor:
+    """Sine position encoding (1, C, height, width): channels of y, then of x; sine and cosine alternate.
 
-    def encode(length):
+    Row y of 1..height has sin and cos of 2π y / height / 10000^(2 i / C), for even i below C / 2; columns likewise.
+    """
+
+    def encode(length: int) -> torch.Tensor:
         position = torch.arange(1, length + 1, device=device, dtype=torch.float32) / (length + 1e-6) * 2 * math.pi
         exponent = torch.arange(0, num_channels // 2, 2, device=device, dtype=torch.float32) * 2 / num_channels
         angle = position[:, None] / 10000**exponent
@@ -40,28 +53,35 @@ def sine_position_encoding(num_channels, height, width, device=None, dtype=None)
 
 
 @table
-def sine_place_encoding(num_channels, height, width, device, dtype):
+def sine_place_encoding(
+    num_channels: int, height: int, width: int, device: torch.device, dtype: torch.dtype
+) -> torch.Tensor:
     """Sine position encoding (height * width, C) of the tokens of a grid, row by row."""
     return sine_position_encoding(num_channels, height, width, device, dtype)[0].flatten(1).T.contiguous()
 
 
 @table
-def pixel_centres(height, width, device):
+def pixel_centres(height: int, width: int, device: torch.device) -> torch.Tensor:
     """Centres (height, width, 2) of the pixels of a map, as (x, y) between its corners (0, 0) and (1, 1)."""
     y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
     x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
 
 
-def sine_time_encoding(times, num_channels):
+def sine_time_encoding(times: torch.Tensor, num_channels: int) -> torch.Tensor:
     """Sine encoding (…, C) in float32 of times (…): all sines, then all cosines, each frequency twice."""
     channel = torch.arange(num_channels // 2, device=times.device, dtype=torch.float32)
     angle = times.float()[..., None] / 10000 ** (2 * (channel // 2) / (num_channels // 2))
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
-def axial_angles(height, width, num_channels, theta, device=None):
-    """Angles (height * width, num_channels / 2) by which a grid turns channel pairs: first by x, then by y."""
+def axial_angles(
+    height: int, width: int, num_channels: int, theta: float, device: torch.device | None = None
+) -> torch.Tensor:
+    """Angles (height * width, num_channels / 2) by which a grid turns channel pairs: first by x, then by y.
+
+    Each half has the frequencies theta^(-i / (C / 2)), for even i below C / 2.
+    """
     exponent = torch.arange(0, num_channels // 2, 2, device=device, dtype=torch.float32) / (num_channels // 2)
     frequency = theta**-exponent
     y = torch.arange(height, device=device, dtype=torch.float32)[:, None, None].expand(-1, width, 1)
@@ -70,18 +90,22 @@ def axial_angles(height, width, num_channels, theta, device=None):
 
 
 @table
-def grid_rotation(height, width, num_channels, theta, device):
-    """Factors (height * width, C) of channels, and of their neighbours, that turn pairs of channels by place.
+def grid_rotation(height: int, width: int, num_channels: int, theta: float, device: torch.device) -> Rotation:
+    """The rotation of the tokens of a grid, two tables (height * width, C) that `rotate` applies.
 
-    See `axial_angles`; `rotate` applies them.
+    A pair of neighbouring channels (a, b) is turned by its angle φ, see `axial_angles`, to
+
+        (a cos φ - b sin φ, b cos φ + a sin φ)  =  (a, b) * (cos φ, cos φ)  +  (b, a) * (-sin φ, sin φ)
+
+    The right side needs two products of whole tensors, and no complex numbers; the tables are its two factors.
     """
     angles = axial_angles(height, width, num_channels, theta, device)
     cos, sin = angles.cos(), angles.sin()
     return cos.repeat_interleave(2, dim=-1), torch.stack((-sin, sin), dim=-1).flatten(-2)
 
 
-def rotate(states, factors):
+def rotate(states: torch.Tensor, rotation: Rotation) -> torch.Tensor:
     """States (…, T, C) whose pairs of neighbouring channels are turned, in float32; see `grid_rotation`."""
-    cos, sin = factors
+    cos, signed_sin = rotation
     neighbours = states.float().unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (states.float() * cos).addcmul_(neighbours, sin).to(states.dtype)
+    return (states.float() * cos).addcmul_(neighbours, signed_sin).to(states.dtype)

@@ -26,7 +26,7 @@ from .settings_edgetam import height_width
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
-if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+if TYPE_CHECKING:  # transformers<5: its loader of remote code takes along only files that are named here
     from .crops_edgetam import Crop  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
@@ -58,7 +58,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         **EdgeTamProcessor.part_files,
         "video_processor": "video_preprocessor_config.json",
     }
-    # read by Transformers 4 only
+    # transformers<5: reads these three
     attributes = ["image_processor", "video_processor"]  # noqa: RUF012
     image_processor_class = "AutoImageProcessor"
     video_processor_class = "AutoVideoProcessor"

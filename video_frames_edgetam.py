@@ -5,8 +5,10 @@ Shapes: T frames of H x W pixels. A frame is a uint8 tensor (3, H, W), RGB.
 
 import os
 import re
+from collections.abc import Sequence
 from operator import index
 from pathlib import Path
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -36,7 +38,7 @@ class Frames:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def __getitem__(self, idx) -> torch.Tensor:
+    def __getitem__(self, idx: SupportsIndex) -> torch.Tensor:
         idx = index(idx)
         if not 0 <= idx < len(self):
             raise IndexError(f"frame index must be in 0..{len(self) - 1}, got {idx}")
@@ -47,7 +49,7 @@ class Frames:
         raise NotImplementedError
 
 
-def open_video(video, storage_device="cpu") -> Frames:
+def open_video(video: Any, storage_device: torch.device | str = "cpu") -> Frames:
     """The `Frames` of a video.
 
     Args:
@@ -75,16 +77,98 @@ def open_video(video, storage_device="cpu") -> Frames:
     raise TypeError(f"{ACCEPTED}, got {type(video)}")
 
 
-def _open_path(path) -> Frames:
-    path = _local_path(path)
+def _open_path(name: str | os.PathLike) -> Frames:
+    path = _local_path(name)
     if not path.exists():
         raise ValueError(f"video {path} does not exist")
     return PictureFolder(path) if path.is_dir() else VideoFile(path)
 
 
-def _local_path(path) -> Path:
+class StoredFrames(Frames):
+    """Frames that lie in one uint8 tensor (T, 3, H, W) on any device."""
+
+    def __init__(self, pixels: torch.Tensor):
+        self.pixels = pixels
+        self.height, self.width = pixels.shape[-2:]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def _read(self, idx: int) -> torch.Tensor:
+        return self.pixels[idx]
+
+
+class PictureFolder(Frames):
+    """Frames that are the pictures of a folder in the natural order of their names, read when they are asked for.
+
+    Pictures are turned upright as their EXIF data say.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        files = (file for file in self.path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
+        self.files = sorted((file for file in files if not file.name.startswith(".")), key=_natural_key)
+        if not self.files:
+            raise ValueError(f"folder {self.path} has no pictures: expected files {', '.join(PICTURE_SUFFIXES)}")
+        self.height, self.width = self._decode(0).shape[-2:]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def _read(self, idx: int) -> torch.Tensor:
+        return _of_size(self._decode(idx), (self.height, self.width), f"frame {idx} ({self.files[idx]})")
+
+    def _decode(self, idx: int) -> torch.Tensor:
+        pixels = read_picture(self.files[idx], f"frame {idx} ({self.files[idx]})")
+        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+class VideoFile(Frames):
+    """Frames of a video file, decoded by PyAV when they are asked for; several threads and processes may read them.
+
+    They are those that decoding the whole file gives, in that order and number, whatever the file says of times; but
+    frames that cannot be decoded count, and a file that was cut off has as many frames as its header promises.
+    Reading in order decodes every frame once, another index is reached from the key frame before it.
+
+    Frames are as they are to be shown: turned and mirrored as the file says, and with square pixels. Where the stored
+    ones are not square, the side along which they are long is scaled, so that no stored pixel is lost: 720 x 480
+    with pixels of 32:27 come out as 853 x 480. Coordinates of prompts and masks are those of the frames as returned.
+
+    `times` are the seconds at which frames are shown, ascending from 0, and `frame_rate` is their mean number per
+    second.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(os.path.abspath(path))
+        self._index = index_video(self.path)
+        self.height, self.width = self._index.height, self._index.width
+        self.times, self.frame_rate = self._index.times, self._index.frame_rate
+        self._readers: dict[int, VideoReader] = {}  # by process: an open file cannot be shared with a forked one
+
+    def __len__(self) -> int:
+        return len(self._index.numbers) + self._index.num_lost
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_readers": {}}
+
+    def _read(self, idx: int) -> torch.Tensor:
+        frame = None
+        if idx < len(self._index.numbers):
+            process_id = os.getpid()
+            if process_id not in self._readers:
+                self._readers.setdefault(process_id, VideoReader(self.path, self._index))
+            frame = self._readers[process_id].read(idx)
+        if frame is None:
+            raise ValueError(
+                f"frame {idx} of {self.path} cannot be decoded, the file is truncated or damaged there: "
+                "`ffmpeg -i INPUT OUTPUT.mp4` writes a file without the damaged frames"
+            )
+        return _of_size(frame, (self.height, self.width), f"frame {idx} of {self.path}")
+
+
+def _local_path(name: str | os.PathLike) -> Path:
     """Path on this computer; that of a file:// address, too."""
-    path = os.fsdecode(path)
+    path = os.fsdecode(name)
     address = re.fullmatch(r"([a-z][a-z0-9+.-]+):(?=/)(?://([^/]*))?(/.*)?", path, re.IGNORECASE | re.DOTALL)
     if address is None:
         return Path(path)
@@ -96,44 +180,34 @@ def _local_path(path) -> Path:
     return Path(os.fsdecode(re.sub(rb"^/(?=[a-z]:/)", b"", local, flags=re.IGNORECASE)))
 
 
-# Videos that are kept as one tensor.
+def _natural_key(path: Path) -> tuple[list[int | str], str]:
+    """Sorting key by which frame2 comes before frame10."""
+    parts = re.split("([0-9]+)", path.name)
+    return [int(part) if idx % 2 else part for idx, part in enumerate(parts)], path.name
 
 
-class StoredFrames(Frames):
-    """Frames that lie in one uint8 tensor (T, 3, H, W) on any device."""
-
-    def __init__(self, pixels: torch.Tensor):
-        self.pixels = pixels
-        self.height, self.width = pixels.shape[-2:]
-
-    def __len__(self):
-        return len(self.pixels)
-
-    def _read(self, idx):
-        return self.pixels[idx]
-
-
-def _to_tensor(pixels, name: str) -> torch.Tensor:
+def _to_tensor(pixels: np.ndarray | torch.Tensor, name: str) -> torch.Tensor:
     """uint8 tensor of an array or a tensor, of the same shape; shares its memory where that can be done."""
     is_tensor = isinstance(pixels, torch.Tensor)
     if pixels.dtype != (torch.uint8 if is_tensor else np.uint8):
         mend = "to(torch.uint8)" if is_tensor else "astype(np.uint8)"
         raise TypeError(f"{name} must be uint8, got {pixels.dtype}: scale it to 0..255 and convert it with .{mend}")
-    if is_tensor:
+    if isinstance(pixels, torch.Tensor):
         return pixels
     pixels = np.ascontiguousarray(pixels)
     return torch.from_numpy(pixels if pixels.flags.writeable else pixels.copy())
 
 
-def _channels_first(pixels: torch.Tensor, channel_axes, name: str) -> torch.Tensor:
-    """(..., 3, H, W) from a tensor with 3 channels on the first of two axes, counted from the last, that has them."""
+def _channels_first(pixels: torch.Tensor, channel_axes: tuple[int, int], name: str) -> torch.Tensor:
+    """Pixels (..., 3, H, W) of a tensor whose channels are on the first of two axes that has length 3."""
     for axis in channel_axes:
         if pixels.shape[axis] == 3:
             return pixels.movedim(axis, -3)
     raise ValueError(f"{name} must have 3 channels, first or last, got shape {tuple(pixels.shape)}")
 
 
-def _stored_batch(video, storage_device) -> torch.Tensor:
+def _stored_batch(video: np.ndarray | torch.Tensor, storage_device: torch.device | str) -> torch.Tensor:
+    """Pixels (T, 3, H, W) of a video in one array or tensor."""
     if video.ndim != 4:
         mend = {3: "give a video of one frame as video[None]", 5: "give one video of a batch, such as video[0]"}
         raise ValueError(
@@ -146,7 +220,8 @@ def _stored_batch(video, storage_device) -> torch.Tensor:
     return _channels_first(_to_tensor(video, "video"), channel_axes, "video").to(storage_device)
 
 
-def _stored_list(pictures, storage_device) -> torch.Tensor:
+def _stored_list(pictures: Sequence[Any], storage_device: torch.device | str) -> torch.Tensor:
+    """Pixels (T, 3, H, W) of a video in a list of pictures."""
     if not pictures:
         raise ValueError("video is an empty list: give at least one frame")
     first = _frame_of(pictures[0], "frame 0")
@@ -156,7 +231,7 @@ def _stored_list(pictures, storage_device) -> torch.Tensor:
     return pixels
 
 
-def _frame_of(picture, name: str) -> torch.Tensor:
+def _frame_of(picture: Any, name: str) -> torch.Tensor:
     """Tensor (3, H, W) of one item of a list."""
     if isinstance(picture, (list, tuple)) or getattr(picture, "ndim", 0) > 3:
         raise ValueError(
@@ -175,7 +250,7 @@ def _frame_of(picture, name: str) -> torch.Tensor:
     return _channels_first(pixels, (-3, -1) if isinstance(picture, torch.Tensor) else (-1, -3), name)
 
 
-def _of_size(frame: torch.Tensor, size, name: str) -> torch.Tensor:
+def _of_size(frame: torch.Tensor, size: Sequence[int], name: str) -> torch.Tensor:
     """The frame (3, H, W), which must have the size (H, W) of the first one."""
     if tuple(frame.shape[-2:]) != tuple(size):
         height, width = frame.shape[-2:]
@@ -183,83 +258,3 @@ def _of_size(frame: torch.Tensor, size, name: str) -> torch.Tensor:
             f"all frames must have one size: {name} has {width}x{height} pixels, the first one {size[1]}x{size[0]}"
         )
     return frame
-
-
-# A folder of pictures.
-
-
-def _natural_key(path: Path):
-    """Sorting key by which frame2 comes before frame10."""
-    parts = re.split("([0-9]+)", path.name)
-    return [int(part) if idx % 2 else part for idx, part in enumerate(parts)], path.name
-
-
-class PictureFolder(Frames):
-    """Frames that are the pictures of a folder in the natural order of their names, read when they are asked for.
-
-    Pictures are turned upright as their EXIF data say.
-    """
-
-    def __init__(self, path):
-        self.path = Path(path)
-        files = (file for file in self.path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
-        self.files = sorted((file for file in files if not file.name.startswith(".")), key=_natural_key)
-        if not self.files:
-            raise ValueError(f"folder {self.path} has no pictures: expected files {', '.join(PICTURE_SUFFIXES)}")
-        self.height, self.width = self._decode(0).shape[-2:]
-
-    def __len__(self):
-        return len(self.files)
-
-    def _read(self, idx):
-        return _of_size(self._decode(idx), (self.height, self.width), f"frame {idx} ({self.files[idx]})")
-
-    def _decode(self, idx) -> torch.Tensor:
-        pixels = read_picture(self.files[idx], f"frame {idx} ({self.files[idx]})")
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-# A video file.
-
-
-class VideoFile(Frames):
-    """Frames of a video file, decoded by PyAV when they are asked for; several threads and processes may read them.
-
-    They are those that decoding the whole file gives, in that order and number, whatever the file says of times; but
-    frames that cannot be decoded count, and a file that was cut off has as many frames as its header promises.
-    Reading in order decodes every frame once, another index is reached from the key frame before it.
-
-    Frames are as they are to be shown: turned and mirrored as the file says, and with square pixels. Where the stored
-    ones are not square, the side along which they are long is scaled, so that no stored pixel is lost: 720 x 480
-    with pixels of 32:27 come out as 853 x 480. Coordinates of prompts and masks are those of the frames as returned.
-
-    `times` are the seconds at which frames are shown, ascending from 0, and `frame_rate` is their mean number per
-    second.
-    """
-
-    def __init__(self, path):
-        self.path = Path(os.path.abspath(path))
-        self._index = index_video(self.path)
-        self.height, self.width = self._index.height, self._index.width
-        self.times, self.frame_rate = self._index.times, self._index.frame_rate
-        self._readers = {}  # by process: an open file cannot be shared with a forked one
-
-    def __len__(self):
-        return len(self._index.numbers) + self._index.num_lost
-
-    def __getstate__(self):
-        return {**self.__dict__, "_readers": {}}
-
-    def _read(self, idx):
-        frame = None
-        if idx < len(self._index.numbers):
-            process_id = os.getpid()
-            if process_id not in self._readers:
-                self._readers.setdefault(process_id, VideoReader(self.path, self._index))
-            frame = self._readers[process_id].read(idx)
-        if frame is None:
-            raise ValueError(
-                f"frame {idx} of {self.path} cannot be decoded, the file is truncated or damaged there: "
-                "`ffmpeg -i INPUT OUTPUT.mp4` writes a file without the damaged frames"
-            )
-        return _of_size(frame, (self.height, self.width), f"frame {idx} of {self.path}")

@@ -1,6 +1,8 @@
 """Frames in: pixel values for EdgeTAM from the frames of a video."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,10 @@ from .checks_edgetam_video import read_device
 from .settings_edgetam import check_numbers, remote_code_name
 
 
-class EdgeTamVideoVideoProcessorKwargs(Sam2VideoVideoProcessor.valid_kwargs, total=False):
+class EdgeTamVideoVideoProcessorKwargs(
+    Sam2VideoVideoProcessor.valid_kwargs,
+    total=False,  # type: ignore[call-arg] # mypy does not know that this is a TypedDict
+):
     """Settings of `EdgeTamVideoVideoProcessor` that can also be given per call."""
 
     resize_with_pil: bool
@@ -34,11 +39,11 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
     valid_kwargs = EdgeTamVideoVideoProcessorKwargs
     resize_with_pil = False
 
-    def frame_processor(self, device="cpu"):
+    def frame_processor(self, device: torch.device | str = "cpu") -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that makes pixel values (3, H, W), on a device, of a frame, uint8 (3, height, width)."""
         return partial(self.preprocess_frame, device=read_device(device, "device"))
 
-    def preprocess_frame(self, frame, device="cpu"):
+    def preprocess_frame(self, frame: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
         """Pixel values (3, H, W) of a frame, uint8 (3, height, width).
 
         Raises:
@@ -50,7 +55,14 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
         videos = self(videos=[frame[None].to(device)], return_tensors="pt", do_sample_frames=False)
         return videos["pixel_values_videos"][0, 0]
 
-    def _preprocess(self, videos, size, return_tensors, resize_with_pil=False, **kwargs):
+    def _preprocess(
+        self,
+        videos: Sequence[torch.Tensor],
+        size: Any,
+        return_tensors: str | None,
+        resize_with_pil: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         if not (resize_with_pil and kwargs["do_resize"]):
             return super()._preprocess(videos, size=size, return_tensors=return_tensors, **kwargs)
         original_sizes = [video.shape[-2:] for video in videos]
@@ -61,7 +73,7 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
         features["original_sizes"] = torch.tensor(original_sizes) if return_tensors == "pt" else original_sizes
         return features
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Settings that load this class with remote code allowed and native's class without."""
         settings = super().to_dict()
         settings["video_processor_type"] = "Sam2VideoVideoProcessor"
@@ -70,7 +82,7 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
         return settings
 
 
-def _resize(frame, height, width):
+def _resize(frame: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """uint8 (3, height, width) of a frame, uint8 (3, H, W)."""
     picture = Image.fromarray(frame.permute(1, 2, 0).cpu().numpy()).resize((width, height), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(frame.device)
