@@ -18,8 +18,8 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamAttention
+from .layers_edgetam import EdgeTamLayerNorm2d
 from .position_edgetam import grid_rotation, rotate, sine_place_encoding
-from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
 
 QUERIES_AT_ONCE = 512  # whose attention weights fit the cache of a processor
 

@@ -175,7 +175,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        if not hasattr(self.model, "get_image_embeddings") or hasattr(self.model, "memory_attention"):
+        if not hasattr(self.model, "confident_masks"):
             raise TypeError(
                 f"mask generation needs the image model EdgeTamModel, got {type(self.model).__name__}; "
                 "EdgeTamModel.from_pretrained also loads the checkpoint of a video model"

@@ -12,6 +12,7 @@ from transformers import Sam2Processor
 from transformers.image_processing_utils import BatchFeature
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
+from .prompts_edgetam import LABEL_MEANINGS, ON_OBJECT_LABEL, PADDING_LABEL, Prompts
 from .settings_edgetam import as_list, checked_settings, height_width
 
 if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
@@ -19,8 +20,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
 
-PAD_VALUE = -10  # coordinates and label of a point that only fills up a batch
-LABELS = {1: "foreground", 0: "background", -1: "not a point", 2: "top left of a box", 3: "bottom right of a box"}
 # Beyond this a coordinate times the model's size could overflow float32.
 LARGEST_NUMBER = 1e30
 
@@ -102,14 +101,15 @@ def _check_one_label_per_point(points: list, labels: list, depth: int = 3, path:
             _check_one_label_per_point(inner_points, inner_labels, depth - 1, f"{path}[{i}]")
 
 
-def _check_counts(points, boxes, num_pictures: int, pad_value: int) -> None:
-    for name, prompts in (("input_points", points), ("input_boxes", boxes)):
-        if prompts is not None and len(prompts) != num_pictures:
-            raise ValueError(f"{name} must have one entry per picture, got {len(prompts)} for {num_pictures} pictures")
+def _check_counts(prompts: Prompts, num_pictures: int) -> None:
+    points, boxes = prompts.points, prompts.boxes
+    for name, prompt in (("input_points", points), ("input_boxes", boxes)):
+        if prompt is not None and len(prompt) != num_pictures:
+            raise ValueError(f"{name} must have one entry per picture, got {len(prompt)} for {num_pictures} pictures")
     if points is not None and boxes is not None and points.shape[1] != boxes.shape[1]:
         raise ValueError(
             "input_points and input_boxes of one call must describe equally many objects, "
-            f"got {points.shape[1]} and {boxes.shape[1]}; stand in for a missing point or box with {pad_value}"
+            f"got {points.shape[1]} and {boxes.shape[1]}; stand in for a missing point or box with {PADDING_LABEL}"
         )
 
 
@@ -133,9 +133,9 @@ class EdgeTamProcessor(Sam2Processor):
     part_files = {"image_processor": "preprocessor_config.json"}  # noqa: RUF012
 
     def __init__(self, image_processor, target_size=None, point_pad_value: int = -10, **kwargs):
-        if isinstance(point_pad_value, bool) or point_pad_value != PAD_VALUE:
+        if isinstance(point_pad_value, bool) or point_pad_value != PADDING_LABEL:
             raise ValueError(
-                f"point_pad_value must be {PAD_VALUE}, the only number that the model takes for padding, got "
+                f"point_pad_value must be {PADDING_LABEL}, the only number that the model takes for padding, got "
                 f"{point_pad_value!r}: leave it out"
             )
         super().__init__(image_processor, target_size=target_size, point_pad_value=point_pad_value, **kwargs)
@@ -203,22 +203,14 @@ class EdgeTamProcessor(Sam2Processor):
         if return_tensors is not None:
             kwargs["return_tensors"] = return_tensors
         kwargs = checked_settings(kwargs)
-        points, labels = self._read_points(input_points, input_labels)
-        boxes = self._read_boxes(input_boxes)
+        prompts = Prompts(*self._read_points(input_points, input_labels), self._read_boxes(input_boxes))
         maps = {"segmentation_maps": segmentation_maps, "mask_labels": mask_labels}
         maps = {name: value for name, value in maps.items() if value is not None}
         encoding = self._encode_pictures(images, maps, original_sizes, kwargs)
         sizes = check_original_sizes(encoding["original_sizes"])
-        _check_counts(points, boxes, len(sizes), self.point_pad_value)
-        scale = self._coordinate_scale(sizes, kwargs.get("size"))
-        prompts = {}
-        if points is not None:
-            prompts["input_points"] = self._scaled(points, scale[:, None, None], labels == self.point_pad_value)
-            prompts["input_labels"] = labels
-        if boxes is not None:
-            is_padding = (boxes == self.point_pad_value).all(dim=-1)
-            prompts["input_boxes"] = self._scaled(boxes, scale.repeat(1, 2)[:, None], is_padding)
-        encoding.update(BatchFeature(prompts, tensor_type=kwargs.get("return_tensors") or "pt"))
+        _check_counts(prompts, len(sizes))
+        inputs = prompts.scale(self._coordinate_scale(sizes, kwargs.get("size"))).named_inputs()
+        encoding.update(BatchFeature(inputs, tensor_type=kwargs.get("return_tensors") or "pt"))
         return encoding
 
     def _encode_pictures(self, images, maps: dict, original_sizes, settings: dict) -> BatchFeature:
@@ -250,14 +242,14 @@ class EdgeTamProcessor(Sam2Processor):
         points = pad_nested(nested, 4, pad_value).float()
         if input_labels is None:
             is_padding = (points == pad_value).all(dim=-1)
-            return points, torch.where(is_padding, pad_value, 1)
+            return points, torch.where(is_padding, pad_value, ON_OBJECT_LABEL)
         nested_labels = nested_numbers(input_labels, ("image", "object", "point"), "input_labels")
         _check_one_label_per_point(nested, nested_labels)
         labels = pad_nested(nested_labels, 3, pad_value)
-        is_unknown = ~torch.isin(labels, torch.tensor([*LABELS, pad_value], dtype=labels.dtype))
+        is_unknown = ~torch.isin(labels, torch.tensor([*LABEL_MEANINGS, pad_value], dtype=labels.dtype))
         if is_unknown.any():
             place = is_unknown.nonzero()[0].tolist()
-            meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABELS.items())
+            meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABEL_MEANINGS.items())
             raise ValueError(
                 f"input_labels may hold {meanings} and {pad_value} (padding), got {labels[tuple(place)].item():g} at "
                 f"[image][object][point] {place}"
@@ -286,10 +278,6 @@ class EdgeTamProcessor(Sam2Processor):
         height, width = height_width(size or self.target_size)
         # A product with the reciprocal rounds as native does, so that coordinates are equal to the last bit.
         return torch.tensor([(w, h) for h, w in sizes]).reciprocal() * torch.tensor([width, height])
-
-    def _scaled(self, coordinates: torch.Tensor, scale: torch.Tensor, is_padding: torch.Tensor) -> torch.Tensor:
-        pad_value = coordinates.new_tensor(self.point_pad_value)
-        return torch.where(is_padding[..., None], pad_value, coordinates * scale)
 
     def to_dict(self, *args, **kwargs):
         """Settings that load this class with remote code allowed and native's class without.

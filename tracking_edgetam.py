@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .device_edgetam import send
 from .memory_layers_edgetam import Memories
-from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT, PADDING_LABEL
+from .prompts_edgetam import LARGEST_PREVIOUS_LOGIT, PADDING_LABEL
 from .session_edgetam import FrameResult, Prompt, Reach, Recollection
 
 ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture

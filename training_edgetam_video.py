@@ -11,9 +11,11 @@ from transformers.utils import ModelOutput
 from .checks_edgetam_video import check_pixels
 from .losses_edgetam import add_up
 from .memory_layers_edgetam import Memories
+from .prompt_simulation_edgetam import PromptSimulation, PromptSimulator
+from .prompts_edgetam import Prompts
 from .session_edgetam import FrameResult, Reach, TrackedObject
 from .settings_edgetam import check_numbers
-from .training_edgetam import Lesson, check_labels, total_loss
+from .training_edgetam import Answer, check_labels, learn_from_corrections, total_loss
 
 
 @dataclass
@@ -44,8 +46,16 @@ class EdgeTamClipOutput(ModelOutput):
     memory_embeddings: tuple[dict[int, torch.FloatTensor], ...] | None = None
 
 
-def learn_from_clips(model, pixel_values_videos, mask_labels, prompt_seeds):
+def learn_from_clips(
+    model,
+    pixel_values_videos: torch.Tensor,
+    mask_labels: torch.Tensor,
+    prompt_seeds: torch.Tensor | None,
+    simulation: PromptSimulation | None = None,
+) -> EdgeTamClipOutput:
     """The `EdgeTamClipOutput` of clips (B, T, 3, H, W) with labels (B, T, O, H, W) and seeds (B,) or `None`.
+
+    Users are simulated as `simulation` says, or else the model's `prompt_simulation`.
 
     Raises:
         ValueError: for inputs whose shapes are wrong or do not fit each other, or with NaN.
@@ -67,7 +77,8 @@ def learn_from_clips(model, pixel_values_videos, mask_labels, prompt_seeds):
     if seeds.is_floating_point() or seeds.dtype == torch.bool:
         raise TypeError(f"prompt_seeds must be integers, got {seeds.dtype}")
     maps = [fm.unflatten(0, shape[:2]) for fm in model.get_frame_embeddings(pixel_values_videos.flatten(0, 1))]
-    lessons = [ClipLesson(model, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
+    simulation = model.prompt_simulation if simulation is None else simulation
+    lessons = [ClipLesson(model, simulation, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
     losses = [lesson.learn() for lesson in lessons]
     losses = {name: torch.cat([each[name] for each in losses]) for name in losses[0]}
     loss, terms = total_loss(losses, mask_labels.transpose(1, 2))
@@ -81,7 +92,7 @@ def learn_from_clips(model, pixel_values_videos, mask_labels, prompt_seeds):
     )
 
 
-class ClipLesson(Lesson):
+class ClipLesson:
     """A model and a simulated user at work on one clip, whose objects are tracked side by side.
 
     Prompted frames come first, then all others in order of time. The memory is that of `TrackedObject`, whose results
@@ -89,13 +100,15 @@ class ClipLesson(Lesson):
 
     Args:
         model: `EdgeTamVideoModel`.
+        simulation: `PromptSimulation`.
         frame_maps: maps of stride 4, 8 and 16, (T, channels, height, width).
         masks: bool (T, O, H, W).
         seed: integer.
     """
 
-    def __init__(self, model, frame_maps, masks, seed):
-        super().__init__(model, [seed])
+    def __init__(self, model, simulation, frame_maps, masks, seed):
+        self.simulation = simulation
+        self.simulator = PromptSimulator(simulation, [seed], model.prompt_encoder.image_size)
         config, num_frames = model.config, len(masks)
         self.model, self.frame_maps, self.masks = model, frame_maps, masks
         self.plan = self.simulator.plan_clip(num_frames)
@@ -131,7 +144,7 @@ class ClipLesson(Lesson):
 
     def _find(self, frame_embeddings, masks, t):
         """`ObjectPrediction` of prompted or tracked objects, and losses (1, O)."""
-        is_tracked, found, prompts = t not in self.plan.prompted, [], (None, None)
+        is_tracked, prompts = t not in self.plan.prompted, Prompts()
         if is_tracked:
             memories = self._memories(t)
             conditioned = self.memory_embeddings[t] = self.model.attend_to_memory(frame_embeddings[-1], memories)
@@ -139,18 +152,21 @@ class ClipLesson(Lesson):
             conditioned = self.model.forget_memory(frame_embeddings[-1]).expand(len(masks), -1, -1, -1)
             prompts = self.simulator.first_prompts(masks[None])
 
-        def predict(points, labels, previous):
-            parts = (part if part is None else part.transpose(0, 1) for part in (points, labels, previous))
-            return self.model.predict_masks(frame_embeddings, conditioned, *parts).transpose()
-
-        def choose(prediction, num_points):
+        def answer(prompts):
+            points, labels, _, previous_masks = prompts.transpose()
+            prediction = self.model.predict_masks(frame_embeddings, conditioned, points, labels, previous_masks)
+            num_points = torch.zeros(len(masks), device=masks.device)
+            if labels is not None:
+                num_points = (labels[:, 0] >= 0).sum(-1)
             is_ambiguous = self.model.is_ambiguous(num_points, is_tracked)
-            found.append(self.model.choose_masks(prediction.transpose(), is_ambiguous[0]))
-            return is_ambiguous, found[-1].masks[None]
+            chosen = self.model.choose_masks(prediction, is_ambiguous)
+            return Answer(prediction.transpose(), is_ambiguous[None], chosen)
 
-        num_corrections = self.model.prompt_simulation.num_corrections if t in self.plan.corrected else 0
-        _, losses = self.practise(predict, choose, masks[None], prompts, num_corrections)
-        return found[-1], losses
+        num_corrections = self.simulation.num_corrections if t in self.plan.corrected else 0
+        answered, losses = learn_from_corrections(
+            answer, self.simulator, masks[None], prompts, num_corrections, self.model.loss_weights
+        )
+        return answered.chosen, losses
 
     def _memories(self, t):
         """`Memories` of all objects on a frame."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..pictures_edgetam import read_picture
+from ..prompts_edgetam import PADDING_LABEL, Prompts
 from ..video_frames_edgetam import PICTURE_SUFFIXES
 from .metrics import check_scipy, region_similarity
 from .video_datasets import check_root, read_mask_files
@@ -19,8 +20,6 @@ try:
 except ImportError:
     ndimage = None
 
-PADDING = -10  # coordinates and label of no click
-LARGEST_LOGIT = 32.0  # of a mask that is given back, as in the original release
 OBJECTS_PER_BATCH = 16
 
 
@@ -118,7 +117,7 @@ def click_ious(model, processor, picture, truths, num_clicks=5):
             masks = processor.post_process_masks([logits[:, None].float().cpu()], [size])[0][:, 0].numpy()
             of_batch.append([region_similarity(mask, truth) for mask, truth in zip(masks, batch)])
             for given, mask, truth in zip(clicks, masks, batch):
-                given.append(largest_error(mask, truth) or ((PADDING, PADDING), PADDING))
+                given.append(largest_error(mask, truth) or ((PADDING_LABEL, PADDING_LABEL), PADDING_LABEL))
         ious += np.transpose(of_batch).tolist()
     return np.array(ious)
 
@@ -132,7 +131,7 @@ def _predict(model, processor, image_embeddings, size, clicks, previous):
         return_tensors="pt",
     ).to(model.device)
     if previous is not None:
-        inputs["input_masks"] = previous.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)[None]
+        inputs["input_masks"] = Prompts().with_previous_masks(previous[None]).masks
     outputs = model(image_embeddings=image_embeddings, multimask_output=previous is None, **inputs)
     best = outputs.iou_scores[0].argmax(-1)
     return outputs.pred_masks[0, torch.arange(len(best), device=best.device), best]

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..configuration_edgetam import to_height_and_width
 from ..modeling_edgetam_video import EdgeTamVideoModel
+from ..training_edgetam_video import learn_from_clips
 
 
 class Distillation(nn.Module):
@@ -121,10 +122,8 @@ class Distillation(nn.Module):
         labels = batch["mask_labels"].float().flatten(0, 1)
         labels = F.interpolate(labels, videos.shape[-2:]).unflatten(0, videos.shape[:2])
         if isinstance(self.teacher, EdgeTamVideoModel):
-            self.teacher.prompt_simulation = self.student.prompt_simulation
-            return self.teacher(
-                pixel_values_videos=videos, mask_labels=labels, prompt_seeds=batch["prompt_seeds"]
-            ).memory_embeddings
+            seeds, simulation = batch["prompt_seeds"], self.student.prompt_simulation
+            return learn_from_clips(self.teacher, videos, labels, seeds, simulation).memory_embeddings
         return [
             self._track_natively(frames, masks > 0, set(range(len(frames))) - tracked.keys())
             for frames, masks, tracked in zip(videos, labels, learnt)
