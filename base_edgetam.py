@@ -152,24 +152,15 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
 
         The dense ones have shape (B, O, C, h, w) where every object has a mask of its own.
         """
-        given, device = (input_points, input_boxes, input_masks), self.no_memory_embedding.device
+        given, device = Prompts(input_points, input_labels, input_boxes, input_masks), self.no_memory_embedding.device
         batch_size = next((prompt.shape[0] for prompt in given if torch.is_tensor(prompt) and prompt.dim() > 0), 1)
-        prompts = self.read_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
+        prompts = self.read_prompts(given, batch_size, device)
         embeddings = self.prompt_encoder(prompts, batch_size, device)
         return embeddings.sparse, embeddings.dense
 
-    def read_prompts(
-        self,
-        input_points: Any,
-        input_labels: Any,
-        input_boxes: Any,
-        input_masks: Any,
-        batch_size: int,
-        device: torch.device,
-    ) -> Prompts:
-        """The `Prompts` of arguments of `EdgeTamModel.forward`; raises a ValueError if they are wrong or elsewhere."""
-        largest_label = self.config.prompt_encoder_config.num_point_embeddings - 1
-        prompts = read_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, largest_label)
+    def read_prompts(self, prompts: Prompts, batch_size: int, device: torch.device) -> Prompts:
+        """Prompts of a user as the prompt encoder takes them; raises a ValueError if they are wrong or elsewhere."""
+        prompts = read_prompts(prompts, batch_size, self.config.prompt_encoder_config.num_point_embeddings - 1)
         for name, prompt in prompts.named_inputs().items():
             check_device(name, prompt, device, self)
         return prompts

@@ -93,22 +93,20 @@ def check_image_embeddings(image_embeddings: Any, expected: list[tuple[int, int,
         raise ValueError(f"image_embeddings must be of at least one picture, got batch size 0; {remedy}")
 
 
-def read_prompts(
-    input_points: Any, input_labels: Any, input_boxes: Any, input_masks: Any, batch_size: int, largest_label: int
-) -> Prompts:
-    """The `Prompts` that a user gives a model: points without labels lie on the object.
+def read_prompts(prompts: Prompts, batch_size: int, largest_label: int) -> Prompts:
+    """Prompts as the prompt encoder takes them: with labels for all points, and masks (B, O, h, w).
 
     Args:
-        input_points, input_labels, input_boxes, input_masks: see `EdgeTamModel.forward`; each may be `None`.
+        prompts: whatever a user gives, see `EdgeTamModel.forward`: masks may be (B, h, w), and points without labels
+            lie on the object.
         batch_size: number of pictures.
         largest_label: the largest label of a point.
 
     Raises:
         ValueError: unless they are tensors whose shapes are right and fit each other, and labels known.
     """
-    if torch.is_tensor(input_masks) and input_masks.dim() == 3:
-        input_masks = input_masks[:, None]
-    prompts = Prompts(input_points, input_labels, input_boxes, input_masks)
+    if torch.is_tensor(prompts.masks) and prompts.masks.dim() == 3:
+        prompts = prompts._replace(masks=prompts.masks[:, None])
     given = prompts.named_inputs()
     for name, prompt in given.items():
         layout, rank, last_side = PROMPT_LAYOUTS[name]

@@ -73,7 +73,7 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         inputs, attention = (pixels, tokens + token_encoding, tokens, token_bias), self.cross_attn_image_to_token
         if is_untouched(attention, EdgeTamImageToTokenAttention):
             image, _ = attention(*inputs, added_to=image)
-        else:  # who looks at the attention sees its output alone
+        else:  # a hook or a wrapper has to see the output of the attention alone
             learned, _ = attention(*inputs)
             image = (image[:, None] + learned.unflatten(0, (image.shape[0], -1))).flatten(0, 1)
         return tokens, self.layer_norm4(image), weights
@@ -122,9 +122,12 @@ class EdgeTamTwoWayTransformer(nn.Module):
 
 
 class EdgeTamUpscaling(nn.ConvTranspose2d):
-    """Transposed convolution whose kernel is as large as its stride, which makes it linear in every pixel.
+    """Transposed convolution with kernel and stride of 2, computed as one matrix product.
 
-    The 2x2 pixels that one becomes stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
+    No two kernels overlap, so every output pixel depends on one input pixel alone:
+    output[2 * y + i, 2 * x + j] = weight[:, :, i, j].T @ input[y, x] + bias. A product of the pixels (L, C) with the
+    weight as a matrix (C, 4 * C') gives all of them, and what is to be added comes in the same step. The 2x2 pixels of
+    one pixel stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
     """
 
     def __init__(self, in_channels: int, out_channels: int):
@@ -267,6 +270,7 @@ class EdgeTamMaskDecoder(nn.Module):
         `image_embedding` is the map of stride 16, (B, C, h, w).
         """
         (batch_size, num_objects), tokens = prompts.sparse.shape[:2], self._join_tokens(prompts.sparse)
+        # objects share their image until something is added to it for one of them alone
         has_own_image = prompts.dense.dim() == 5 or attention_similarity is not None
         image = image_embedding[:, None] + (prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None])
         image = image.expand(-1, num_objects if has_own_image else 1, -1, -1, -1).flatten(0, 1)
@@ -290,10 +294,15 @@ class EdgeTamMaskDecoder(nn.Module):
     def draw_masks(
         self, pixels: torch.Tensor, mask_tokens: torch.Tensor, image_embeddings: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Logits (N, M, 4h, 4w) of mask tokens (N, M, C): each is a linear function of the upscaled pixels (N, L, C).
+        """Logits (N, M, 4h, 4w): of every mask token the products of a vector with the upscaled pixels.
 
-        The maps of stride 4 and 8 in `image_embeddings` have batch size N, or a divisor of it where objects that follow
-        one another share their picture.
+        Args:
+            pixels: (N, L, C), the image as every object sees it.
+            mask_tokens: (N, M, C).
+            image_embeddings: maps of stride 4, 8 and 16.
+
+        The maps of stride 4 and 8 have batch size N, or a divisor of it where objects that follow one another share
+        their picture.
         """
         stride_4, stride_8, stride_16 = image_embeddings
         upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(pixels, as_blocks(stride_8, 1))))

@@ -15,6 +15,7 @@ from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam import check_device, check_image_embeddings, check_tensor
 from .configuration_edgetam import EdgeTamConfig
 from .device_edgetam import fetch, send
+from .prompts_edgetam import Prompts
 from .training_edgetam import check_labels, learn_from_pictures, loss_of_prompts
 from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401 (it is public under this name)
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
-    from .prompts_edgetam import Prompts  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
 
@@ -124,7 +124,7 @@ class EdgeTamModel(EdgeTamBaseModel):
             raise ValueError(f"points must be a tensor of shape (num_points, 2), not empty, got {tuple(points.shape)}")
         encoding, scores, decoded_prompts = self.get_image_wide_positional_embeddings(), [], []
         for part in points.split(MAX_PROMPTS_AT_ONCE):
-            prompts = self.read_prompts(part[None, :, None], None, None, None, 1, points.device)
+            prompts = self.read_prompts(Prompts(part[None, :, None]), 1, points.device)
             embeddings = self.prompt_encoder(prompts, 1, points.device)
             decoded = self.mask_decoder.decode_tokens(image_embeddings[2], encoding, embeddings)
             scores.append(decoded.iou_scores[0, :, 1:])
@@ -206,7 +206,8 @@ class EdgeTamModel(EdgeTamBaseModel):
         """
         image_embeddings, hidden_states = self._read_pictures(pixel_values, image_embeddings)
         batch_size, device = image_embeddings[-1].shape[0], image_embeddings[-1].device
-        prompts = self.read_prompts(input_points, input_labels, input_boxes, input_masks, batch_size, device)
+        prompts = Prompts(input_points, input_labels, input_boxes, input_masks)
+        prompts = self.read_prompts(prompts, batch_size, device)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states

@@ -5,7 +5,7 @@ Shapes: B pictures, O objects, P points. Coordinates are (x, y); sizes are (heig
 
 import numbers
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Sam2Processor
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
 LARGEST_NUMBER = 1e30
 
 
-def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | None = None) -> list:
+def nested_numbers(value: Any, layout: tuple[str, ...], path: str, row_length: int | None = None) -> list:
     """New nested lists of floats, one level for each name in `layout`, from lists, tuples, arrays, tensors.
 
     The innermost lists must have `row_length` entries if it is given; elsewhere lengths may differ, and be 0. `path`
@@ -48,7 +48,7 @@ def _nesting_error(path: str, layout: tuple[str, ...], received: str) -> str:
     return f"{path} must be nested as {levels} ({len(layout)} levels of lists, or a tensor), got {received}"
 
 
-def _finite_number(value, path: str) -> float:
+def _finite_number(value: Any, path: str) -> float:
     value = as_list(value, path)
     if isinstance(value, (list, tuple)):
         raise ValueError(f"{path} must be a number, got {type(value).__name__}: there is one level of nesting too many")
@@ -132,7 +132,13 @@ class EdgeTamProcessor(Sam2Processor):
     native_class = "Sam2Processor"
     part_files = {"image_processor": "preprocessor_config.json"}  # noqa: RUF012
 
-    def __init__(self, image_processor, target_size=None, point_pad_value: int = -10, **kwargs):
+    def __init__(
+        self,
+        image_processor: EdgeTamImageProcessor,
+        target_size: int | tuple[int, int] | None = None,
+        point_pad_value: int = PADDING_LABEL,
+        **kwargs: Any,
+    ):
         if isinstance(point_pad_value, bool) or point_pad_value != PADDING_LABEL:
             raise ValueError(
                 f"point_pad_value must be {PADDING_LABEL}, the only number that the model takes for padding, got "
@@ -149,22 +155,22 @@ class EdgeTamProcessor(Sam2Processor):
         return height if height == width else (height, width)
 
     @target_size.setter
-    def target_size(self, target_size):
+    def target_size(self, target_size: int | tuple[int, int] | None) -> None:
         if target_size is not None:
             height_width(target_size)
         self._target_size = target_size
 
     def __call__(
         self,
-        images=None,
-        segmentation_maps=None,
-        input_points=None,
-        input_labels=None,
-        input_boxes=None,
-        original_sizes=None,
-        return_tensors=None,
-        mask_labels=None,
-        **kwargs,
+        images: Any = None,
+        segmentation_maps: Any = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        original_sizes: Any = None,
+        return_tensors: str | None = None,
+        mask_labels: Any = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Model inputs: `pixel_values`, `original_sizes` and the prompts in pixels of the model input.
 
@@ -213,7 +219,7 @@ class EdgeTamProcessor(Sam2Processor):
         encoding.update(BatchFeature(inputs, tensor_type=kwargs.get("return_tensors") or "pt"))
         return encoding
 
-    def _encode_pictures(self, images, maps: dict, original_sizes, settings: dict) -> BatchFeature:
+    def _encode_pictures(self, images: Any, maps: dict, original_sizes: Any, settings: dict) -> BatchFeature:
         if images is None:
             if original_sizes is None:
                 raise ValueError("Either images or original_sizes must be given")
@@ -230,7 +236,7 @@ class EdgeTamProcessor(Sam2Processor):
                 )
         return encoding
 
-    def _read_points(self, input_points, input_labels) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _read_points(self, input_points: Any, input_labels: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Points (B, O, P, 2) float32 in the original frame and labels (B, O, P) int64, both padded."""
         if input_points is None:
             if input_labels is not None:
@@ -256,7 +262,7 @@ class EdgeTamProcessor(Sam2Processor):
             )
         return points, labels.long()
 
-    def _read_boxes(self, input_boxes) -> torch.Tensor | None:
+    def _read_boxes(self, input_boxes: Any) -> torch.Tensor | None:
         """Boxes (B, O, 4) float32 in the original frame, padded."""
         if input_boxes is None:
             return None
@@ -273,13 +279,13 @@ class EdgeTamProcessor(Sam2Processor):
             )
         return boxes
 
-    def _coordinate_scale(self, sizes: list[tuple[int, int]], size=None) -> torch.Tensor:
+    def _coordinate_scale(self, sizes: list[tuple[int, int]], size: Any = None) -> torch.Tensor:
         """(B, 2) factors of x and y from the original pictures to the model input."""
         height, width = height_width(size or self.target_size)
         # A product with the reciprocal rounds as native does, so that coordinates are equal to the last bit.
         return torch.tensor([(w, h) for h, w in sizes]).reciprocal() * torch.tensor([width, height])
 
-    def to_dict(self, *args, **kwargs):
+    def to_dict(self, *args: Any, **kwargs: Any) -> dict:
         """Settings that load this class with remote code allowed and native's class without.
 
         A frame that follows the image processor is not stored: native derives the same from the picture size.
@@ -293,7 +299,7 @@ class EdgeTamProcessor(Sam2Processor):
         settings["auto_map"] = {self._auto_class: f"{type(self).__module__.split('.')[-1]}.{type(self).__name__}"}
         return settings
 
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Names of the files written: all processor files, each in the form that some version of Transformers reads.
 
         The code files are written too, so that the folder loads where this package is not installed.
@@ -307,13 +313,13 @@ class EdgeTamProcessor(Sam2Processor):
         return [*files, *map(str, part_files.values())]
 
     @classmethod
-    def from_args_and_dict(cls, args, processor_dict, **kwargs):
+    def from_args_and_dict(cls, args: Any, processor_dict: dict, **kwargs: Any) -> "EdgeTamProcessor":
         """A processor from saved settings; a `size` given here replaces also a stored `target_size`."""
         unused = {*cls.part_files} | ({"target_size"} if kwargs.get("size") is not None else set())
         processor_dict = {name: value for name, value in processor_dict.items() if name not in unused}
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @classmethod
-    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> list:
         # The Auto class that Transformers would ask here gives native's image processor unless remote code is allowed.
         return [EdgeTamImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]

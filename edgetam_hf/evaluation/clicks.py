@@ -3,13 +3,16 @@
 Masks are boolean arrays (H, W), points (x, y) in pixels of the picture.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..modeling_edgetam import EdgeTamModel
 from ..pictures_edgetam import read_picture
+from ..processing_edgetam import EdgeTamProcessor
 from ..prompts_edgetam import PADDING_LABEL, Prompts
 from ..video_frames_edgetam import PICTURE_SUFFIXES
 from .metrics import check_scipy, region_similarity
@@ -62,7 +65,7 @@ class MaskedPicture:
     masks: Path
 
 
-def read_masked_pictures(root):
+def read_masked_pictures(root: str | Path) -> list[MaskedPicture]:
     """List of `MaskedPicture`s, sorted by name, of the folders images/ and masks/ below a root.
 
     Raises:
@@ -91,7 +94,13 @@ def read_masked_pictures(root):
 
 
 @torch.inference_mode()
-def click_ious(model, processor, picture, truths, num_clicks=5):
+def click_ious(
+    model: EdgeTamModel,
+    processor: EdgeTamProcessor,
+    picture: np.ndarray,
+    truths: list[np.ndarray],
+    num_clicks: int = 5,
+) -> np.ndarray:
     """IoU of each object's mask after each number of clicks, an array (num_objects, num_clicks).
 
     The first click, at the centre of the object, gets the mask of the best predicted IoU of three. Every further one
@@ -122,8 +131,15 @@ def click_ious(model, processor, picture, truths, num_clicks=5):
     return np.array(ious)
 
 
-def _predict(model, processor, image_embeddings, size, clicks, previous):
-    """Mask logits (O, h, w) of objects with their clicks, and the logits (O, h, w) of their masks or None."""
+def _predict(
+    model: EdgeTamModel,
+    processor: EdgeTamProcessor,
+    image_embeddings: list[torch.Tensor],
+    size: tuple[int, int],
+    clicks: list[list[tuple[tuple[float, float], int]]],
+    previous: torch.Tensor | None,
+) -> torch.Tensor:
+    """Mask logits (O, h, w) of objects, from their clicks and the logits (O, h, w) of their last masks, if any."""
     inputs = processor(
         input_points=[[[point for point, _ in given] for given in clicks]],
         input_labels=[[[label for _, label in given] for given in clicks]],
@@ -137,7 +153,9 @@ def _predict(model, processor, image_embeddings, size, clicks, previous):
     return outputs.pred_masks[0, torch.arange(len(best), device=best.device), best]
 
 
-def evaluate_clicks(model, processor, pictures, num_clicks=5):
+def evaluate_clicks(
+    model: EdgeTamModel, processor: EdgeTamProcessor, pictures: Iterable[MaskedPicture], num_clicks: int = 5
+) -> Iterator[tuple[str, list[int], np.ndarray]]:
     """Yields (name, object ids, IoUs (num_objects, num_clicks)) of each of the `MaskedPicture`s; see `click_ious`."""
     for masked in pictures:
         picture = read_picture(masked.picture)
