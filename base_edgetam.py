@@ -50,8 +50,9 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
         self.prompt_simulation, self.loss_weights = PromptSimulation(), LossWeights()
 
     def tie_weights(self, *args: Any, **kwargs: Any) -> None:
-        """Gives the prompts the position embedding of the image where a checkpoint (of Transformers 4) holds one."""
+        """Gives the prompts the position embedding of the image where a checkpoint holds only one of the two."""
         super().tie_weights(*args, **kwargs)
+        # transformers<5: its checkpoints hold one, and what they lack was drawn at random
         embedding = self.prompt_encoder.shared_embedding
         if embedding.is_random:
             embedding.positional_embedding.copy_(self.shared_image_embedding.positional_embedding)
@@ -76,7 +77,7 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
 
     def get_image_features(
         self,
-        pixel_values: torch.FloatTensor,
+        pixel_values: torch.Tensor,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
@@ -97,7 +98,7 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
         )
         return self.as_requested(features, return_dict)
 
-    def get_image_embeddings(self, pixel_values: torch.FloatTensor) -> list[torch.Tensor]:
+    def get_image_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         """List of the maps of stride 4, 8 and 16 that `forward` takes as `image_embeddings`.
 
         Shapes (batch_size, channels / 8, H / 4, W / 4), (batch_size, channels / 4, H / 8, W / 8) and (batch_size,
@@ -105,14 +106,14 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
         """
         return list(self._encode_image(pixel_values).fpn_hidden_states)
 
-    def _encode_image(self, pixel_values: torch.FloatTensor) -> EdgeTamVisionEncoderOutput:
+    def _encode_image(self, pixel_values: torch.Tensor) -> EdgeTamVisionEncoderOutput:
         """`EdgeTamVisionEncoderOutput` whose maps are the image embeddings."""
         output = self._encode_frame(pixel_values)
         *high_resolution, frame_embedding = output.fpn_hidden_states
         output.fpn_hidden_states = (*high_resolution, self.forget_memory(frame_embedding))
         return output
 
-    def _encode_frame(self, pixel_values: torch.FloatTensor) -> EdgeTamVisionEncoderOutput:
+    def _encode_frame(self, pixel_values: torch.Tensor) -> EdgeTamVisionEncoderOutput:
         """`EdgeTamVisionEncoderOutput` whose maps are image embeddings before anything is added for memory.
 
         It also has the outputs of the backbone's stages as `hidden_states`.
@@ -143,10 +144,10 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
 
     def get_prompt_embeddings(
         self,
-        input_points: torch.FloatTensor | None = None,
-        input_labels: torch.LongTensor | None = None,
-        input_boxes: torch.FloatTensor | None = None,
-        input_masks: torch.FloatTensor | None = None,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Sparse (B, O, T, C) and dense (B, C, h, w) embeddings of prompts; see `EdgeTamModel.forward`.
 

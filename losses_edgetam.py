@@ -5,6 +5,7 @@ coverage of each cell of 4x4 pixels, the share that the object covers: they need
 """
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,8 @@ def cell_coverage(masks: torch.Tensor) -> torch.Tensor:
 def balanced_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Cross entropy (…) of logits (…, L), half of it the mean over the object and half over all else."""
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return sum((loss * part).sum(-1) / part.sum(-1).clamp(min=1) for part in (targets, 1 - targets)) / 2
+    on, off = ((loss * part).sum(-1) / part.sum(-1).clamp(min=1) for part in (targets, 1 - targets))
+    return (on + off) / 2
 
 
 def focal_loss(logits: torch.Tensor, targets: torch.Tensor, alpha: float = 0.25) -> torch.Tensor:
@@ -88,7 +90,9 @@ def segmentation_losses(
     for name, loss_of_masks in MASK_LOSSES.items():
         if weight := getattr(weights, name):
             mask_losses[name] = weight * loss_of_masks(logits, expected)
-    best_idx = sum(mask_losses.values()).detach().masked_fill(~learns, float("inf")).argmin(-1, keepdim=True)
+    best_idx = (
+        reduce(torch.add, mask_losses.values()).detach().masked_fill(~learns, float("inf")).argmin(-1, keepdim=True)
+    )
     losses = {name: loss.gather(2, best_idx)[..., 0] * is_present for name, loss in mask_losses.items()}
 
     iou_error = (prediction.iou_scores.float() - mask_iou(logits, expected)).abs() * learns
@@ -107,4 +111,4 @@ def mean_over_objects(losses: dict[str, torch.Tensor], is_object: torch.Tensor) 
 
 def add_up(losses: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """One dictionary of the sums of several."""
-    return {name: sum(each[name] for each in losses) for name in losses[0]}
+    return {name: reduce(torch.add, [each[name] for each in losses]) for name in losses[0]}

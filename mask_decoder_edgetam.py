@@ -109,12 +109,13 @@ class EdgeTamTwoWayTransformer(nn.Module):
         PerSAM (arXiv 2305.03048) does.
         """
         token_encoding = tokens if target_embedding is None else tokens + target_embedding
-        tokens, all_weights = token_encoding, ()
+        tokens = token_encoding
+        all_weights: list[torch.Tensor | None] = []
         for layer_idx, layer in enumerate(self.layers):
             if target_embedding is not None and layer_idx > 0:
                 tokens = tokens + target_embedding
             tokens, image, weights = layer(tokens, image, token_encoding, image_encoding, *biases, output_attentions)
-            all_weights += (weights,)
+            all_weights.append(weights)
         attended, weights = self.final_attn_token_to_image(
             tokens + token_encoding, image + image_encoding, image, None, output_attentions
         )
@@ -184,7 +185,13 @@ class MaskPrediction(NamedTuple):
 
     def transpose(self) -> "MaskPrediction":
         """The same with pictures and objects in each other's place."""
-        return MaskPrediction(*(part.transpose(0, 1) for part in self[:4]), self.attentions)
+        return MaskPrediction(
+            masks=self.masks.transpose(0, 1),
+            iou_scores=self.iou_scores.transpose(0, 1),
+            mask_tokens=self.mask_tokens.transpose(0, 1),
+            object_score_logits=self.object_score_logits.transpose(0, 1),
+            attentions=self.attentions,
+        )
 
 
 class ChosenMasks(NamedTuple):
@@ -313,7 +320,7 @@ class EdgeTamMaskDecoder(nn.Module):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles `forward`, and `draw_masks`, which mask generation calls alone; arguments as for `torch.compile`."""
         super().compile(*args, **kwargs)
-        self.draw_masks = torch.compile(self.draw_masks, *args, **kwargs)
+        self.draw_masks = torch.compile(self.draw_masks, *args, **kwargs)  # type: ignore[method-assign]
 
     def __getstate__(self) -> dict:
         """The state without what is compiled, as PyTorch has it for `forward`."""

@@ -68,15 +68,15 @@ class EdgeTamImageSegmentationOutput(ModelOutput):
             attention, `(batch_size * num_objects, num_heads, num_tokens, H / 16 * W / 16)`.
     """
 
-    loss: torch.FloatTensor | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
-    iou_scores: torch.FloatTensor | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
-    image_embeddings: tuple[torch.FloatTensor, ...] | None = None
-    vision_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    vision_attentions: tuple[torch.FloatTensor, ...] | None = None
-    mask_decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
+    loss: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+    iou_scores: torch.Tensor | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    image_embeddings: tuple[torch.Tensor, ...] | None = None
+    vision_hidden_states: tuple[torch.Tensor, ...] | None = None
+    vision_attentions: tuple[torch.Tensor, ...] | None = None
+    mask_decoder_attentions: tuple[torch.Tensor | None, ...] | None = None
 
 
 class EdgeTamModel(EdgeTamBaseModel):
@@ -122,7 +122,8 @@ class EdgeTamModel(EdgeTamBaseModel):
         check_device("points", points, image_embeddings[-1].device, self)
         if points.shape[0] == 0 or points.shape[1] != 2:
             raise ValueError(f"points must be a tensor of shape (num_points, 2), not empty, got {tuple(points.shape)}")
-        encoding, scores, decoded_prompts = self.get_image_wide_positional_embeddings(), [], []
+        encoding, scores = self.get_image_wide_positional_embeddings(), []
+        decoded_prompts: list[tuple[torch.Tensor, torch.Tensor]] = []
         for part in points.split(MAX_PROMPTS_AT_ONCE):
             prompts = self.read_prompts(Prompts(part[None, :, None]), 1, points.device)
             embeddings = self.prompt_encoder(prompts, 1, points.device)
@@ -142,22 +143,22 @@ class EdgeTamModel(EdgeTamBaseModel):
 
     def forward(
         self,
-        pixel_values: torch.FloatTensor | None = None,
-        input_points: torch.FloatTensor | None = None,
-        input_labels: torch.LongTensor | None = None,
-        input_boxes: torch.FloatTensor | None = None,
-        input_masks: torch.FloatTensor | None = None,
-        image_embeddings: list[torch.FloatTensor] | None = None,
+        pixel_values: torch.Tensor | None = None,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+        image_embeddings: list[torch.Tensor] | None = None,
         multimask_output: bool = True,
-        attention_similarity: torch.FloatTensor | None = None,
-        target_embedding: torch.FloatTensor | None = None,
-        original_sizes: torch.LongTensor | None = None,
-        reshaped_input_sizes: torch.LongTensor | None = None,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        original_sizes: torch.Tensor | None = None,
+        reshaped_input_sizes: torch.Tensor | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
         mask_labels: torch.Tensor | None = None,
-        prompt_seeds: torch.LongTensor | None = None,
+        prompt_seeds: torch.Tensor | None = None,
     ) -> EdgeTamImageSegmentationOutput | tuple:
         """Masks of every prompted object, as an `EdgeTamImageSegmentationOutput`; with `mask_labels` also the loss.
 
@@ -204,22 +205,22 @@ class EdgeTamModel(EdgeTamBaseModel):
         Raises:
             ValueError: for inputs whose kind, shape, dtype or device is wrong, or that do not fit each other.
         """
-        image_embeddings, hidden_states = self._read_pictures(pixel_values, image_embeddings)
-        batch_size, device = image_embeddings[-1].shape[0], image_embeddings[-1].device
-        prompts = Prompts(input_points, input_labels, input_boxes, input_masks)
-        prompts = self.read_prompts(prompts, batch_size, device)
+        embeddings, hidden_states = self._read_pictures(pixel_values, image_embeddings)
+        batch_size, device = embeddings[-1].shape[0], embeddings[-1].device
+        given = Prompts(input_points, input_labels, input_boxes, input_masks)
+        prompts = self.read_prompts(given, batch_size, device)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if mask_labels is not None:
-            prompt_seeds = check_labels(mask_labels, prompt_seeds, (batch_size,), self.prompt_encoder.image_size)
+            seeds = check_labels(mask_labels, prompt_seeds, (batch_size,), self.prompt_encoder.image_size)
             check_device("mask_labels", mask_labels, device, self)
         loss = loss_dict = None
         if mask_labels is not None and prompts.is_empty:
-            prediction, loss, loss_dict = learn_from_pictures(self, image_embeddings, mask_labels, prompt_seeds)
+            prediction, loss, loss_dict = learn_from_pictures(self, embeddings, mask_labels, seeds)
         else:
             prediction = self.decode_prompts(
-                image_embeddings, prompts, attention_similarity, target_embedding, output_attentions
+                embeddings, prompts, attention_similarity, target_embedding, output_attentions
             )
             if mask_labels is not None:
                 loss, loss_dict = loss_of_prompts(self, prediction, mask_labels, multimask_output)
@@ -235,7 +236,7 @@ class EdgeTamModel(EdgeTamBaseModel):
             iou_scores=iou_scores,
             pred_masks=masks,
             object_score_logits=prediction.object_score_logits,
-            image_embeddings=tuple(image_embeddings),
+            image_embeddings=tuple(embeddings),
             vision_hidden_states=hidden_states if output_hidden_states else None,
             mask_decoder_attentions=prediction.attentions if output_attentions else None,
         )

@@ -71,7 +71,7 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
     @classmethod
     def from_pretrained(
         cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
-    ):
+    ) -> Any:
         """The model of a folder or Hub repository; see `PreTrainedModel.from_pretrained`.
 
         With `ignore_mismatched_sizes=True` tensors that are missing or have another shape are initialised anew, as
@@ -87,7 +87,8 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
             kwargs["device_map"] = _with_small_parts_in_memory(
                 kwargs.get("device_map"), cls._large_parts, cls._small_parts
             )
-            if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
+            if kwargs["device_map"] is not None:
+                # transformers<5: statistics of batch normalisation that are on disk are read only if they are offloaded
                 kwargs.setdefault("offload_buffers", True)
             kwargs["ignore_mismatched_sizes"] = True  # so that they are reported here, with names and shapes
             model, info = super().from_pretrained(

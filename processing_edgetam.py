@@ -15,7 +15,8 @@ from .image_processing_edgetam import EdgeTamImageProcessor, check_original_size
 from .prompts_edgetam import LABEL_MEANINGS, ON_OBJECT_LABEL, PADDING_LABEL, Prompts
 from .settings_edgetam import as_list, checked_settings, height_width
 
-if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+if TYPE_CHECKING:
+    # transformers<5: the loader of remote code takes along what an entry file names, and nothing that is only reached
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401

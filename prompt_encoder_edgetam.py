@@ -113,7 +113,8 @@ class EdgeTamPromptEncoder(nn.Module):
         dense = self._embed_masks(prompts.masks, batch_size, device)
         unused = self.mask_embed if prompts.masks is None else self.no_mask_embed
         if needs_all_gradients(unused):  # with weight zero they take part and change nothing
-            dense = dense + 0 * sum(parameter.sum() for parameter in unused.parameters()).to(dense.dtype)
+            for parameter in unused.parameters():
+                dense = dense + 0 * parameter.sum().to(dense.dtype)
         sparse = self._embed_points(torch.cat(points, dim=2), all_labels)
         return PromptEmbeddings(sparse, dense, is_padding=all_labels == PADDING_LABEL)
 
@@ -126,7 +127,7 @@ class EdgeTamPromptEncoder(nn.Module):
             is_padding = (prompts.boxes == PADDING_LABEL).all(dim=-1, keepdim=True)
             points.append(prompts.boxes.float().unflatten(-1, (2, 2)))
             labels.append(torch.where(is_padding, PADDING_LABEL, corners))
-        if prompts.points is not None:
+        if prompts.points is not None and prompts.labels is not None:
             points.append(prompts.points.float())
             labels.append(prompts.labels.long())
         return points, labels

@@ -39,7 +39,7 @@ class PromptSimulation:
     truth_click_share: float = 0.1
     single_mask_share: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("box_share", "mask_share", "truth_click_share", "single_mask_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")

@@ -5,6 +5,7 @@ Labels are 1 on an object, 0 elsewhere, and negative everywhere for an object th
 """
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -111,7 +112,7 @@ def learn_from_pictures(
 
     def answer(prompts: Prompts) -> Answer:
         prediction = model.decode_prompts(image_embeddings, prompts)
-        is_ambiguous = (prompts.labels >= 0).sum(-1) == 1
+        is_ambiguous = prompts.num_points == 1
         return Answer(prediction, is_ambiguous, model.mask_decoder.choose_masks(prediction, is_ambiguous))
 
     prompts, num_corrections = simulator.first_prompts(masks), simulation.num_corrections
@@ -138,4 +139,4 @@ def total_loss(
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss, and its terms by name, of losses (B, O) for labels (B, O, …)."""
     terms = mean_over_objects(losses, (mask_labels >= 0).flatten(2).any(-1))
-    return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+    return reduce(torch.add, terms.values()), {name: term.detach() for name, term in terms.items()}

@@ -36,8 +36,8 @@ class EdgeTamVisionEncoderOutput(BaseModelOutputWithPooling):
             Outputs of the backbone's stages, `(batch_size, height, width, channels)`, from stride 4 to stride 32.
     """
 
-    fpn_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    fpn_position_encoding: tuple[torch.FloatTensor, ...] | None = None
+    fpn_hidden_states: tuple[torch.Tensor, ...] | None = None
+    fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
 
 
 class EdgeTamVisionNeck(nn.Module):
@@ -109,7 +109,7 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
 
     def forward(
         self,
-        pixel_values: torch.FloatTensor,
+        pixel_values: torch.Tensor,
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         return_dict: bool | None = None,

@@ -109,6 +109,14 @@ def test_absent_object_teaches_its_score_alone():
     assert losses["object_score"].item() == pytest.approx(torch.tensor(2.0).log().item())
 
 
+def test_scores_learn_without_any_loss_of_masks():
+    targets = torch.zeros(1, 1, 8, 8)
+    targets[..., 2:6, 2:6] = 1
+    weights = LossWeights(focal=0.0, dice=0.0)
+    losses = segmentation_losses(make_prediction(targets), targets, torch.tensor([[True]]), weights)
+    assert losses.keys() == {"iou", "object_score"} and losses["iou"] > 0
+
+
 # simulated users
 
 

@@ -494,6 +494,7 @@ def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
     files = make(32, 96, point_pad_value=-10).save_pretrained(tmp_path)
     assert {os.path.basename(file) for file in files} == {"processor_config.json", "preprocessor_config.json"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "device_edgetam.py",
         "image_processing_edgetam.py",
         "mask_generation_edgetam.py",
         "mask_labels_edgetam.py",
@@ -501,6 +502,7 @@ def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
         "preprocessor_config.json",
         "processing_edgetam.py",
         "processor_config.json",
+        "prompts_edgetam.py",
         "settings_edgetam.py",
     ]
     settings = json.loads((tmp_path / "processor_config.json").read_text())

@@ -68,7 +68,8 @@ def read_prompts(options: list[tuple[str, Any]]) -> list[ObjectPrompt]:
     all prompts. A box or mask begins a new object if the current one already has a prompt on the frame, unless an
     `object` was given for it. A mask picture with several objects gives each the number that it has there.
     """
-    prompts, frame_idx, object_id, is_chosen = {}, 0, 1, False
+    prompts: dict[tuple[int, int], ObjectPrompt] = {}
+    frame_idx, object_id, is_chosen = 0, 1, False
     for option, value in _frames_and_objects_first(options):
         if option == "frame":
             frame_idx = value

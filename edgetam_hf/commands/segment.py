@@ -58,7 +58,7 @@ class Segmenter:
         for prompt in self.prompts:
             check_inside(prompt, size)
         inputs = self.processor(images=pixels, return_tensors="pt").to(self.model.device, self.model.dtype)
-        found = {}
+        found: dict[int, tuple[CutMask, float, bool]] = {}
         with torch.inference_mode():
             embeddings = self.model.get_image_embeddings(inputs["pixel_values"])
             # The model takes a mask for every object or for none

@@ -128,8 +128,9 @@ def annotate_object(
         num_frames: limit of annotated frames.
     """
     session = processor.init_video_session(video.sequence.frames, inference_device=model.device, dtype=model.dtype)
-    rounds, scores, true_frames = [], {}, set(video.true_frames)
-    frame_idx = video.frames[0]
+    rounds: list[Round] = []
+    scores: dict[int, tuple[float, float]] = {}
+    true_frames, frame_idx = set(video.true_frames), video.frames[0]
     while frame_idx is not None and len(rounds) < num_frames:
         clicks = click_on_frame(model, processor, session, frame_idx, video.truth(frame_idx))
         start = frame_idx if mode == "online" else video.frames[0]
@@ -157,7 +158,8 @@ def click_on_frame(
         frame_idx: where to click.
         truth: true mask (H, W).
     """
-    clicks, mask = [], None
+    clicks: list[tuple[float, float, int]] = []
+    mask = None
     if session.obj_ids:
         mask = _mask_of(processor, model(session, frame_idx=frame_idx, return_dict=True), truth.shape)
     while len(clicks) < NUM_CLICKS:
@@ -192,7 +194,7 @@ def next_frame(ious: dict[int, float], annotated: list[int], mode: str) -> int |
     if mode == "online":
         return next((t for t, iou in ious.items() if t > annotated[-1] and iou < PAUSE_IOU), None)
     wrong = [t for t, iou in ious.items() if t not in annotated and iou < 1]
-    return min(wrong, key=ious.get, default=None)
+    return min(wrong, key=ious.__getitem__, default=None)
 
 
 # Scores.

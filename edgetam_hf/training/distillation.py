@@ -67,15 +67,16 @@ class Distillation(nn.Module):
         self.student.gradient_checkpointing_enable(*args, **kwargs)
 
     def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
-        """The same under the name that Transformers 5 gives it."""
+        """That of the student."""
+        # transformers<5: it knows the other name only
         self.student.activation_checkpointing_enable(*args, **kwargs)
 
     def forward(
         self,
-        pixel_values: torch.FloatTensor | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
         mask_labels: torch.Tensor | None = None,
-        prompt_seeds: torch.LongTensor | None = None,
+        prompt_seeds: torch.Tensor | None = None,
     ) -> ModelOutput:
         """The student's output for labelled pictures or clips, with the differences in `loss` and `loss_dict`.
 
