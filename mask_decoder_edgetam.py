@@ -131,10 +131,12 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
     one pixel stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
     """
 
+    bias: torch.Tensor
+
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
 
-    def forward(self, pixels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """The upscaled pixels plus features (B, L * 4, C'), which may be shared by several objects."""
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         features = (features + self.bias).unflatten(1, (-1, 4)).flatten(2)[:, None]  # (B, 1, L, 4 * C')

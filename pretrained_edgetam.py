@@ -4,6 +4,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
+from transformers import PretrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
@@ -45,7 +46,7 @@ def _check_that_all_is_loaded(model: PreTrainedModel, info: dict, source: Any) -
 class EdgeTamPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation shared by all EdgeTAM models."""
 
-    config_class = EdgeTamConfig
+    config_class: type[PretrainedConfig] = EdgeTamConfig
     base_model_prefix = "edgetam"
     main_input_name = "pixel_values"
     input_modalities = ("image",)

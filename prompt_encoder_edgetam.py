@@ -33,6 +33,8 @@ class PromptEmbeddings(NamedTuple):
 class EdgeTamPositionalEmbedding(FoldedModule):
     """Random Fourier features of positions (arXiv 2006.10739)."""
 
+    positional_embedding: torch.Tensor
+
     def __init__(self, config: EdgeTamPromptEncoderConfig):
         super().__init__()
         self.scale = config.scale

@@ -65,11 +65,6 @@ class Prompts(NamedTuple):
         """Number of objects O; 1 if nothing is said."""
         return max((prompt.shape[1] for prompt in self if prompt is not None), default=1)
 
-    @property
-    def num_points(self) -> torch.Tensor | int:
-        """Number of points with a position, corners of boxes as points among them, integers (B, O); 0 without any."""
-        return 0 if self.labels is None else (self.labels >= 0).sum(-1)
-
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Prompts":
         """The prompts with a function applied to each tensor that is given."""
         return Prompts(*(None if prompt is None else function(prompt) for prompt in self))

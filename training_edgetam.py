@@ -112,7 +112,8 @@ def learn_from_pictures(
 
     def answer(prompts: Prompts) -> Answer:
         prediction = model.decode_prompts(image_embeddings, prompts)
-        is_ambiguous = prompts.num_points == 1
+        assert prompts.labels is not None  # the user always clicks or draws a box
+        is_ambiguous = (prompts.labels >= 0).sum(-1) == 1
         return Answer(prediction, is_ambiguous, model.mask_decoder.choose_masks(prediction, is_ambiguous))
 
     prompts, num_corrections = simulator.first_prompts(masks), simulation.num_corrections

@@ -36,7 +36,7 @@ class EdgeTamVisionEncoderOutput(BaseModelOutputWithPooling):
             Outputs of the backbone's stages, `(batch_size, height, width, channels)`, from stride 4 to stride 32.
     """
 
-    fpn_hidden_states: tuple[torch.Tensor, ...] | None = None
+    fpn_hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]  # ModelOutput asks for a default
     fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
 
 
