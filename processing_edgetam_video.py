@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
+    from .prompts_edgetam import Prompts  # noqa: F401
     from .video_file_edgetam import VideoReader  # noqa: F401
 
 

@@ -17,19 +17,19 @@ BOX_CORNER_LABELS = (2, 3)  # top left, bottom right
 NOT_A_POINT_LABEL = -1  # a point without a position
 PADDING_LABEL = -10  # a point, or with -10 in every place a box, without any influence; it fills up ragged prompts
 LABEL_MEANINGS = {
-    1: "foreground",
-    0: "background",
-    -1: "not a point",
-    2: "top left of a box",
-    3: "bottom right of a box",
+    ON_OBJECT_LABEL: "foreground",
+    OFF_OBJECT_LABEL: "background",
+    NOT_A_POINT_LABEL: "not a point",
+    BOX_CORNER_LABELS[0]: "top left of a box",
+    BOX_CORNER_LABELS[1]: "bottom right of a box",
 }
-PROMPT_LAYOUTS = {  # shape, rank, and the last side where it is fixed
+PROMPT_LAYOUTS = {  # of the arguments of a model: shape, rank, and the last side where it is fixed
     "input_points": ("(batch_size, num_objects, num_points, 2)", 4, 2),
     "input_labels": ("(batch_size, num_objects, num_points)", 3, None),
     "input_boxes": ("(batch_size, num_objects, 4)", 3, 4),
     "input_masks": ("(batch_size, num_objects, height, width)", 4, None),
 }
-LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click, as in the original release
+LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click, in training and after it
 
 
 class Prompts(NamedTuple):
@@ -103,5 +103,5 @@ class Prompts(NamedTuple):
         return self._replace(points=points, labels=labels)
 
     def with_previous_masks(self, logits: torch.Tensor) -> "Prompts":
-        """The prompts with the logits (B, O, h, w) that the model found for earlier ones, cut off where it expects."""
+        """The prompts with the logits (B, O, h, w) that a model found for earlier ones, clamped as it learnt them."""
         return self._replace(masks=logits.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT))

@@ -428,6 +428,10 @@ def test_pipeline_rejects_other_models(model, video_model):
         EdgeTamMaskGenerationPipeline(model=model, device="cpu")
     with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVideoModel"):
         EdgeTamMaskGenerationPipeline(model=video_model, image_processor=make_image_processor(), device="cpu")
+    with pytest.raises(TypeError, match="also loads the checkpoint of a video model"):
+        transformers.pipeline(
+            "mask-generation", model=video_model, image_processor=make_image_processor(), device="cpu"
+        )
 
 
 def test_pipeline_shows_progress_only_when_asked(generator, capfd):
