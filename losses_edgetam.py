@@ -19,7 +19,7 @@ CELL = 4  # pixels of the model input to a pixel of a mask
 class LossWeights:
     """Weights of the terms; the defaults are those of SAM 2 and of EdgeTAM's table of hyperparameters.
 
-    Focal loss teaches a model that knows nothing to draw nothing: `cross_entropy` does not, and is for such a model.
+    With focal loss alone a model without any training learns to draw nothing; `cross_entropy` is for such a model.
     """
 
     cross_entropy: float = 0.0
@@ -35,7 +35,7 @@ def cell_coverage(masks: torch.Tensor) -> torch.Tensor:
 
 
 def balanced_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross entropy (…) of logits (…, L), half of it the mean over the object and half over all else."""
+    """Cross entropy (…) of logits (…, L): half the mean over the object's pixels and half that over all others."""
     loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     on, off = ((loss * part).sum(-1) / part.sum(-1).clamp(min=1) for part in (targets, 1 - targets))
     return (on + off) / 2
@@ -71,7 +71,7 @@ def segmentation_losses(
     """Weighted losses of every object, a tensor (B, O) for each term.
 
     Of an ambiguous prompt the best of the multimask outputs learns the target, and all of them learn to predict their
-    IoU; elsewhere the single mask does. An object that is not in the picture teaches its object score alone.
+    IoU; elsewhere the single mask does. Of an object that is not in the picture the object score learns alone.
 
     Args:
         prediction: `MaskPrediction` of the M masks.
@@ -110,5 +110,5 @@ def mean_over_objects(losses: dict[str, torch.Tensor], is_object: torch.Tensor) 
 
 
 def add_up(losses: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """One dictionary of the sums of several."""
+    """The sums, by name, of dictionaries with the same names."""
     return {name: reduce(torch.add, [each[name] for each in losses]) for name in losses[0]}
