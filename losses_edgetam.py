@@ -90,9 +90,8 @@ def segmentation_losses(
     for name, loss_of_masks in MASK_LOSSES.items():
         if weight := getattr(weights, name):
             mask_losses[name] = weight * loss_of_masks(logits, expected)
-    best_idx = (
-        reduce(torch.add, mask_losses.values()).detach().masked_fill(~learns, float("inf")).argmin(-1, keepdim=True)
-    )
+    mask_loss = reduce(torch.add, mask_losses.values(), torch.zeros(logits.shape[:3], device=logits.device))
+    best_idx = mask_loss.detach().masked_fill(~learns, float("inf")).argmin(-1, keepdim=True)
     losses = {name: loss.gather(2, best_idx)[..., 0] * is_present for name, loss in mask_losses.items()}
 
     iou_error = (prediction.iou_scores.float() - mask_iou(logits, expected)).abs() * learns
