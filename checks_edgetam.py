@@ -4,6 +4,7 @@ Shapes, dtypes and devices are looked at always. Values are labels only, and tho
 program would have to wait for the device.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -122,10 +123,9 @@ def read_prompts(prompts: Prompts, batch_size: int, largest_label: int) -> Promp
     _check_labels_of_points(prompts, largest_label)
     if prompts.masks is not None and 0 in prompts.masks.shape[-2:]:
         raise ValueError(f"input_masks must have pixels, got shape {tuple(prompts.masks.shape)}")
-    counts = {name: prompt.shape[1] for name, prompt in given.items()}
-    if counts.get("input_masks") == 1:  # for all objects
-        del counts["input_masks"]
-    if len(set(counts.values())) > 1:
+    is_shared = prompts.masks is not None and prompts.masks.shape[1] == 1  # one mask for all objects
+    counts = {name: prompt.shape[1] for name, prompt in given.items() if name != "input_masks" or not is_shared}
+    if any(count != other for count, other in pairwise(counts.values())):  # compared, since sizes may be symbols
         raise ValueError(f"all prompts must name the same number of objects, got {counts}")
     if prompts.points is not None and prompts.labels is None:
         prompts = prompts._replace(labels=torch.full_like(prompts.points[..., 0], ON_OBJECT_LABEL, dtype=torch.long))
