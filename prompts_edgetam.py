@@ -63,9 +63,8 @@ class Prompts(NamedTuple):
     @property
     def num_objects(self) -> int:
         """Number of objects O; 1 if nothing is said."""
-        return next(
-            (prompt.shape[1] for prompt in self if prompt is not None), 1
-        )  # masks, which may be shared, are last
+        # the first kind tells: masks, of which all objects may share one, come last
+        return next((prompt.shape[1] for prompt in self if prompt is not None), 1)
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Prompts":
         """The prompts with a function applied to each tensor that is given."""
