@@ -4,6 +4,7 @@ Shapes: (height, width) the frames of the video, (H, W) the model input.
 """
 
 import operator
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,18 +15,18 @@ from .settings_edgetam import check_numbers
 NUMBERS = "biuf"  # kinds of NumPy's dtypes that a mask may have
 
 
-def read_integer(value, name: str) -> int:
+def read_integer(value: Any, name: str) -> int:
     """The integer, of Python, NumPy or a tensor without dimensions; raises a TypeError for anything else."""
     try:
         is_flag = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
         if is_flag or getattr(value, "ndim", 0) != 0:
-            raise TypeError("a flag, or several numbers")
+            raise TypeError("a flag, or more than one number")
         return operator.index(value)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise TypeError(f"{name} must be an integer, got {value!r}") from error
 
 
-def check_count(value, name: str, least: int = 1) -> int:
+def check_count(value: Any, name: str, least: int = 1) -> int:
     """An integer that is at least `least`; raises a TypeError or a ValueError otherwise."""
     count = read_integer(value, name)
     if count < least:
@@ -33,15 +34,30 @@ def check_count(value, name: str, least: int = 1) -> int:
     return count
 
 
-def read_flag(value, name: str) -> bool:
+def read_flag(value: Any, name: str) -> bool:
     """True or False; raises a TypeError for anything else."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {value!r}")
     return bool(value)
 
 
-def read_object_ids(obj_ids) -> list[int]:
-    """A new list of integers, each once, from one id or several."""
+def check_session(session: Any, image_size: tuple[int, int] | None = None) -> Any:
+    """The session; raises a TypeError for anything else, and a ValueError for one of another image size (H, W)."""
+    if not hasattr(session, "adopt"):  # remote code may have several copies of the session's class
+        raise TypeError(
+            "inference_session must come from EdgeTamVideoProcessor.init_video_session, got "
+            f"{type(session).__name__}; sessions of Transformers' own Sam2VideoProcessor do not fit"
+        )
+    if image_size is not None and session.image_size is not None and tuple(session.image_size) != image_size:
+        raise ValueError(
+            f"the session was made for an image size of {tuple(session.image_size)}, the model has {image_size}; load "
+            "both with the same image_size, or give the processor size={'height': …, 'width': …}"
+        )
+    return session
+
+
+def read_object_ids(obj_ids: Any) -> list[int]:
+    """A new list of integers, each once, from one id or a list of ids."""
     if isinstance(obj_ids, (np.ndarray, torch.Tensor)) and obj_ids.ndim > 0:
         if obj_ids.ndim != 1:
             raise ValueError(f"obj_ids must be one integer or a list of them, got shape {tuple(obj_ids.shape)}")
@@ -61,7 +77,7 @@ def read_object_ids(obj_ids) -> list[int]:
     return ids
 
 
-def read_device(value, name: str) -> torch.device:
+def read_device(value: Any, name: str) -> torch.device:
     """A device that is there; raises a TypeError or a ValueError otherwise."""
     if not isinstance(value, (str, int, torch.device)) or isinstance(value, bool):
         raise TypeError(f'{name} must be a device such as "cpu" or "cuda:0", got {value!r}')
@@ -78,7 +94,7 @@ def read_device(value, name: str) -> torch.device:
     return device
 
 
-def read_dtype(value, name: str) -> torch.dtype:
+def read_dtype(value: Any, name: str) -> torch.dtype:
     """A dtype of model inputs, from a `torch.dtype` or its name; raises a TypeError otherwise."""
     dtype = getattr(torch, value, None) if isinstance(value, str) else value
     if not isinstance(dtype, torch.dtype) or dtype not in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
@@ -86,7 +102,7 @@ def read_dtype(value, name: str) -> torch.dtype:
     return dtype
 
 
-def check_nested(value, name: str) -> None:
+def check_nested(value: Any, name: str) -> None:
     """Raises a TypeError if tensors in nested lists have no numbers in memory, or complex ones."""
     if isinstance(value, (list, tuple)):
         for item in value:
@@ -95,10 +111,10 @@ def check_nested(value, name: str) -> None:
         check_numbers(value, name)
 
 
-def check_pixels(pixel_values, name: str) -> None:
+def check_pixels(pixel_values: Any, name: str) -> None:
     """Raises a TypeError for anything but a floating-point tensor, and a ValueError for one with NaN or infinity.
 
-    Numbers on a GPU are not looked at: the program would wait for them.
+    Numbers on a GPU are not checked: the program would wait for them.
     """
     check_numbers(pixel_values, name)
     if not pixel_values.is_floating_point():
@@ -110,8 +126,8 @@ def check_pixels(pixel_values, name: str) -> None:
         raise ValueError(f"{name} has NaN or infinite pixels: use the processor")
 
 
-def read_masks(input_masks) -> list[torch.Tensor | None]:
-    """Shares (height, width) in 0..1 of pixels that belong to an object, or `None`, one per object.
+def read_masks(input_masks: Any) -> list[torch.Tensor | None]:
+    """Coverage (height, width) in 0..1 of each pixel by an object, or `None`, one per object.
 
     Args:
         input_masks: a mask, masks on the first dimension of an array or tensor, or a list of masks and `None`.
@@ -130,7 +146,7 @@ def read_masks(input_masks) -> list[torch.Tensor | None]:
     return [None if mask is None else _read_mask(mask) for mask in input_masks]
 
 
-def _read_mask(mask) -> torch.Tensor:
+def _read_mask(mask: Any) -> torch.Tensor:
     if isinstance(mask, Image.Image):
         mask = _read_picture(mask)
     if isinstance(mask, np.ndarray):

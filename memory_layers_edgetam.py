@@ -9,7 +9,6 @@ by row. F remembered frames and P object pointers make S = F * K + P * C / m mem
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,23 +19,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from .attention_edgetam import EdgeTamAttention
 from .layers_edgetam import EdgeTamLayerNorm2d
 from .position_edgetam import grid_rotation, rotate, sine_place_encoding
+from .stages_edgetam_video import Memories
 
 QUERIES_AT_ONCE = 512  # whose attention weights fit the cache of a processor
-
-
-class Memories(NamedTuple):
-    """What objects remember on one frame; all of them remember equally many frames and pointers.
-
-    features: (O, F, K, m), see `EdgeTamSpatialPerceiver`.
-    time_idx: integers (O, F), rows of the temporal encoding: distance - 1, and the last row for conditioning frames.
-    pointers: (O, P, C).
-    pointer_offsets: (O, P), distance of each pointer in time, 1 at the farthest that tracked frames have.
-    """
-
-    features: torch.Tensor
-    time_idx: torch.Tensor
-    pointers: torch.Tensor
-    pointer_offsets: torch.Tensor
 
 
 class EdgeTamRotaryAttention(EdgeTamAttention):
@@ -143,7 +128,7 @@ class EdgeTamMemoryAttention(nn.Module):
         )
         self.layer_norm = nn.LayerNorm(config.memory_attention_hidden_size)
 
-    def forward(self, image_embedding, memories, time_encoding, pointer_encoding):
+    def forward(self, image_embedding, memories: Memories, time_encoding, pointer_encoding):
         """Image embeddings (O, C, h, w).
 
         Args:

@@ -8,18 +8,18 @@ comes after the image embeddings. Points are (x, y) in pixels of the model input
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.utils import ModelOutput, logging
+from transformers.utils import logging
 
 from .base_edgetam import EdgeTamBaseModel
-from .checks_edgetam_video import check_count, check_pixels, read_flag
+from .checks_edgetam_video import check_count, check_pixels, check_session, read_flag
 from .configuration_edgetam import EdgeTamVideoConfig
 from .layers_edgetam import EdgeTamFeedForward
+from .mask_decoder_edgetam import MaskPrediction
 from .memory_layers_edgetam import (
     EdgeTamMemoryAttention,
     EdgeTamMemoryEncoder,
@@ -30,8 +30,9 @@ from .memory_layers_edgetam import (
 from .position_edgetam import sine_time_encoding
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
-from .tracking_edgetam import ABSENT_LOGIT, Tracker
-from .training_edgetam_video import learn_from_clips
+from .stages_edgetam_video import ABSENT_LOGIT, Memories, ObjectPrediction
+from .tracking_edgetam import EdgeTamVideoSegmentationOutput, find_objects
+from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
@@ -41,9 +42,9 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .losses_edgetam import LossWeights  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
-    from .mask_decoder_edgetam import EdgeTamMaskDecoder  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .memory_bank_edgetam import TrackedObject  # noqa: F401
     from .modeling_edgetam import EdgeTamModel  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
@@ -58,50 +59,13 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
 
 
-@dataclass
-class EdgeTamVideoSegmentationOutput(ModelOutput):
-    """Masks of all objects of a session on one frame.
-
-    Args:
-        object_ids (`list[int]`):
-            Ids of the objects, in the order of all other fields.
-        pred_masks (`torch.Tensor` of shape `(num_objects, 1, H / 4, W / 4)`):
-            Low-res mask logits; `processor.post_process_masks` brings them to any size. All -1024 where an object is
-            absent.
-        object_score_logits (`torch.Tensor` of shape `(num_objects,)`):
-            Logit of "the object is visible". (So Transformers documents it, too; its own model returns (num_objects, 1)
-            at run time.)
-        iou_scores (`torch.Tensor` of shape `(num_objects,)`):
-            Predicted IoU of the mask with the object, in [0, 1]; 1 for a given mask.
-        frame_idx (`int`):
-            Index of the frame.
-    """
-
-    object_ids: list[int] | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
-    iou_scores: torch.FloatTensor | None = None
-    frame_idx: int | None = None
-
-
-class ObjectPrediction(NamedTuple):
-    """What is predicted of objects on a frame.
-
-    masks: low-res logits (O, 4h, 4w); iou_scores, object_score_logits: (O,); pointers: (O, C).
-    """
-
-    masks: torch.Tensor
-    iou_scores: torch.Tensor
-    object_score_logits: torch.Tensor
-    pointers: torch.Tensor
-
-
 class EdgeTamVideoModel(EdgeTamBaseModel):
     """EdgeTAM on video.
 
     Five stages are functions of tensors alone, through which gradients flow and which can be compiled and exported:
-    `get_frame_embeddings`, `attend_to_memory`, `decode_objects` (or `adopt_masks`) and `encode_memory`. `forward` and
-    `propagate_in_video_iterator` chain them, and keep all state in the session that they are given.
+    `get_frame_embeddings`, `attend_to_memory`, `decode_objects` (or `adopt_masks`) and `encode_memory`. Together they
+    are the `TrackingModel` that tracking asks for. `forward` and `propagate_in_video_iterator` chain them, and keep all
+    state in the session that they are given.
     """
 
     config_class = EdgeTamVideoConfig
@@ -158,7 +122,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_size))
         self.post_init()
 
-    def _init_weights(self, module):
+    def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, EdgeTamSpatialPerceiver):
             nn.init.normal_(module.latents_1d)
@@ -172,17 +136,17 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             if self.config.enable_occlusion_spatial_embedding:
                 nn.init.normal_(module.occlusion_spatial_embedding_parameter, std=self.config.initializer_range)
 
-    def get_frame_embeddings(self, pixel_values):
+    @property
+    def mask_size(self) -> tuple[int, int]:
+        """(4h, 4w), the size of low-res mask logits."""
+        return self.prompt_encoder.mask_input_size
+
+    def get_frame_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""
         return list(self._encode_frame(pixel_values).fpn_hidden_states)
 
-    def attend_to_memory(self, frame_embedding, memories):
-        """The map of stride 16, (O, C, h, w), as seen by objects that remember `memories`.
-
-        Args:
-            frame_embedding: (1, C, h, w), the last of `get_frame_embeddings`.
-            memories: `Memories`.
-        """
+    def attend_to_memory(self, frame_embedding: torch.Tensor, memories: Memories) -> torch.Tensor:
+        """The map of stride 16, (O, C, h, w), as seen by objects that remember something; see `TrackingModel`."""
         time_encoding = self.memory_temporal_positional_encoding[:, 0, 0][memories.time_idx]
         if self.config.enable_temporal_pos_encoding_for_object_pointers:
             encoding = sine_time_encoding(memories.pointer_offsets, memories.pointers.shape[-1])
@@ -191,25 +155,23 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             pointer_encoding = time_encoding.new_zeros(*memories.pointers.shape[:2], time_encoding.shape[-1])
         return self.memory_attention(frame_embedding, memories, time_encoding, pointer_encoding)
 
-    def decode_objects(self, frame_embeddings, conditioned, points, labels, previous_masks, is_ambiguous):
-        """`ObjectPrediction` of prompted or tracked objects.
+    def decode_objects(
+        self,
+        frame_embeddings: list[torch.Tensor],
+        conditioned: torch.Tensor,
+        prompts: Prompts,
+        is_ambiguous: torch.Tensor,
+    ) -> ObjectPrediction:
+        """`ObjectPrediction` of prompted or tracked objects; see `TrackingModel`."""
+        return self.choose_masks(self.predict_masks(frame_embeddings, conditioned, prompts), is_ambiguous)
 
-        Args:
-            frame_embeddings: what `get_frame_embeddings` returned, batch size 1.
-            conditioned: (O, C, h, w), the map of stride 16 after `attend_to_memory`.
-            points, labels: (O, 1, N, 2) and (O, 1, N) as for `EdgeTamModel.forward`, or `None` to track.
-            previous_masks: logits (O, 1, 4h, 4w) of an earlier mask on the same frame, or `None`.
-            is_ambiguous: bool (O,), whether to choose the best of three masks, or to take the single one.
-        """
-        prediction = self.predict_masks(frame_embeddings, conditioned, points, labels, previous_masks)
-        return self.choose_masks(prediction, is_ambiguous)
-
-    def predict_masks(self, frame_embeddings, conditioned, points, labels, previous_masks):
+    def predict_masks(
+        self, frame_embeddings: list[torch.Tensor], conditioned: torch.Tensor, prompts: Prompts
+    ) -> MaskPrediction:
         """`MaskPrediction` (O, 1, …) with all masks; see `decode_objects`."""
-        prompts = Prompts(points, labels, masks=previous_masks)
         return self.decode_prompts([*frame_embeddings[:2], conditioned], prompts)
 
-    def choose_masks(self, prediction, is_ambiguous):
+    def choose_masks(self, prediction: MaskPrediction, is_ambiguous: torch.Tensor) -> ObjectPrediction:
         """`ObjectPrediction` of a `MaskPrediction` (O, 1, …); is_ambiguous as for `decode_objects`."""
         chosen = self.mask_decoder.choose_masks(prediction, is_ambiguous[:, None])
         masks, iou_scores, tokens = (part[:, 0] for part in chosen)
@@ -221,37 +183,20 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             pointers=self._pointers(tokens, scores > 0),
         )
 
-    def is_ambiguous(self, num_points, has_memory):
-        """Whether so few clicks may mean several things, so that the best of three masks is taken.
-
-        Args:
-            num_points: integer, or a tensor of such.
-            has_memory: whether the object was seen on other frames.
-        """
-        config = self.config
-        is_allowed = config.multimask_output_in_sam and (not has_memory or config.multimask_output_for_tracking)
-        is_few = (num_points >= config.multimask_min_pt_num) & (num_points <= config.multimask_max_pt_num)
-        return is_few & is_allowed
-
-    def adopt_masks(self, frame_embeddings, masks):
+    def adopt_masks(self, frame_embeddings: list[torch.Tensor], masks: torch.Tensor) -> ObjectPrediction:
         """`ObjectPrediction` of objects whose masks are given; an empty mask says that the object is absent.
 
-        As `_use_mask_as_output` of the original release, which looks at the frame only for the object pointers.
-
-        Args:
-            frame_embeddings: what `get_frame_embeddings` returned, batch size 1.
-            masks: bool (O, H, W).
+        As `_use_mask_as_output` of the original release, which needs the frame for the object pointers only; see
+        `TrackingModel`.
         """
         masks = masks[:, None].to(frame_embeddings[-1].dtype)
         conditioned = frame_embeddings[-1].expand(len(masks), -1, -1, -1)
         is_ambiguous = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
-        decoded = self.decode_objects(
-            frame_embeddings, conditioned, None, None, self.mask_downsample(masks), is_ambiguous
-        )
+        prompts = Prompts(masks=self.mask_downsample(masks))
+        decoded = self.decode_objects(frame_embeddings, conditioned, prompts, is_ambiguous)
         is_present = masks.flatten(1).any(dim=1)
         logits = (masks * MASK_PROMPT_SCALE + MASK_PROMPT_BIAS).float()
-        size = self.prompt_encoder.mask_input_size
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)
+        logits = F.interpolate(logits, self.mask_size, mode="bilinear", align_corners=False, antialias=True)
         return ObjectPrediction(
             masks=logits[:, 0].to(masks.dtype),
             iou_scores=masks.new_ones(len(masks)),
@@ -259,26 +204,28 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             pointers=torch.where(is_present[:, None], decoded.pointers, self.no_object_pointer),
         )
 
-    def _pointers(self, tokens, is_present):
+    def _pointers(self, tokens: torch.Tensor, is_present: torch.Tensor) -> torch.Tensor:
         """Object pointers (O, C) of mask tokens (O, C)."""
         return torch.where(is_present[:, None], self.object_pointer_proj(tokens), self.no_object_pointer)
 
-    def encode_memory(self, frame_embedding, masks, object_score_logits, is_prompted):
-        """Memory (O, K, m) that a frame leaves.
+    def encode_memory(
+        self,
+        frame_embedding: torch.Tensor,
+        masks: torch.Tensor,
+        object_score_logits: torch.Tensor,
+        is_prompted: torch.Tensor,
+    ) -> torch.Tensor:
+        """Memory (O, K, m) that a frame leaves; see `TrackingModel`.
 
-        Args:
-            frame_embedding: (1, C, h, w), the last of `get_frame_embeddings`.
-            masks: low-res logits (O, 4h, 4w).
-            object_score_logits: (O,).
-            is_prompted: bool (O,); masks of prompted objects are remembered without shades (in eval mode).
+        In eval mode masks of prompted objects are remembered as 0 and 1, and others as probabilities.
         """
         size = self.prompt_encoder.image_size
         logits = F.interpolate(masks[:, None].float(), size, mode="bilinear", align_corners=False)
-        shares = logits.sigmoid()
+        probabilities = logits.sigmoid()
         if not self.training:
-            shares = torch.where(is_prompted[:, None, None, None], (logits > 0).float(), shares)
-        shares = shares * self.config.sigmoid_scale_for_mem_enc + self.config.sigmoid_bias_for_mem_enc
-        memory = self.memory_encoder(frame_embedding, shares.to(frame_embedding.dtype))
+            probabilities = torch.where(is_prompted[:, None, None, None], (logits > 0).float(), probabilities)
+        scale, bias = self.config.sigmoid_scale_for_mem_enc, self.config.sigmoid_bias_for_mem_enc
+        memory = self.memory_encoder(frame_embedding, (probabilities * scale + bias).to(frame_embedding.dtype))
         if self.config.enable_occlusion_spatial_embedding:
             is_absent = (object_score_logits <= 0)[:, None, None, None]
             memory = memory + is_absent * self.occlusion_spatial_embedding_parameter[..., None, None]
@@ -288,13 +235,13 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         self,
         inference_session: EdgeTamVideoInferenceSession | None = None,
         frame_idx: int | None = None,
-        frame: torch.FloatTensor | None = None,
+        frame: torch.Tensor | None = None,
         reverse: bool = False,
         return_dict: bool | None = None,
-        pixel_values_videos: torch.FloatTensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
         mask_labels: torch.Tensor | None = None,
-        prompt_seeds: torch.LongTensor | None = None,
-    ):
+        prompt_seeds: torch.Tensor | None = None,
+    ) -> EdgeTamVideoSegmentationOutput | EdgeTamClipOutput | tuple[Any, ...]:
         """Masks of all objects on one frame of a session, as an `EdgeTamVideoSegmentationOutput`.
 
         With `pixel_values_videos` and `mask_labels` instead of a session: the loss on clips, as an `EdgeTamClipOutput`.
@@ -337,36 +284,19 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
                 )
             output = learn_from_clips(self, pixel_values_videos, mask_labels, prompt_seeds)
             return output if return_dict else output.to_tuple()
-        self._check_session(inference_session)
+        session = check_session(inference_session, self.prompt_encoder.image_size)
         reverse = read_flag(reverse, "reverse")
         if frame is not None:
-            frame = self._read_frame(inference_session, frame)
-        elif frame_idx is None:
-            raise ValueError("give frame_idx, or in a stream the next frame")
-        else:
-            frame_idx = inference_session.check_present(frame_idx)
-        is_look = frame is None and inference_session.is_new(frame_idx)
-        output = self._step(inference_session, frame_idx, frame, reverse, is_look)
-        return output if return_dict else output.to_tuple()
+            frame = self._read_frame(session, frame)
+        found = self._find_objects(session, frame_idx, frame, reverse, answers_prompts=True)
+        return found if return_dict else found.to_tuple()
 
-    def _step(self, session, frame_idx, frame, reverse, is_look):
-        """The output of one frame; the session changes at the very end, so that an error leaves it as it was."""
-        with session.lock, torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            draft = session.draft()
-            tracker = Tracker(self, draft)
-            if frame is not None:
-                frame_idx = tracker.receive(frame, frame_idx)
-            elif is_look:
-                tracker.look(frame_idx)
-            else:
-                tracker.track(frame_idx, reverse)
-            masks, scores, iou_scores = tracker.results(frame_idx)
-            tracker.forget(frame_idx)
-            output = EdgeTamVideoSegmentationOutput(draft.obj_ids, masks, scores, iou_scores, frame_idx)
-            session.adopt(draft)
-        return output
+    def _find_objects(self, *arguments: Any, **settings: Any) -> EdgeTamVideoSegmentationOutput:
+        """See `find_objects`; without gradients, but in training mode, so that a session does not grow."""
+        with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            return find_objects(self, *arguments, **settings)
 
-    def _read_frame(self, session, frame):
+    def _read_frame(self, session: EdgeTamVideoInferenceSession, frame: torch.Tensor) -> torch.Tensor:
         """Pixel values (1, 3, H, W) of the next frame of a stream; raises a TypeError or a ValueError for others."""
         session.next_frame_idx()
         frame = frame[None] if getattr(frame, "ndim", 0) == 3 else frame
@@ -403,8 +333,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             ValueError: for a stream, a session without prompts, and a first frame outside the video.
             TypeError: for a session of another class, and for numbers and flags that are none.
         """
-        session = inference_session
-        self._check_session(session)
+        session = check_session(inference_session, self.prompt_encoder.image_size)
         if session.is_stream:
             raise ValueError("a stream keeps no frames to propagate through: give them one by one, model(…, frame=…)")
         if start_frame_idx is not None:
@@ -415,27 +344,9 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         reverse, is_shown = read_flag(reverse, "reverse"), read_flag(show_progress_bar, "show_progress_bar")
         return self._propagate(session, start_frame_idx, count, reverse, is_shown)
 
-    def _propagate(self, session, start, count, reverse, is_shown):
-        prompted = [t for tracked_object in session.objects.values() for t in tracked_object.conditioning_frames()]
-        if not prompted:
-            raise ValueError("no object has a prompt yet: call processor.add_inputs_to_inference_session first")
-        start = min(prompted) if start is None else start
-        if reverse:
-            frames = range(start, max(start - count, 0) - 1, -1) if start > 0 else range(0)
-        else:
-            frames = range(start, min(start + count, session.num_frames - 1) + 1)
+    def _propagate(
+        self, session: EdgeTamVideoInferenceSession, start: int | None, count: int, reverse: bool, is_shown: bool
+    ) -> Iterator[EdgeTamVideoSegmentationOutput]:
+        frames = session.propagation_frames(start, count, reverse)
         for frame_idx in logging.tqdm(frames, desc="propagate in video", disable=not is_shown):
-            yield self._step(session, frame_idx, None, reverse, is_look=False)
-
-    def _check_session(self, session):
-        if not hasattr(session, "adopt"):  # remote code may have several copies of the session's class
-            raise TypeError(
-                "inference_session must come from EdgeTamVideoProcessor.init_video_session, got "
-                f"{type(session).__name__}; sessions of Transformers' own Sam2VideoProcessor do not fit"
-            )
-        size = self.prompt_encoder.image_size
-        if session.image_size is not None and tuple(session.image_size) != size:
-            raise ValueError(
-                f"the session was made for an image size of {tuple(session.image_size)}, the model has {size}; load "
-                "both with the same image_size, or give the processor size={'height': …, 'width': …}"
-            )
+            yield self._find_objects(session, frame_idx, reverse=reverse)

@@ -3,15 +3,25 @@
 Shapes: O objects, P points, (H, W) the model input. Coordinates are (x, y) in pixels of the video.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from .checks_edgetam_video import check_nested, read_device, read_dtype, read_flag, read_masks, read_object_ids
+from .checks_edgetam_video import (
+    check_nested,
+    check_session,
+    read_device,
+    read_dtype,
+    read_flag,
+    read_masks,
+    read_object_ids,
+)
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
+from .memory_bank_edgetam import PackedMask, Prompt
 from .processing_edgetam import EdgeTamProcessor
-from .session_edgetam import EdgeTamVideoInferenceSession, Prompt
+from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
+from .session_edgetam import EdgeTamVideoInferenceSession
 from .settings_edgetam import height_width
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
@@ -21,7 +31,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
-    from .prompts_edgetam import Prompts  # noqa: F401
+    from .stages_edgetam_video import ObjectPrediction  # noqa: F401
     from .video_file_edgetam import VideoReader  # noqa: F401
 
 
@@ -51,16 +61,23 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
     image_processor_class = "AutoImageProcessor"
     video_processor_class = "AutoVideoProcessor"
 
-    def __init__(self, image_processor, video_processor, target_size=None, point_pad_value: int = -10, **kwargs):
+    def __init__(
+        self,
+        image_processor: EdgeTamImageProcessor,
+        video_processor: EdgeTamVideoVideoProcessor,
+        target_size: Any = None,
+        point_pad_value: int = -10,
+        **kwargs: Any,
+    ):
         super().__init__(image_processor, target_size, point_pad_value, video_processor=video_processor, **kwargs)
 
     def init_video_session(
         self,
-        video=None,
-        inference_device="cpu",
-        inference_state_device=None,
-        processing_device=None,
-        video_storage_device=None,
+        video: Any = None,
+        inference_device: torch.device | str = "cpu",
+        inference_state_device: torch.device | str | None = None,
+        processing_device: torch.device | str | None = None,
+        video_storage_device: torch.device | str | None = None,
         max_vision_features_cache_size: int = 1,
         dtype: torch.dtype = torch.float32,
         max_memory_frames: int | None = None,
@@ -98,34 +115,35 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         }
         inference_device = read_device(inference_device, "inference_device")
         devices = {n: inference_device if value is None else read_device(value, n) for n, value in given.items()}
-        session = EdgeTamVideoInferenceSession(
-            frame_processor=self.video_processor.frame_processor(devices.pop("processing_device")),
+        frames = None if video is None else open_video(video, devices["video_storage_device"])
+        return EdgeTamVideoInferenceSession(
+            frames=frames,
+            frame_processor=self.video_processor.frame_processor(devices["processing_device"]),
             image_size=size,
+            video_height=None if frames is None else frames.height,
+            video_width=None if frames is None else frames.width,
             inference_device=inference_device,
             dtype=read_dtype(dtype, "dtype"),
             max_vision_features_cache_size=max_vision_features_cache_size,
             max_memory_frames=max_memory_frames,
             max_objects_per_batch=max_objects_per_batch,
-            **devices,
+            inference_state_device=devices["inference_state_device"],
+            video_storage_device=devices["video_storage_device"],
         )
-        if video is not None:
-            session.frames = open_video(video, session.video_storage_device)
-            session.video_height, session.video_width = session.frames.height, session.frames.width
-        return session
 
     def add_inputs_to_inference_session(
         self,
         inference_session: EdgeTamVideoInferenceSession,
         frame_idx: int,
         obj_ids: list[int] | int,
-        input_points=None,
-        input_labels=None,
-        input_boxes=None,
-        input_masks=None,
-        original_size=None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        input_masks: Any = None,
+        original_size: tuple[int, int] | None = None,
         clear_old_inputs: bool = True,
     ) -> EdgeTamVideoInferenceSession:
-        """The session, with prompts added for one or several objects on a frame; `EdgeTamVideoModel` answers them.
+        """The session, with prompts added for one object or more on a frame; `EdgeTamVideoModel` answers them.
 
         Objects of one call may have prompts of different kinds: write `None` for an object where it has none of a
         kind, e.g. `obj_ids=[1, 2], input_points=[[[[9, 9]], None]], input_boxes=[[None, [5, 5, 20, 30]]]`. A box comes
@@ -147,9 +165,9 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 [image][object][x_min, y_min, x_max, y_max].
             input_masks (array, tensor, PIL picture of one channel, or list of them):
                 One mask (height, width) per object, of the size of the video. Flags and integers above 0 are on the
-                object; so are floats from 0.5 on, as in Transformers, once the mask is resized to the model input: they
-                are taken as shares, below 0 as 0 and above 1 as 1. Of logits give `logits > 0`. A mask without any
-                pixel says that the object is not in the picture.
+                object; so are floats from 0.5 on, as in Transformers, once the mask is resized to the model input:
+                those below 0 count as 0, and above 1 as 1. Of logits give `logits > 0`. A mask without any pixel says
+                that the object is not in the picture.
             original_size (pair (height, width), *optional*):
                 Size of the frames; needed once in a stream.
             clear_old_inputs (`bool`, *optional*, defaults to `True`):
@@ -160,7 +178,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             ValueError, TypeError: for prompts of a wrong shape, size or number, a box turned inside out, an id that
                 occurs twice, and a frame outside the video.
         """
-        session = _check_session(inference_session)
+        session = check_session(inference_session)
         obj_ids = read_object_ids(obj_ids)
         clear_old_inputs = read_flag(clear_old_inputs, "clear_old_inputs")
         prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
@@ -187,27 +205,40 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
 
     def process_new_points_or_boxes_for_video_frame(
         self,
-        inference_session,
-        frame_idx,
-        obj_ids,
-        input_points=None,
-        input_labels=None,
-        input_boxes=None,
-        original_size=None,
-        clear_old_inputs=True,
+        inference_session: EdgeTamVideoInferenceSession,
+        frame_idx: int,
+        obj_ids: list[int] | int,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        original_size: tuple[int, int] | None = None,
+        clear_old_inputs: bool = True,
     ) -> EdgeTamVideoInferenceSession:
         """The session, with clicks and boxes added: `add_inputs_to_inference_session` under a name of Transformers."""
-        prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
-        sizes = {"original_size": original_size, "clear_old_inputs": clear_old_inputs}
-        return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, **prompts, **sizes)
+        return self.add_inputs_to_inference_session(
+            inference_session,
+            frame_idx,
+            obj_ids,
+            input_points=input_points,
+            input_labels=input_labels,
+            input_boxes=input_boxes,
+            original_size=original_size,
+            clear_old_inputs=clear_old_inputs,
+        )
 
     def process_new_mask_for_video_frame(
-        self, inference_session, frame_idx, obj_ids, input_masks
+        self,
+        inference_session: EdgeTamVideoInferenceSession,
+        frame_idx: int,
+        obj_ids: list[int] | int,
+        input_masks: Any,
     ) -> EdgeTamVideoInferenceSession:
         """The session, with masks added: `add_inputs_to_inference_session` under a name of Transformers."""
         return self.add_inputs_to_inference_session(inference_session, frame_idx, obj_ids, input_masks=input_masks)
 
-    def _video_size(self, session, original_size, masks):
+    def _video_size(
+        self, session: EdgeTamVideoInferenceSession, original_size: Any, masks: list[torch.Tensor | None] | None
+    ) -> tuple[int, int]:
         """(height, width) of the frames, from the session or what was given for a stream."""
         known = None if session.video_height is None else (session.video_height, session.video_width)
         if original_size is not None:
@@ -223,7 +254,9 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             )
         return known
 
-    def _read_clicks(self, input_points, input_labels, input_boxes, obj_ids, size):
+    def _read_clicks(
+        self, input_points: Any, input_labels: Any, input_boxes: Any, obj_ids: list[int], size: tuple[int, int]
+    ) -> dict[int, Prompt]:
         """`Prompt`s of points, box corners first, by object id, in pixels of the model input."""
         if input_labels is not None and input_points is None:
             raise ValueError("input_labels were given without input_points: give the points that they belong to")
@@ -254,14 +287,18 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                     f"object {obj_id} is turned inside out"
                 )
             corners = box.view(2, 2) if has_box else box.new_zeros(0, 2)
-            corner_labels = label.new_tensor([2, 3] if has_box else [])
+            corner_labels = label.new_tensor(BOX_CORNER_LABELS if has_box else [])
             if has_box or is_point.any():
-                prompts[obj_id] = Prompt(
-                    torch.cat((corners, point[is_point])), torch.cat((corner_labels, label[is_point]))
+                clicks = Prompts(
+                    points=torch.cat((corners, point[is_point]))[None, None],
+                    labels=torch.cat((corner_labels, label[is_point]))[None, None],
                 )
+                prompts[obj_id] = Prompt(clicks)
         return prompts
 
-    def _read_masks(self, masks, obj_ids, size):
+    def _read_masks(
+        self, masks: list[torch.Tensor | None], obj_ids: list[int], size: tuple[int, int]
+    ) -> dict[int, Prompt]:
         """`Prompt`s of masks, by object id, at the size of the model input."""
         if len(masks) != len(obj_ids):
             raise ValueError(f"input_masks must have one mask per object of obj_ids, got {len(masks)} for {obj_ids}")
@@ -275,39 +312,32 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                     )
                 target = height_width(self.target_size)
                 resized = F.interpolate(mask[None, None], target, mode="bilinear", align_corners=False, antialias=True)
-                prompts[obj_id] = Prompt.of_mask(resized[0, 0] >= 0.5)
+                prompts[obj_id] = Prompt(packed_mask=PackedMask.pack(resized[0, 0] >= 0.5))
         return prompts
 
     @staticmethod
-    def _joined(session, frame_idx, obj_id, prompt, clear_old_inputs):
+    def _joined(
+        session: EdgeTamVideoInferenceSession, frame_idx: int, obj_id: int, prompt: Prompt, clear_old_inputs: bool
+    ) -> Prompt:
         """The prompt, after the clicks that the object already has on the frame unless they are to be cleared."""
-        said = session.objects[obj_id].prompts.get(frame_idx) if obj_id in session.objects else None
+        said = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
         if clear_old_inputs or not said or said[-1].has_mask:
             return prompt
-        if (prompt.labels == 2).any():
+        if prompt.has_box:
             raise ValueError(
                 f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
                 "clear_old_inputs=True"
             )
-        return Prompt(torch.cat((said[-1].points, prompt.points)), torch.cat((said[-1].labels, prompt.labels)))
+        return prompt.after(said[-1])
 
     @classmethod
-    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> list[Any]:
         # The Auto class that Transformers would ask here gives native's processors unless remote code is allowed.
         classes = (EdgeTamImageProcessor, EdgeTamVideoVideoProcessor)
         return [part.from_pretrained(pretrained_model_name_or_path, **kwargs) for part in classes]
 
 
-def _check_session(session):
-    """The session; raises a TypeError for anything else."""
-    if not hasattr(session, "adopt"):  # remote code may have several copies of the session's class
-        raise TypeError(
-            f"inference_session must come from EdgeTamVideoProcessor.init_video_session, got {type(session).__name__}"
-        )
-    return session
-
-
-def _fill_none(prompts, stand_in):
+def _fill_none(prompts: Any, stand_in: list[Any]) -> Any:
     """Nested prompts in which `None` for an object is replaced by padding."""
     if not isinstance(prompts, (list, tuple)):
         return prompts

@@ -1,292 +1,333 @@
-"""One step of tracking: which objects of a session have to be found on a frame, and from what.
+"""One frame of tracking: which objects of a session have to be found on it, and from what.
 
-Shapes: O objects, (H, W) the model input in pixels, (h, w) = (H / 16, W / 16) the image embedding, C channels.
+    draft of the session -> plan -> batches run on the model -> results recorded in the draft -> output -> adopted
+
+Shapes: O objects, N points, (H, W) the model input in pixels, (h, w) = (H / 16, W / 16) the image embedding.
 """
 
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
+from transformers.utils import ModelOutput
 
 from .device_edgetam import send
-from .memory_layers_edgetam import Memories
-from .prompts_edgetam import LARGEST_PREVIOUS_LOGIT, PADDING_LABEL
-from .session_edgetam import FrameResult, Prompt, Reach, Recollection
+from .memory_bank_edgetam import FrameResult, ObjectMemory, Prompt, Reach, split_results, stack_memories
+from .prompts_edgetam import Prompts
+from .session_edgetam import EdgeTamVideoInferenceSession
+from .stages_edgetam_video import ABSENT_LOGIT, ObjectPrediction, TrackingModel, is_ambiguous
 
-ABSENT_LOGIT = -1024.0  # of every pixel of an object that is not in the picture
+
+@dataclass
+class EdgeTamVideoSegmentationOutput(ModelOutput):
+    """Masks of all objects of a session on one frame.
+
+    Args:
+        object_ids (`list[int]`):
+            Ids of the objects, in the order of all other fields.
+        pred_masks (`torch.Tensor` of shape `(num_objects, 1, H / 4, W / 4)`):
+            Low-res mask logits; `processor.post_process_masks` brings them to any size. All -1024 where an object is
+            absent.
+        object_score_logits (`torch.Tensor` of shape `(num_objects,)`):
+            Logit of "the object is visible". (So Transformers documents it, too; its own model returns (num_objects, 1)
+            at run time.)
+        iou_scores (`torch.Tensor` of shape `(num_objects,)`):
+            Predicted IoU of the mask with the object, in [0, 1]; 1 for a given mask.
+        frame_idx (`int`):
+            Index of the frame.
+    """
+
+    object_ids: list[int] | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    iou_scores: torch.Tensor | None = None
+    frame_idx: int | None = None
 
 
-class Query(NamedTuple):
-    """What to find out: the mask of an object on a frame, from a prompt, an earlier mask on it, and memory."""
+class PromptedObject(NamedTuple):
+    """An object that is clicked or boxed.
 
-    prompt: Prompt | None
+    previous_mask: low-res logits (4h, 4w) of what was found on the frame before, if anything was. memory: what it
+    remembers where the prompt corrects tracking, `None` where the object begins.
+    """
+
+    prompt: Prompt
     previous_mask: torch.Tensor | None
-    recollection: Recollection | None
-    is_conditioning: bool
+    memory: ObjectMemory | None
 
     @property
-    def has_mask_prompt(self):
-        return self.prompt is not None and self.prompt.has_mask
+    def layout(self) -> Hashable:
+        """Equal for objects that can be computed together."""
+        return self.previous_mask is not None, self.memory and self.memory.size
+
+
+@dataclass(frozen=True)
+class AdoptedBatch:
+    """Objects whose masks are given, by object id."""
+
+    objects: dict[int, Prompt]
+    is_prompted: ClassVar[bool] = True
 
     @property
-    def kind(self):
-        """Queries of the same kind can be computed at once."""
-        if self.has_mask_prompt:
-            return "mask"
-        counts = None if self.recollection is None else tuple(len(part) for part in self.recollection)
-        return self.prompt is not None, self.previous_mask is not None, counts
+    def prompts(self) -> list[Prompt]:
+        """What each object answers."""
+        return list(self.objects.values())
+
+    def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
+        """The given masks as a prediction."""
+        masks = [prompt.packed_mask.unpack() for prompt in self.prompts if prompt.packed_mask is not None]
+        return model.adopt_masks(frame_embeddings, send(torch.stack(masks), model.device))
+
+
+@dataclass(frozen=True)
+class PromptedBatch:
+    """Objects that are clicked or boxed, of one layout, by object id."""
+
+    objects: dict[int, PromptedObject]
+    is_prompted: ClassVar[bool] = True
+
+    @property
+    def prompts(self) -> list[Prompt]:
+        """What each object answers."""
+        return [prompted.prompt for prompted in self.objects.values()]
+
+    def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
+        """What the model finds where they are prompted."""
+        frame_embedding, objects = frame_embeddings[-1], self.objects.values()
+        memories = [prompted.memory for prompted in objects if prompted.memory is not None]
+        if memories:
+            conditioned = model.attend_to_memory(frame_embedding, stack_memories(memories, frame_embedding))
+        else:
+            conditioned = model.forget_memory(frame_embedding).expand(len(objects), -1, -1, -1)
+        previous_masks = [prompted.previous_mask for prompted in objects if prompted.previous_mask is not None]
+        prompts = Prompts.stack([prompt.clicks for prompt in self.prompts])
+        if previous_masks:
+            prompts = prompts.with_previous_masks(torch.stack(previous_masks)[:, None])
+        num_points = torch.tensor([prompt.num_points for prompt in self.prompts])
+        flags = is_ambiguous(model.config, num_points, has_memory=bool(memories))
+        return model.decode_objects(frame_embeddings, conditioned, prompts.to(model.device), send(flags, model.device))
+
+
+@dataclass(frozen=True)
+class TrackedBatch:
+    """Objects that are tracked from memories of one size, by object id."""
+
+    objects: dict[int, ObjectMemory]
+    is_prompted: ClassVar[bool] = False
+
+    @property
+    def prompts(self) -> list[None]:
+        """Nothing that they answer."""
+        return [None] * len(self.objects)
+
+    def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
+        """What the model finds from memory alone."""
+        memories = stack_memories(list(self.objects.values()), frame_embeddings[-1])
+        conditioned = model.attend_to_memory(frame_embeddings[-1], memories)
+        flags = is_ambiguous(model.config, torch.zeros(len(self.objects), dtype=torch.long), has_memory=True)
+        return model.decode_objects(frame_embeddings, conditioned, Prompts(), send(flags, model.device))
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """Which objects are found on a frame, by object id, and from what: given masks, clicks and boxes, or memory."""
+
+    adopted: dict[int, Prompt] = field(default_factory=dict)
+    prompted: dict[int, PromptedObject] = field(default_factory=dict)
+    tracked: dict[int, ObjectMemory] = field(default_factory=dict)
+
+    def batches(self, limit: int) -> Iterator[AdoptedBatch | PromptedBatch | TrackedBatch]:
+        """Batches of at most so many objects that can be computed together."""
+        for adopted in _grouped(self.adopted, lambda prompt: None, limit):
+            yield AdoptedBatch(adopted)
+        for prompted in _grouped(self.prompted, lambda prompted: prompted.layout, limit):
+            yield PromptedBatch(prompted)
+        for tracked in _grouped(self.tracked, lambda memory: memory.size, limit):
+            yield TrackedBatch(tracked)
+
+
+def _grouped(objects: dict[int, Any], layout_of: Callable[[Any], Hashable], limit: int) -> Iterator[dict[int, Any]]:
+    """Parts of at most so many objects, all of one layout."""
+    groups: dict[Hashable, list[int]] = {}
+    for obj_id, of_object in objects.items():
+        groups.setdefault(layout_of(of_object), []).append(obj_id)
+    for obj_ids in groups.values():
+        for start in range(0, len(obj_ids), limit):
+            yield {obj_id: objects[obj_id] for obj_id in obj_ids[start : start + limit]}
 
 
 class Tracker:
-    """A model at work on a session, whose state nothing else changes.
+    """A model at work on the draft of a session, which is of no use after an error."""
 
-    Args:
-        model: `EdgeTamVideoModel`, whose stages do the computing.
-        session: a draft of an `EdgeTamVideoInferenceSession`: after an error it is of no use.
-    """
+    def __init__(self, model: TrackingModel, session: EdgeTamVideoInferenceSession):
+        self.model, self.session = model, session
+        num_frames = None if session.is_stream else session.num_frames
+        self.reach = Reach.of(model.config, num_frames, session.num_kept)
 
-    def __init__(self, model, session):
-        self.model, self.session, self.device = model, session, model.device
-
-    @property
-    def reach(self):
-        """How far the memory bank reaches; there are never more pointers than frames."""
-        config, session = self.model.config, self.session
-        num_pointers, num_conditioning = config.max_object_pointers_in_encoder, config.max_cond_frame_num
-        if not session.is_stream:
-            num_pointers = min(num_pointers, session.num_frames)
-        if session.num_kept is not None:
-            limit = max(config.num_maskmem, session.num_kept)
-            num_conditioning = limit if num_conditioning < 0 else min(num_conditioning, limit)
-        return Reach(config.num_maskmem, num_pointers, num_conditioning)
-
-    def receive(self, frame, frame_idx):
+    def receive(self, frame: torch.Tensor, frame_idx: int | None) -> int:
         """Finds all objects on the next frame of a stream, pixel values (1, 3, H, W); returns the index of the frame.
 
         What waits on earlier frames is answered first, and becomes memory. Answers on this frame can be refined yet.
         """
-        session, frame_idx = self.session, self.session.next_frame_idx(frame_idx)
-        frame_embeddings = self.model.get_frame_embeddings(send(frame, self.device))
+        session = self.session
+        frame_idx = session.next_frame_idx(frame_idx)
+        frame_embeddings = self.model.get_frame_embeddings(send(frame, self.model.device))
         for t in sorted(session.image_embeddings):
-            self._answer_prompts(t, session.objects)
-        for tracked_object in session.objects.values():
-            for t in tracked_object.staged:
-                tracked_object.pass_frame(t, False)
-            tracked_object.commit()
-        session.cache_image_embeddings(frame_idx, frame_embeddings)
-        session.num_streamed = frame_idx + 1
-        self._answer_prompts(frame_idx, session.objects)
-        self._track(frame_idx, False)
+            self._answer_prompts(t, session.obj_ids)
+        session.receive_frame(frame_idx, frame_embeddings)
+        self._answer_prompts(frame_idx, session.obj_ids)
+        self._track_objects(frame_idx, reverse=False)
         return frame_idx
 
-    def look(self, frame_idx):
+    def answer(self, frame_idx: int) -> None:
         """Answers the prompts that wait on a frame; of other objects there is what tracking has found."""
-        self._revisit(frame_idx)
-        self._restore(frame_idx, False)
-        self._find_again(frame_idx, self.session.objects)
-        self._answer_prompts(frame_idx, self.session.objects)
+        self.session.reopen_prompts(frame_idx)
+        self._restore_conditioning(frame_idx, reverse=False)
+        self._find_lost(frame_idx, self.session.obj_ids)
+        self._answer_prompts(frame_idx, self.session.obj_ids)
 
-    def track(self, frame_idx, reverse):
+    def track(self, frame_idx: int, reverse: bool) -> None:
         """Finds all objects on a frame of a video, or on one that a stream still has.
 
-        Prompts on frames at which the memory bank looks from there are answered first, and become memory.
+        Prompts on frames whose results the memory bank needs there are answered first, and become memory.
         """
-        self._revisit(frame_idx, reverse)
-        self._restore(frame_idx, reverse)
-        for t, obj_ids in self._waiting_in_reach(frame_idx, reverse):
+        self.session.reopen_prompts(frame_idx)
+        self.session.mark_reopened(frame_idx, reverse)
+        self._restore_conditioning(frame_idx, reverse)
+        for t, obj_ids in self.session.waiting_in_reach(frame_idx, reverse, self.reach).items():
             self._answer_prompts(t, obj_ids)
-        for tracked_object in self.session.objects.values():
-            tracked_object.commit()
-        self._track(frame_idx, reverse)
+        self.session.commit_answers()
+        self._track_objects(frame_idx, reverse)
 
-    def forget(self, frame_idx):
-        """Drops what is out of reach after a frame."""
-        self.session.forget(frame_idx, self.reach)
-
-    def results(self, frame_idx):
-        """Masks (O, 1, 4h, 4w), object scores (O,) and IoU (O,); objects of which nothing is known are absent."""
+    def output(self, frame_idx: int) -> EdgeTamVideoSegmentationOutput:
+        """The newest results on a frame; objects of which nothing is known are absent."""
         nothing = torch.full((), ABSENT_LOGIT, device=self.session.inference_state_device)
-        mask = nothing.expand(self.model.prompt_encoder.mask_input_size)
-        absent = FrameResult(mask, torch.zeros_like(nothing), nothing, None, None)
+        absent = FrameResult(nothing.expand(self.model.mask_size), torch.zeros_like(nothing), nothing, nothing, None)
         found = [tracked_object.result_at(frame_idx) or absent for tracked_object in self.session.objects.values()]
 
-        def stack(name):
-            # one that is left out again makes it right without any object too
-            stacked = torch.stack([getattr(result, name).to(self.model.dtype) for result in (absent, *found)])[1:]
-            return send(stacked, self.device)
+        def stack(parts: list[torch.Tensor]) -> torch.Tensor:
+            # `torch.stack` takes no empty list, so the parts begin with one that is left out again
+            return send(torch.stack([part.to(self.model.dtype) for part in parts])[1:], self.model.device)
 
-        return stack("mask")[:, None], stack("object_score_logit"), stack("iou_score")
+        return EdgeTamVideoSegmentationOutput(
+            object_ids=self.session.obj_ids,
+            pred_masks=stack([result.mask for result in (absent, *found) if result.mask is not None])[:, None],
+            object_score_logits=stack([result.object_score_logit for result in (absent, *found)]),
+            iou_scores=stack([result.iou_score for result in (absent, *found)]),
+            frame_idx=frame_idx,
+        )
 
-    def _waiting_in_reach(self, frame_idx, reverse):
-        """List of (frame, ids of the objects with prompts that wait there) of frames that the memory bank looks at.
-
-        Where nothing is forgotten these are all frames that are there.
-        """
-        waiting, session = {}, self.session
-        for obj_id, tracked_object in session.objects.items():
-            in_reach = session.image_embeddings if session.is_stream else tracked_object.prompts
-            if not session.is_stream and session.num_kept is not None:
-                in_reach = tracked_object.frames_in_reach(frame_idx, reverse, self.reach)
-            for t in in_reach:
-                if tracked_object.waiting_at(t):
-                    waiting.setdefault(t, []).append(obj_id)
-        return sorted(waiting.items())
-
-    def _revisit(self, frame_idx, reverse=None):
-        """Lets prompts on a frame wait again where masks were dropped; `reverse` as in `track`, which passes it now."""
-        for tracked_object in self.session.objects.values():
-            is_dropped = tracked_object.newest(frame_idx) and not tracked_object.result_at(frame_idx)
-            if is_dropped and frame_idx in tracked_object.prompts:
-                tracked_object.clear_results(frame_idx)
-            if reverse is not None and tracked_object.waiting_at(frame_idx) and not tracked_object.is_new(frame_idx):
-                tracked_object.pass_frame(frame_idx, reverse)
-
-    def _restore(self, frame_idx, reverse):
+    def _restore_conditioning(self, frame_idx: int, reverse: bool) -> None:
         """Finds results of conditioning frames in reach anew that were dropped, as far as they need no memory."""
         objects = self.session.objects
-        for t, obj_ids in self._waiting_in_reach(frame_idx, reverse):
-            dropped = [obj_id for obj_id in obj_ids if objects[obj_id].newest(t) is None]
+        for t, obj_ids in self.session.waiting_in_reach(frame_idx, reverse, self.reach).items():
+            dropped = [obj_id for obj_id in obj_ids if objects[obj_id].on(t).newest is None]
             while restored := [obj_id for obj_id in dropped if objects[obj_id].can_be_restored(t)]:
-                for obj_id, result in self._answer_next(t, restored).items():
-                    objects[obj_id].remember(t, result)
+                self.session.restore_results(t, self._compute(t, self._plan_answers(t, restored)))
 
-    def _find_again(self, frame_idx, obj_ids):
-        """Tracks those objects that tracking has found on a frame before, but whose masks were dropped."""
-        queries = {}
-        for obj_id in obj_ids:
-            tracked_object = self.session.objects[obj_id]
-            waiting, reverse = tracked_object.waiting_at(frame_idx), tracked_object.direction_at(frame_idx)
-            has_beginning = waiting and (waiting[0].has_mask or not tracked_object.sees_memory(frame_idx, waiting[0]))
-            is_lost = reverse is not None and not tracked_object.result_at(frame_idx) and not has_beginning
-            if is_lost and tracked_object.conditioning:
-                queries[obj_id] = Query(None, None, tracked_object.recall(frame_idx, reverse, self.reach), False)
-        for obj_id, result in zip(queries, self._answer(frame_idx, list(queries.values()))):
-            self.session.objects[obj_id].remember(frame_idx, result)
-
-    def _answer_prompts(self, frame_idx, obj_ids):
+    def _answer_prompts(self, frame_idx: int, obj_ids: list[int]) -> None:
         """Stages the answers to all prompts of objects that wait on a frame, of each object one after the other."""
         objects = self.session.objects
-        while waiting := [obj_id for obj_id in obj_ids if objects[obj_id].waiting_at(frame_idx)]:
-            self._find_again(frame_idx, waiting)
-            for obj_id, result in self._answer_next(frame_idx, waiting).items():
-                objects[obj_id].stage(frame_idx, result)
+        while waiting := [obj_id for obj_id in obj_ids if objects[obj_id].on(frame_idx).waiting]:
+            self._find_lost(frame_idx, waiting)
+            self.session.stage_answers(frame_idx, self._compute(frame_idx, self._plan_answers(frame_idx, waiting)))
 
-    def _answer_next(self, frame_idx, obj_ids):
-        """Results of the first prompts of objects that wait on a frame, by object id."""
-        queries = [self._prompt_query(frame_idx, self.session.objects[obj_id]) for obj_id in obj_ids]
-        return dict(zip(obj_ids, self._answer(frame_idx, queries)))
+    def _find_lost(self, frame_idx: int, obj_ids: list[int]) -> None:
+        """Tracks those objects again that tracking has found on a frame before, but whose masks were dropped."""
+        objects = self.session.objects
+        lost = [obj_id for obj_id in obj_ids if objects[obj_id].is_lost(frame_idx)]
+        memories = {obj_id: objects[obj_id].memory_at(frame_idx, self.reach) for obj_id in lost}
+        self.session.restore_results(frame_idx, self._compute(frame_idx, FramePlan(tracked=memories)))
 
-    def _prompt_query(self, frame_idx, tracked_object):
-        """On a frame that tracking has not passed the object starts anew; elsewhere the prompt corrects what it found.
-
-        A correction sees memory, and belongs to the same kind of frame as what it corrects. Clicks see the last mask.
-        """
-        prompt, previous = tracked_object.waiting_at(frame_idx)[0], tracked_object.result_at(frame_idx)
-        sees_memory, recollection = tracked_object.sees_memory(frame_idx, prompt), None
-        if sees_memory and not prompt.has_mask:
-            recollection = tracked_object.recall(frame_idx, tracked_object.direction_at(frame_idx), self.reach)
-        is_conditioning = not sees_memory or bool(prompt.is_conditioning)
-        if (prompt.is_conditioning, prompt.sees_memory) != (is_conditioning, sees_memory):
-            prompt = replace(prompt, is_conditioning=is_conditioning, sees_memory=sees_memory)
-        return Query(prompt, previous and previous.mask, recollection, is_conditioning)
-
-    def _track(self, frame_idx, reverse):
+    def _track_objects(self, frame_idx: int, reverse: bool) -> None:
         """Finds all objects on a frame, but for those whose result there comes from a prompt."""
-        objects, reach, queries = self.session.objects, self.reach, {}
-        for obj_id, tracked_object in objects.items():
+        memories = {}
+        for obj_id, tracked_object in self.session.objects.items():
             result = tracked_object.result_at(frame_idx)
-            if tracked_object.conditioning and not (result and result.prompt):
-                queries[obj_id] = Query(None, None, tracked_object.recall(frame_idx, reverse, reach), False)
-        for obj_id, result in zip(queries, self._answer(frame_idx, list(queries.values()))):
-            objects[obj_id].tracked[frame_idx] = result
-        for tracked_object in objects.values():
-            if tracked_object.conditioning and frame_idx not in tracked_object.staged:
-                tracked_object.pass_frame(frame_idx, reverse)
-                if frame_idx in tracked_object.tracked:
-                    tracked_object.tracked[frame_idx] = tracked_object.tracked.pop(frame_idx)
+            if tracked_object.conditioning and (result is None or result.prompt is None):
+                memories[obj_id] = tracked_object.memory_at(frame_idx, self.reach, reverse)
+        results = self._compute(frame_idx, FramePlan(tracked=memories))
+        self.session.record_tracked(frame_idx, results, reverse)
 
-    def _answer(self, frame_idx, queries):
-        """Results of queries on a frame, computed in batches of one kind."""
-        results, by_kind = [None] * len(queries), {}
-        for idx, query in enumerate(queries):
-            by_kind.setdefault(query.kind, []).append(idx)
-        size = self.session.max_objects_per_batch
-        batches = [part[start : start + size] for part in by_kind.values() for start in range(0, len(part), size)]
-        computed = [self._compute(frame_idx, [queries[idx] for idx in batch]) for batch in batches]
-        for batch, parts in zip(batches, self._store(computed)):
-            for idx, of_one in zip(batch, zip(*(part.unbind() for part in parts))):
-                query = queries[idx]
-                # copies, so that what is kept of one object does not keep the others
-                copies = (part.clone() for part in of_one)
-                results[idx] = FrameResult(*copies, query.prompt, query.is_conditioning)
+    def _plan_answers(self, frame_idx: int, obj_ids: list[int]) -> FramePlan:
+        """How the first prompts of objects that wait on a frame are answered.
+
+        Clicks that correct tracking see memory, in the direction of tracking. All clicks see the last mask.
+        """
+        plan = FramePlan()
+        for obj_id in obj_ids:
+            tracked_object = self.session.objects[obj_id]
+            prompt, previous = tracked_object.next_prompt(frame_idx), tracked_object.result_at(frame_idx)
+            if prompt.has_mask:
+                plan.adopted[obj_id] = prompt
+            else:
+                memory = tracked_object.memory_at(frame_idx, self.reach) if prompt.is_correction else None
+                plan.prompted[obj_id] = PromptedObject(prompt, None if previous is None else previous.mask, memory)
+        return plan
+
+    def _compute(self, frame_idx: int, plan: FramePlan) -> dict[int, FrameResult]:
+        """What is found on a frame, by object id, where the session keeps its state.
+
+        If that is not the GPU, the program waits for the GPU here, once for all objects, and nowhere else.
+        """
+        state_device, model_device = torch.device(self.session.inference_state_device), self.model.device
+        is_copied = model_device.type == "cuda" and state_device.type == "cpu"
+        computed = []
+        for batch in plan.batches(self.session.max_objects_per_batch):
+            frame_embeddings = self._frame_embeddings(frame_idx)
+            prediction = batch.run(self.model, frame_embeddings)
+            is_prompted = send(torch.full((len(batch.objects),), batch.is_prompted), model_device)
+            memory = self.model.encode_memory(
+                frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted
+            )
+            prediction = ObjectPrediction(*(part.to(state_device, non_blocking=is_copied) for part in prediction))
+            computed.append((batch, prediction, memory.to(state_device, non_blocking=is_copied)))
+        if is_copied and computed:
+            torch.cuda.current_stream(model_device).synchronize()
+        results: dict[int, FrameResult] = {}
+        for batch, prediction, memory in computed:
+            results.update(zip(batch.objects, split_results(prediction, memory, batch.prompts)))
         return results
 
-    def _compute(self, frame_idx, queries):
-        """Masks, IoU, object scores, pointers and memories of queries of one kind, on the device of the model."""
-        frame_embeddings = self._frame_embeddings(frame_idx)
-        if queries[0].has_mask_prompt:
-            masks = send(torch.stack([query.prompt.mask for query in queries]), self.device)
-            prediction = self.model.adopt_masks(frame_embeddings, masks)
-        else:
-            prediction = self._decode(frame_embeddings, queries)
-        is_prompted = send(torch.tensor([query.prompt is not None for query in queries]), self.device)
-        memory = self.model.encode_memory(
-            frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted
-        )
-        return *prediction, memory
-
-    def _store(self, computed):
-        """Lists of tensors where the session keeps its state.
-
-        If that is not the GPU, a frame waits for the GPU here, once for all objects, and nowhere else.
-        """
-        device = torch.device(self.session.inference_state_device)
-        is_copied = self.device.type == "cuda" and device.type == "cpu"
-        stored = [[part.to(device, non_blocking=is_copied) for part in parts] for parts in computed]
-        if is_copied:
-            torch.cuda.current_stream(self.device).synchronize()
-        return stored
-
-    def _frame_embeddings(self, frame_idx):
+    def _frame_embeddings(self, frame_idx: int) -> list[torch.Tensor]:
         """Image embeddings of a frame, from the session if it has them."""
         if frame_idx not in self.session.image_embeddings:
-            pixel_values = send(self.session.get_frame(frame_idx)[None], self.device)
+            pixel_values = send(self.session.get_frame(frame_idx)[None], self.model.device)
             self.session.cache_image_embeddings(frame_idx, self.model.get_frame_embeddings(pixel_values))
         return self.session.image_embeddings[frame_idx]
 
-    def _decode(self, frame_embeddings, queries):
-        """`ObjectPrediction` of clicked, or of tracked objects."""
-        if queries[0].recollection is None:
-            conditioned = self.model.forget_memory(frame_embeddings[-1]).expand(len(queries), -1, -1, -1)
-        else:
-            memories = self._stack_memories([query.recollection for query in queries])
-            conditioned = self.model.attend_to_memory(frame_embeddings[-1], memories)
-        points = labels = previous_masks = None
-        if queries[0].prompt is not None:
-            points, labels = (
-                send(pad_sequence(prompts, batch_first=True, padding_value=PADDING_LABEL)[:, None], self.device)
-                for prompts in zip(*((query.prompt.points, query.prompt.labels) for query in queries))
-            )
-        if queries[0].previous_mask is not None:
-            previous_masks = send(torch.stack([query.previous_mask for query in queries])[:, None], self.device)
-            previous_masks = previous_masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
-        num_points = torch.tensor([0 if query.prompt is None else len(query.prompt.labels) for query in queries])
-        is_ambiguous = send(self.model.is_ambiguous(num_points, queries[0].recollection is not None), self.device)
-        return self.model.decode_objects(frame_embeddings, conditioned, points, labels, previous_masks, is_ambiguous)
 
-    def _stack_memories(self, recollections):
-        """`Memories` of objects that remember equally many frames and pointers."""
-        farthest = max(self.reach.num_pointers - 1, 1)
-        time_idx, distances = ([[i for i, _ in part] for part in parts] for parts in zip(*recollections))
-        none = self.model.no_object_pointer[:0].to(self.session.inference_state_device)
-        features = [torch.stack([memory for _, memory in one.memories]) for one in recollections]
-        pointers = [
-            torch.stack([pointer for _, pointer in one.pointers]) if one.pointers else none for one in recollections
-        ]
-        return Memories(
-            features=send(torch.stack(features), self.device),
-            time_idx=send(torch.tensor(time_idx), self.device),
-            pointers=send(torch.stack(pointers), self.device),
-            pointer_offsets=send(torch.tensor(distances), self.device) / farthest,
-        )
+def find_objects(
+    model: TrackingModel,
+    session: EdgeTamVideoInferenceSession,
+    frame_idx: int | None = None,
+    frame: torch.Tensor | None = None,
+    reverse: bool = False,
+    answers_prompts: bool = False,
+) -> EdgeTamVideoSegmentationOutput:
+    """All objects of a session on one frame; the session changes at the very end, so that an error leaves it as it was.
+
+    Args:
+        frame_idx: index of a frame that is there, or of `frame`, by default the next one.
+        frame: pixel values (1, 3, H, W) of the next frame of a stream.
+        reverse: whether tracking goes back in time.
+        answers_prompts: whether prompts on the frame that are new are answered and nothing is tracked then.
+    """
+    with session.lock:
+        draft = session.draft()
+        tracker = Tracker(model, draft)
+        if frame is not None:
+            frame_idx = tracker.receive(frame, frame_idx)
+        elif frame_idx is None:
+            raise ValueError("give frame_idx, or in a stream the next frame")
+        else:
+            frame_idx = draft.check_present(frame_idx)
+            if answers_prompts and draft.is_new(frame_idx):
+                tracker.answer(frame_idx)
+            else:
+                tracker.track(frame_idx, reverse)
+        output = tracker.output(frame_idx)
+        draft.forget(frame_idx, tracker.reach)
+        session.adopt(draft)
+    return output

@@ -3,24 +3,29 @@
 Shapes: B clips, T frames, O objects, (H, W) the model input, (h, w) = (H / 16, W / 16), C channels of the model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from transformers.utils import ModelOutput
 
 from .checks_edgetam_video import check_pixels
 from .losses_edgetam import add_up
-from .memory_layers_edgetam import Memories
+from .memory_bank_edgetam import Prompt, Reach, TrackedObject, split_results, stack_memories
 from .prompt_simulation_edgetam import PromptSimulation, PromptSimulator
 from .prompts_edgetam import Prompts
-from .session_edgetam import FrameResult, Reach, TrackedObject
 from .settings_edgetam import check_numbers
+from .stages_edgetam_video import ObjectPrediction, is_ambiguous
 from .training_edgetam import Answer, check_labels, learn_from_corrections, total_loss
+
+if TYPE_CHECKING:
+    from .modeling_edgetam_video import EdgeTamVideoModel
 
 
 @dataclass
 class EdgeTamClipOutput(ModelOutput):
-    """What a video model found in clips while it learnt.
+    """What a video model finds in clips that it learns from.
 
     Args:
         loss (`torch.Tensor`):
@@ -38,16 +43,16 @@ class EdgeTamClipOutput(ModelOutput):
             that were prompted before tracking have none.
     """
 
-    loss: torch.FloatTensor | None = None
-    loss_dict: dict[str, torch.FloatTensor] | None = None
-    pred_masks: torch.FloatTensor | None = None
-    object_score_logits: torch.FloatTensor | None = None
-    frame_embeddings: torch.FloatTensor | None = None
-    memory_embeddings: tuple[dict[int, torch.FloatTensor], ...] | None = None
+    loss: torch.Tensor | None = None
+    loss_dict: dict[str, torch.Tensor] | None = None
+    pred_masks: torch.Tensor | None = None
+    object_score_logits: torch.Tensor | None = None
+    frame_embeddings: torch.Tensor | None = None
+    memory_embeddings: tuple[dict[int, torch.Tensor], ...] | None = None
 
 
 def learn_from_clips(
-    model,
+    model: "EdgeTamVideoModel",
     pixel_values_videos: torch.Tensor,
     mask_labels: torch.Tensor,
     prompt_seeds: torch.Tensor | None,
@@ -78,105 +83,112 @@ def learn_from_clips(
         raise TypeError(f"prompt_seeds must be integers, got {seeds.dtype}")
     maps = [fm.unflatten(0, shape[:2]) for fm in model.get_frame_embeddings(pixel_values_videos.flatten(0, 1))]
     simulation = model.prompt_simulation if simulation is None else simulation
-    lessons = [ClipLesson(model, simulation, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
-    losses = [lesson.learn() for lesson in lessons]
-    losses = {name: torch.cat([each[name] for each in losses]) for name in losses[0]}
+    clips = [learn_from_clip(model, simulation, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
+    losses = {name: torch.cat([clip.losses[name] for clip in clips]) for name in clips[0].losses}
     loss, terms = total_loss(losses, mask_labels.transpose(1, 2))
     return EdgeTamClipOutput(
         loss=loss,
         loss_dict=terms,
-        pred_masks=torch.stack([lesson.gather("mask") for lesson in lessons]),
-        object_score_logits=torch.stack([lesson.gather("object_score_logit") for lesson in lessons]),
+        pred_masks=torch.stack([clip.pred_masks for clip in clips]),
+        object_score_logits=torch.stack([clip.object_score_logits for clip in clips]),
         frame_embeddings=maps[-1],
-        memory_embeddings=tuple(lesson.memory_embeddings for lesson in lessons),
+        memory_embeddings=tuple(clip.memory_embeddings for clip in clips),
     )
 
 
-class ClipLesson:
-    """A model and a simulated user at work on one clip, whose objects are tracked side by side.
+class ClipResult(NamedTuple):
+    """What was found in one clip.
 
-    Prompted frames come first, then all others in order of time. The memory is that of `TrackedObject`, whose results
-    here have a dimension of objects.
+    losses: (1, O), added up over frames; pred_masks: (T, O, 4h, 4w); object_score_logits: (T, O); memory_embeddings: by
+    frame, (O, C, h, w).
+    """
+
+    losses: dict[str, torch.Tensor]
+    pred_masks: torch.Tensor
+    object_score_logits: torch.Tensor
+    memory_embeddings: dict[int, torch.Tensor]
+
+
+class ClipFrame(NamedTuple):
+    """A frame of a clip, with what is true there.
+
+    embeddings: maps of stride 4, 8 and 16, (1, channels, height, width); conditioned: (O, C, h, w), the last of them
+    after memory attention; masks: bool (O, H, W); has_memory: whether the objects remember other frames.
+    """
+
+    embeddings: list[torch.Tensor]
+    conditioned: torch.Tensor
+    masks: torch.Tensor
+    has_memory: bool
+
+
+def learn_from_clip(
+    model: "EdgeTamVideoModel",
+    simulation: PromptSimulation,
+    frame_maps: Sequence[torch.Tensor],
+    masks: torch.Tensor,
+    seed: torch.Tensor,
+) -> ClipResult:
+    """What the model finds in one clip, whose objects a simulated user prompts.
+
+    Prompted frames come first, then all others in order of time. A frame whose masks are given has no losses.
 
     Args:
-        model: `EdgeTamVideoModel`.
-        simulation: `PromptSimulation`.
         frame_maps: maps of stride 4, 8 and 16, (T, channels, height, width).
         masks: bool (T, O, H, W).
         seed: integer.
     """
-
-    def __init__(self, model, simulation, frame_maps, masks, seed):
-        self.simulation = simulation
-        self.simulator = PromptSimulator(simulation, [seed], model.prompt_encoder.image_size)
-        config, num_frames = model.config, len(masks)
-        self.model, self.frame_maps, self.masks = model, frame_maps, masks
-        self.plan = self.simulator.plan_clip(num_frames)
-        num_pointers = min(config.max_object_pointers_in_encoder, num_frames)
-        self.reach = Reach(config.num_maskmem, num_pointers, config.max_cond_frame_num)
-        self.bank, self.memory_embeddings = TrackedObject(), {}
-
-    def learn(self):
-        """Losses (1, O), added up over frames; a frame whose mask is given teaches nothing by itself."""
-        frames = sorted(range(len(self.masks)), key=lambda t: (t not in self.plan.prompted, t))
-        return add_up([losses for t in frames if (losses := self._learn_frame(t, is_remembered=t != frames[-1]))])
-
-    def gather(self, name):
-        """One part of the results on all frames, (T, O, …)."""
-        results = {**self.bank.tracked, **self.bank.conditioning}
-        return torch.stack([getattr(results[t], name).detach() for t in sorted(results)])
-
-    def _learn_frame(self, t, is_remembered):
-        frame_embeddings, masks, losses = [fm[t : t + 1] for fm in self.frame_maps], self.masks[t], None
-        is_prompted = t in self.plan.prompted
-        if is_prompted and self.plan.has_masks:
-            found = self.model.adopt_masks(frame_embeddings, masks)
+    num_frames, num_objects = masks.shape[:2]
+    simulator = PromptSimulator(simulation, [seed], model.prompt_encoder.image_size)
+    plan, reach = simulator.plan_clip(num_frames), Reach.of(model.config, num_frames)
+    objects = [TrackedObject() for _ in range(num_objects)]
+    losses, predictions, memory_embeddings = [], {}, {}
+    frames = sorted(range(num_frames), key=lambda t: (t not in plan.prompted, t))
+    for t in frames:
+        embeddings, is_prompted = [frame_map[t : t + 1] for frame_map in frame_maps], t in plan.prompted
+        if is_prompted and plan.has_masks:
+            predictions[t] = model.adopt_masks(embeddings, masks[t])
         else:
-            found, losses = self._find(frame_embeddings, masks, t)
-        memory = None
-        if is_remembered:
-            is_exact = torch.full((len(masks),), is_prompted, device=masks.device)
-            memory = self.model.encode_memory(frame_embeddings[-1], found.masks, found.object_score_logits, is_exact)
-        is_conditioning = is_prompted or t in self.plan.corrected
-        results = self.bank.conditioning if is_conditioning else self.bank.tracked
-        results[t] = FrameResult(*found, memory, is_conditioning=is_conditioning)
-        return losses
+            if is_prompted:
+                conditioned = model.forget_memory(embeddings[-1]).expand(num_objects, -1, -1, -1)
+                prompts = simulator.first_prompts(masks[t][None])
+            else:
+                memories = [tracked_object.memory_at(t, reach, reverse=False) for tracked_object in objects]
+                conditioned = model.attend_to_memory(embeddings[-1], stack_memories(memories, embeddings[-1]))
+                memory_embeddings[t], prompts = conditioned, Prompts()
+            frame = ClipFrame(embeddings, conditioned, masks[t], has_memory=not is_prompted)
+            num_corrections = simulation.num_corrections if t in plan.corrected else 0
+            predictions[t], frame_losses = learn_from_frame(model, simulator, frame, prompts, num_corrections)
+            losses.append(frame_losses)
+        if t != frames[-1]:
+            flags = torch.full((num_objects,), is_prompted, device=masks.device)
+            found = predictions[t]
+            memory = model.encode_memory(embeddings[-1], found.masks, found.object_score_logits, flags)
+            prompt = Prompt(is_conditioning=True) if is_prompted or t in plan.corrected else None
+            for tracked_object, result in zip(objects, split_results(found, memory, [prompt] * num_objects)):
+                tracked_object.remember(t, result)
+    return ClipResult(
+        losses=add_up(losses),
+        pred_masks=torch.stack([predictions[t].masks.detach() for t in range(num_frames)]),
+        object_score_logits=torch.stack([predictions[t].object_score_logits.detach() for t in range(num_frames)]),
+        memory_embeddings=memory_embeddings,
+    )
 
-    def _find(self, frame_embeddings, masks, t):
-        """`ObjectPrediction` of prompted or tracked objects, and losses (1, O)."""
-        is_tracked, prompts = t not in self.plan.prompted, Prompts()
-        if is_tracked:
-            memories = self._memories(t)
-            conditioned = self.memory_embeddings[t] = self.model.attend_to_memory(frame_embeddings[-1], memories)
-        else:
-            conditioned = self.model.forget_memory(frame_embeddings[-1]).expand(len(masks), -1, -1, -1)
-            prompts = self.simulator.first_prompts(masks[None])
 
-        def answer(prompts):
-            points, labels, _, previous_masks = prompts.transpose()
-            prediction = self.model.predict_masks(frame_embeddings, conditioned, points, labels, previous_masks)
-            num_points = torch.zeros(len(masks), device=masks.device)
-            if labels is not None:
-                num_points = (labels[:, 0] >= 0).sum(-1)
-            is_ambiguous = self.model.is_ambiguous(num_points, is_tracked)
-            chosen = self.model.choose_masks(prediction, is_ambiguous)
-            return Answer(prediction.transpose(), is_ambiguous[None], chosen)
+def learn_from_frame(
+    model: "EdgeTamVideoModel", simulator: PromptSimulator, frame: ClipFrame, prompts: Prompts, num_corrections: int
+) -> tuple[ObjectPrediction, dict[str, torch.Tensor]]:
+    """The prediction after so many corrections of the first prompts (1, O, …), and losses (1, O) of all, added up."""
 
-        num_corrections = self.simulation.num_corrections if t in self.plan.corrected else 0
-        answered, losses = learn_from_corrections(
-            answer, self.simulator, masks[None], prompts, num_corrections, self.model.loss_weights
-        )
-        return answered.chosen, losses
+    def answer(prompts: Prompts) -> Answer:
+        prompts = prompts.transpose()  # objects are the batch of the model
+        candidates = model.predict_masks(frame.embeddings, frame.conditioned, prompts)
+        num_points = torch.zeros(len(frame.masks), dtype=torch.long, device=frame.masks.device)
+        if prompts.labels is not None:
+            num_points = (prompts.labels[:, 0] >= 0).sum(-1)
+        flags = is_ambiguous(model.config, num_points, frame.has_memory)
+        return Answer(candidates.transpose(), flags[None], model.choose_masks(candidates, flags))
 
-    def _memories(self, t):
-        """`Memories` of all objects on a frame."""
-        recollection, num_objects = self.bank.recall(t, False, self.reach), self.masks.shape[1]
-        time_idx, distances = (torch.tensor([i for i, _ in part], device=self.masks.device) for part in recollection)
-        features, pointers = ([states for _, states in part] for part in recollection)
-        none = self.model.no_object_pointer[:0].expand(num_objects, -1, -1)
-        return Memories(
-            features=torch.stack(features, dim=1),
-            time_idx=time_idx.expand(num_objects, -1),
-            pointers=torch.stack(pointers, dim=1) if pointers else none,
-            pointer_offsets=distances.expand(num_objects, -1) / max(self.reach.num_pointers - 1, 1),
-        )
+    weights, masks = model.loss_weights, frame.masks[None]
+    answered, losses = learn_from_corrections(answer, simulator, masks, prompts, num_corrections, weights)
+    return answered.chosen, losses

@@ -1,7 +1,9 @@
 """H.264 videos for people, with the right speed and colours, and with sound, which can be watched while they grow."""
 
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +11,11 @@ try:
     import av
 except ImportError:
     av = None
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from .sound import Sound
 
 LOWEST_RATE, HIGHEST_RATE = 0.01, 1000.0  # frames per second
 TIME_BASE = Fraction(1, 90000)  # in which the frame rates of film and television are whole numbers
@@ -24,7 +31,7 @@ class Colours(NamedTuple):
     transfer: int = BT709
 
 
-def colours_of(stream):
+def colours_of(stream: Any) -> Colours:
     """`Colours` of the pictures of a video stream; what it does not tell is taken for that of HD video."""
     codec = stream.codec_context
     return Colours(
@@ -50,7 +57,15 @@ class OverlayVideo:
         ValueError: for a size that is not positive, and for another frame rate.
     """
 
-    def __init__(self, path, height, width, frame_rate, colours=None, sound=None):
+    def __init__(
+        self,
+        path: str | Path,
+        height: int,
+        width: int,
+        frame_rate: float,
+        colours: Colours | None = None,
+        sound: "Sound | None" = None,
+    ):
         if av is None:
             raise ImportError("writing a video file needs PyAV: pip install av")
         if min(height, width) < 1 or not LOWEST_RATE <= frame_rate <= HIGHEST_RATE:
@@ -69,12 +84,12 @@ class OverlayVideo:
             "flush_packets": "1",
             "max_interleave_delta": "500000",
         }
-        self.container = av.open(str(path), "w", format="mp4", options=options)
+        self.container: Any = av.open(str(path), "w", format="mp4", options=options)
         self.stream = self._add_stream(colours or Colours())
         if sound is not None:
             sound.add_stream(self.container)
 
-    def _add_stream(self, colours):
+    def _add_stream(self, colours: Colours) -> Any:
         """The video stream, as which sound has to be added before anything is written."""
         height, width = self.shape[:2]
         # 1001 is the denominator of the rates of television, such as 30000/1001
@@ -91,13 +106,13 @@ class OverlayVideo:
         codec.options = {"preset": "veryfast", "crf": "20", "tune": "zerolatency"}
         return stream
 
-    def __enter__(self):
+    def __enter__(self) -> "OverlayVideo":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def write(self, picture, time=None):
+    def write(self, picture: "np.ndarray | Image.Image", time: float | None = None) -> None:
         """Appends a picture.
 
         Args:
@@ -122,17 +137,17 @@ class OverlayVideo:
         self._write_packets(self.stream.encode(frame))
         self.num_written += 1
 
-    def _write_sound(self, until):
+    def _write_sound(self, until: float) -> None:
         if self.sound is not None:
             for packet in self.sound.packets(until):
                 self.container.mux(packet)
 
-    def _write_packets(self, packets):
+    def _write_packets(self, packets: Iterable[Any]) -> None:
         for packet in packets:
             packet.duration = packet.duration or round(1 / self.frame_rate / TIME_BASE)  # counts for the last one only
             self.container.mux(packet)
 
-    def close(self):
+    def close(self) -> None:
         """Writes what the encoder holds and closes the file; nothing if it is closed."""
         if self.container is not None:
             container, self.container = self.container, None

@@ -1,8 +1,12 @@
 """What tracking writes: index pictures, and the JSON files of evaluation servers and of COCO."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from . import pictures_edgetam
@@ -21,7 +25,9 @@ LARGEST_NUMBER = 65535  # of an object in a picture of 16 bits
 # Index pictures, as DAVIS and YouTube-VOS have them.
 
 
-def write_index_picture(masks, object_numbers, path):
+def write_index_picture(
+    masks: Sequence[np.ndarray | torch.Tensor], object_numbers: Sequence[int], path: str | Path
+) -> None:
     """Writes a PNG whose value is an object's number in its mask and 0 elsewhere, completely or not at all.
 
     Numbers up to 255 make a palette picture, larger ones a grey picture of 16 bits.
@@ -40,20 +46,21 @@ def write_index_picture(masks, object_numbers, path):
             f"{len(masks)} masks need as many different numbers in 1..{LARGEST_NUMBER}, got {list(object_numbers)}"
         )
     if max(object_numbers) <= 255:
-        return save_whole(index_picture(masks, object_numbers), path)
+        save_whole(index_picture(masks, object_numbers), path)
+        return
     indices = np.zeros(masks[0].shape, np.uint16)
     for number, mask in zip(object_numbers, masks):
         indices[mask] = number
     save_whole(Image.fromarray(indices), path)
 
 
-def read_index_picture(path, object_numbers):
+def read_index_picture(path: str | Path, object_numbers: Sequence[int]) -> list[np.ndarray]:
     """Boolean masks (H, W) of the numbered objects from a palette or grey picture; an absent object's is empty."""
     indices = pictures_edgetam.read_index_picture(path, str(path))
     return [indices == number for number in object_numbers]
 
 
-def _to_mask(mask) -> np.ndarray:
+def _to_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:
     mask = np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)
     if mask.dtype != bool or mask.ndim != 2:
         raise TypeError(f"mask must be boolean (H, W), got {mask.dtype} {mask.shape}: compare logits with > 0")
@@ -63,13 +70,13 @@ def _to_mask(mask) -> np.ndarray:
 # Run lengths, and what is made of them.
 
 
-def mask_to_rle(mask):
+def mask_to_rle(mask: np.ndarray | torch.Tensor) -> dict[str, Any]:
     """COCO's compressed run lengths of a boolean array or tensor (H, W): `{"size": [H, W], "counts": str}`."""
     rle = _coco_mask().encode(np.asfortranarray(_to_mask(mask), np.uint8))
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
-def _coco_mask():
+def _coco_mask() -> Any:
     if coco_mask is None:
         raise ImportError("run lengths of masks need pycocotools: pip install pycocotools")
     return coco_mask
@@ -82,15 +89,15 @@ class Track:
     object_id: int
     category_id: int = 1
     score: float = 1.0
-    segmentations: list = field(default_factory=list)
+    segmentations: list[dict[str, Any] | None] = field(default_factory=list)
 
-    def append(self, mask=None):
+    def append(self, mask: np.ndarray | torch.Tensor | None = None) -> None:
         """Adds the next frame's mask, boolean (H, W); none, or an empty one, says that the object is absent."""
         is_present = mask is not None and bool(_to_mask(mask).any())
         self.segmentations.append(mask_to_rle(mask) if is_present else None)
 
 
-def _check_lengths(tracks, num_frames):
+def _check_lengths(tracks: Sequence[Track], num_frames: int) -> None:
     for track in tracks:
         if len(track.segmentations) != num_frames:
             raise ValueError(
@@ -99,7 +106,7 @@ def _check_lengths(tracks, num_frames):
             )
 
 
-def youtube_vis_tracks(video_id, tracks):
+def youtube_vis_tracks(video_id: int, tracks: Sequence[Track]) -> list[dict[str, Any]]:
     """List of one dictionary per `Track`, as the evaluation of YouTube-VIS takes its results."""
     _check_lengths(tracks, len(tracks[0].segmentations) if tracks else 0)
     return [
@@ -113,7 +120,14 @@ def youtube_vis_tracks(video_id, tracks):
     ]
 
 
-def coco_annotations(video_name, file_names, size, tracks, categories=None, frame_indices=None):
+def coco_annotations(
+    video_name: str,
+    file_names: Sequence[str],
+    size: tuple[int, int],
+    tracks: Sequence[Track],
+    categories: dict[int, str] | None = None,
+    frame_indices: Sequence[int] | None = None,
+) -> dict[str, Any]:
     """COCO dataset of one video: dictionary with `videos`, `images`, `annotations` and `categories`; ids count from 1.
 
     Every frame is an image with `video_id` and `frame_id` (from 0), every mask an annotation with `segmentation`,

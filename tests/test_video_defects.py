@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from edgetam_hf.configuration_edgetam import EdgeTamVideoConfig
+from edgetam_hf.prompts_edgetam import Prompts
 from small_models import make_video_model, make_video_processor, random
 from tracking import BOX, CLICK, CORRECTION, OTHER_CLICK, Tracker, assert_equal, differ, of_object, square
 
@@ -51,12 +52,7 @@ def test_defect_b_previous_mask_is_fed_with_a_new_click(make_tracker, video_mode
         conditioned = video_model.forget_memory(frame_embeddings[-1])
         with_mask, without = (
             video_model.decode_objects(
-                frame_embeddings,
-                conditioned,
-                prompt.points[None, None],
-                prompt.labels[None, None],
-                mask,
-                torch.tensor([False]),
+                frame_embeddings, conditioned, prompt.clicks._replace(masks=mask), torch.tensor([False])
             ).masks
             for mask in (previous.clamp(-32, 32), None)
         )
@@ -88,7 +84,7 @@ def test_defect_d_pointer_of_a_given_mask_is_that_of_the_single_mask(video_model
     dense = video_model.mask_downsample(masks[:, None].float())
     single, several = (
         video_model.decode_objects(
-            frame_embeddings, frame_embeddings[-1], None, None, dense, torch.tensor([flag])
+            frame_embeddings, frame_embeddings[-1], Prompts(masks=dense), torch.tensor([flag])
         ).pointers
         for flag in (False, True)
     )
@@ -170,7 +166,7 @@ def test_defect_i_session_keeps_what_the_bank_reaches_and_nothing_else(make_trac
         assert sorted(tracked_object.tracked) == list(range(20, 36))
         assert [t for t, result in tracked_object.tracked.items() if result.memory is not None] == list(range(29, 36))
         assert [t for t, result in tracked_object.tracked.items() if result.mask is not None] == [35]
-        assert len(tracked_object.passed) == 1
+        assert len(tracked_object.directions) == 1
     assert list(tracker.session.image_embeddings) == [35]
 
 

@@ -9,7 +9,7 @@ import torch
 from small_models import make_video_model, make_video_processor
 from tracking import BOX, CLICK, CORRECTION, OTHER_CLICK, Tracker, assert_equal, square
 
-from edgetam_hf import session_edgetam, tracking_edgetam
+from edgetam_hf import memory_bank_edgetam, tracking_edgetam
 
 STAGES = ("get_frame_embeddings", "attend_to_memory", "decode_objects", "adopt_masks", "encode_memory")
 PARTS = ("vision_encoder.backbone", "mask_decoder", "memory_attention", "memory_encoder", "spatial_perceiver")
@@ -127,8 +127,8 @@ def test_failing_hooks_change_nothing(parts, clip, undisturbed, is_stream):
 @pytest.mark.parametrize("is_stream", [False, True], ids=["video", "stream"])
 def test_failing_bookkeeping_changes_nothing(parts, clip, undisturbed, is_stream):
     tracker, steps = script(parts, clip, is_stream)
-    error, owners = EOFError(), (tracking_edgetam.Tracker, session_edgetam.TrackedObject)
-    names = ("results", "forget", "_store", "_track"), ("commit", "stage", "recall", "pass_frame")
+    error, owners = EOFError(), (tracking_edgetam.Tracker, memory_bank_edgetam.TrackedObject)
+    names = ("output", "_compute", "_track_objects"), ("forget", "commit", "stage", "memory_at", "mark_direction")
     failures = [
         (lambda owner=owner, name=name: failing_method(owner, name, error, 1), error)
         for owner, own_names in zip(owners, names)

@@ -1,8 +1,11 @@
 """Memory with a limit: what a user said outlives it, results equal those without one, and nothing grows."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.memory_bank_edgetam import closest_frames
 from small_models import make_video_model, make_video_processor, small_video_config
 from tracking import BOX, CLICK, CORRECTION, OTHER_CLICK, Tracker, assert_equal, differ, square
 
@@ -186,6 +189,12 @@ def test_prompt_during_propagation_loses_no_other_object(make_tracker):
     assert_equal(outputs[5:], interrupted.track(5))
 
 
+def test_closest_frames_do_not_depend_on_the_order_of_prompts():
+    for frames in permutations((1, 4, 6, 9)):
+        assert closest_frames(frames, 5, 3) == [1, 4, 6] and closest_frames(frames, 5, 2) == [4, 6]
+        assert closest_frames(frames, 5, -1) == [1, 4, 6, 9]
+
+
 # Nothing grows
 
 
@@ -238,14 +247,14 @@ def test_stream_forgets_prompts_with_their_results(make_tracker, clip):
             tracker.add(t, 1, **CLICK)
         tracker.stream(clip[t % 12 : t % 12 + 1])
     one = tracker.session.objects[1]
-    assert len(one.conditioning) + len(one.staged) <= 16 and len(one.prompts) <= 16 and len(one.passed) <= 1
+    assert len(one.conditioning) + len(one.staged) <= 16 and len(one.prompts) <= 16 and len(one.directions) <= 1
 
 
 def test_masks_are_kept_in_few_bytes(make_tracker, clip):
     tracker = make_tracker()
     tracker.add(0, 1, input_masks=square(clip))
     (prompt,) = tracker.session.objects[1].prompts[0]
-    assert prompt.packed_mask.numel() < 64 * 64 / 16
+    assert prompt.packed_mask.bits.numel() < 64 * 64 / 16
     noise = np.random.default_rng(0).random((90, 120)) > 0.5
     tracker.add(0, 1, input_masks=noise)
     (prompt,) = tracker.session.objects[1].prompts[0]
@@ -255,13 +264,13 @@ def test_masks_are_kept_in_few_bytes(make_tracker, clip):
     assert torch.equal(prompt.mask, expected[0, 0] >= 0.5)
 
 
-def test_frames_that_were_passed_are_kept_as_runs(make_tracker):
+def test_directions_of_frames_are_kept_as_runs(make_tracker):
     tracker = make_tracker()
     tracker.add(4, 1, **CLICK)
     tracker.track(4)
     tracker.track(8, reverse=True, max_frame_num_to_track=2)
     one = tracker.session.objects[1]
-    assert one.passed == [(4, 5, False), (6, 8, True), (9, 11, False)]
+    assert one.directions == ((4, 5, False), (6, 8, True), (9, 11, False))
     assert [one.direction_at(t) for t in (3, 5, 7, 11)] == [None, False, True, False]
     tracker.track(4)
-    assert one is not tracker.session.objects[1] and tracker.session.objects[1].passed == [(4, 11, False)]
+    assert one is not tracker.session.objects[1] and tracker.session.objects[1].directions == ((4, 11, False),)

@@ -8,10 +8,11 @@ import torch
 import transformers
 from edgetam_hf.configuration_edgetam import EdgeTamVideoConfig
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
-from edgetam_hf.memory_layers_edgetam import Memories
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 from edgetam_hf.position_edgetam import grid_rotation, rotate
+from edgetam_hf.prompts_edgetam import Prompts
+from edgetam_hf.stages_edgetam_video import Memories
 from safetensors.torch import load_file
 from small_models import make_native_video, make_video_model, random, small_video_config
 from torch import nn
@@ -164,7 +165,7 @@ def stages(model, pixel_values, points, labels):
     count = len(points)
     is_ambiguous, is_prompted = torch.ones(count, dtype=torch.bool), torch.ones(count, dtype=torch.bool)
     conditioned = model.forget_memory(first[-1]).expand(count, -1, -1, -1)
-    clicked = model.decode_objects(first, conditioned, points, labels, None, is_ambiguous)
+    clicked = model.decode_objects(first, conditioned, Prompts(points, labels), is_ambiguous)
     memory = model.encode_memory(first[-1], clicked.masks, clicked.object_score_logits, is_prompted)
     memories = Memories(
         features=memory[:, None],
@@ -173,7 +174,7 @@ def stages(model, pixel_values, points, labels):
         pointer_offsets=torch.full((count, 1), 1.0),
     )
     conditioned = model.attend_to_memory(second[-1], memories)
-    return model.decode_objects(second, conditioned, None, None, None, is_ambiguous)
+    return model.decode_objects(second, conditioned, Prompts(), is_ambiguous)
 
 
 @pytest.fixture
@@ -293,7 +294,7 @@ def test_stages_can_be_exported(video_model):
     inputs = {
         "get_frame_embeddings": (pixel_values,),
         "attend_to_memory": (frame_embeddings[-1], memories),
-        "decode_objects": (frame_embeddings, conditioned, points, torch.ones(2, 1, 2).long(), None, flags),
+        "decode_objects": (frame_embeddings, conditioned, Prompts(points, torch.ones(2, 1, 2).long()), flags),
         "adopt_masks": (frame_embeddings, random((2, 128, 128)) > 0),
         "encode_memory": (frame_embeddings[-1], random((2, 32, 32)), torch.ones(2), flags),
     }

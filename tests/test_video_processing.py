@@ -119,8 +119,8 @@ def test_prompts_are_scaled_to_the_model_input(video_processor, session):
     add(video_processor, session, input_points=[[[[30, 45]]]], input_labels=[[[1]]], input_boxes=[[[15, 9, 60, 90]]])
     prompt = prompt_of(session)
     expected = torch.tensor([[16.0, 12.8], [64.0, 128.0], [32.0, 64.0]])
-    torch.testing.assert_close(prompt.points, expected)
-    assert prompt.labels.tolist() == [2, 3, 1]
+    torch.testing.assert_close(prompt.clicks.points[0, 0], expected)
+    assert prompt.clicks.labels.tolist() == [[[2, 3, 1]]]
 
 
 def test_prompts_of_several_kinds_in_one_call(video_processor, session):
@@ -136,9 +136,9 @@ def test_prompts_of_several_kinds_in_one_call(video_processor, session):
         input_masks=[None, None, mask],
     )
     assert session.obj_ids == [4, 2, 9]
-    assert prompt_of(session, 4).labels.tolist() == [1, 0]
-    assert prompt_of(session, 2).labels.tolist() == [2, 3]
-    assert prompt_of(session, 9).mask.float().mean() == 0.5 and prompt_of(session, 9).points is None
+    assert prompt_of(session, 4).clicks.labels.tolist() == [[[1, 0]]]
+    assert prompt_of(session, 2).clicks.labels.tolist() == [[[2, 3]]]
+    assert prompt_of(session, 9).mask.float().mean() == 0.5 and prompt_of(session, 9).clicks.is_empty
 
 
 def test_ragged_clicks_of_several_objects_are_not_padded(video_processor, session):
@@ -146,19 +146,19 @@ def test_ragged_clicks_of_several_objects_are_not_padded(video_processor, sessio
         video_processor, session, obj_ids=[1, 2], input_points=[[[[1, 1], [2, 2], [3, 3]], [[4, 4]]]],
         input_labels=[[[1, 1, 0], [1]]],
     )  # fmt: skip
-    assert [len(prompt_of(session, obj_id).labels) for obj_id in (1, 2)] == [3, 1]
+    assert [prompt_of(session, obj_id).num_points for obj_id in (1, 2)] == [3, 1]
 
 
 def test_clicks_join_or_replace_earlier_ones(video_processor, session):
     add(video_processor, session, input_boxes=[[[15, 9, 60, 90]]])
     add(video_processor, session, **CLICK, clear_old_inputs=False)
-    assert prompt_of(session).labels.tolist() == [2, 3, 1]
+    assert prompt_of(session).clicks.labels.tolist() == [[[2, 3, 1]]]
     add(video_processor, session, input_points=[[[[9, 9]]]], input_labels=[[[0]]])
-    assert prompt_of(session).labels.tolist() == [0]
+    assert prompt_of(session).clicks.labels.tolist() == [[[0]]]
     add(video_processor, session, input_masks=np.ones((90, 120)))
-    assert prompt_of(session).points is None
+    assert prompt_of(session).clicks.is_empty
     add(video_processor, session, **CLICK, clear_old_inputs=False)
-    assert prompt_of(session).mask is None and prompt_of(session).labels.tolist() == [1]
+    assert prompt_of(session).mask is None and prompt_of(session).clicks.labels.tolist() == [[[1]]]
 
 
 @pytest.mark.parametrize("form", ["array", "tensor", "list", "batched"])

@@ -6,11 +6,14 @@ overlay, `session.pt` (from which `--resume` goes on) and in the end `tracks.jso
 
 import json
 import sys
+from argparse import Namespace
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 from transformers.utils import logging
 
 from edgetam_cli.arguments import VIDEO_CHECKPOINT
@@ -20,11 +23,12 @@ from ..cut_masks import CutMask
 from ..drawing import overlay
 from ..output_folder import locked
 from ..run_lengths import read_counts
+from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from .prompts import ObjectPrompt, check_inside, read_prompts
 from .support import as_columns, device_of
 from .track_folder import START_AGAIN, TrackFolder, mean_score
 from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
-from .track_steps import LiveTracking, RecordedTracking, check_frames
+from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
 from .video_model import load_video_model
 
 FRAMES_PER_CHECKPOINT = 10
@@ -44,7 +48,7 @@ SETTINGS = {
 }
 
 
-def run(options):
+def run(options: Namespace) -> dict[str, Any]:
     """Tracks the prompted objects, writes what is found, and returns the report."""
     source = find_source(options)
     if source.is_live and (options.resume or options.reverse or options.start is not None):
@@ -57,7 +61,13 @@ def run(options):
             return track(options, source, prompts, settings, folder)
 
 
-def track(options, source, prompts, settings, folder):
+def track(
+    options: Namespace,
+    source: RecordedVideo | LiveVideo,
+    prompts: list[ObjectPrompt],
+    settings: dict[str, Any],
+    folder: TrackFolder,
+) -> dict[str, Any]:
     """The report of a run whose source is open and whose folder is locked."""
     check_frames(source, [prompt.frame_idx for prompt in prompts], "--frame")
     check_object_numbers(prompts)
@@ -89,7 +99,7 @@ def track(options, source, prompts, settings, folder):
     return {**head, "num_tracked": run.num_done, "output": str(folder.path), "objects": objects, **files}
 
 
-def read_settings(options, folder):
+def read_settings(options: Namespace, folder: TrackFolder) -> dict[str, Any]:
     """`SETTINGS` with what the options say, or those of the run that they resume."""
     given = {name: getattr(options, name) for name in SETTINGS if getattr(options, name) is not None}
     if options.model and Path(options.model).is_dir():
@@ -110,7 +120,7 @@ def read_settings(options, folder):
     return settings
 
 
-def are_settings(settings):
+def are_settings(settings: dict[str, Any]) -> bool:
     """Whether JSON can be the settings of a run."""
     counts = [settings[name] for name in ("start", "max_frames", "image_size")]
     return (
@@ -127,7 +137,7 @@ def are_settings(settings):
     )
 
 
-def is_option(name, value):
+def is_option(name: Any, value: Any) -> bool:
     """Whether JSON can be a prompt of the command line, or what chooses its frame or object."""
     num_numbers = {"point": 3, "box": 4}
     if name in num_numbers:
@@ -136,7 +146,7 @@ def is_option(name, value):
     return isinstance(value, {"mask": str, "frame": int, "object": int}.get(name, ()))
 
 
-def check_object_numbers(prompts):
+def check_object_numbers(prompts: list[ObjectPrompt]) -> None:
     """Raises a ValueError for an object that no mask picture can number."""
     largest = max(prompt.object_id for prompt in prompts)
     if largest > video_output.LARGEST_NUMBER:
@@ -146,7 +156,7 @@ def check_object_numbers(prompts):
         )
 
 
-def tell_missing_packages():
+def tell_missing_packages() -> None:
     """Prints what will not be written, for want of a package."""
     if overlay_video.av is None:
         print("edgetam: without PyAV the overlay becomes a folder of pictures: pip install av", file=sys.stderr)
@@ -166,17 +176,17 @@ class TrackRun:
     source: RecordedVideo | LiveVideo
     tracking: RecordedTracking | LiveTracking
     prompts: list[ObjectPrompt]
-    settings: dict
+    settings: dict[str, Any]
     folder: TrackFolder
     num_done: int = 0
     overlay_path: Path | None = None
 
     @property
-    def object_ids(self):
+    def object_ids(self) -> list[int]:
         """All objects, in the order of their first prompts."""
         return list(dict.fromkeys(prompt.object_id for prompt in self.prompts))
 
-    def go_on(self):
+    def go_on(self) -> None:
         """Takes over what an earlier run has finished; raises a ValueError if that was another video."""
         rows, source = self.folder.load_checkpoint(self.tracking.session, self.object_ids), self.source
         size = (source.height, source.width)
@@ -195,7 +205,7 @@ class TrackRun:
             self.folder.check_mask(source.frame_name(frame_idx), size)
         self.num_done = len(rows)
 
-    def track(self, is_quiet):
+    def track(self, is_quiet: bool) -> ValueError | None:
         """Goes through all frames and writes them; returns the error that ended it at a frame, if any did.
 
         Frames that are finished are drawn again, from their masks: a video cannot be added to. A live video ends well
@@ -217,7 +227,7 @@ class TrackRun:
             self.folder.save_checkpoint(self.tracking.session, self.num_done)
         return error
 
-    def _write_all(self, is_quiet):
+    def _write_all(self, is_quiet: bool) -> ValueError | None:
         """Writes all frames; returns the ValueError that ended it, if any did."""
         source, tracking = self.source, self.tracking
         rate = self.settings["frame_rate"] or max(
@@ -241,7 +251,7 @@ class TrackRun:
                 return error
         return None
 
-    def write(self, step):
+    def write(self, step: Step) -> None:
         """Writes the masks and the line of a frame."""
         output, name = step.output, self.source.frame_name(step.frame_idx)
         masks = dict(zip(output.object_ids, self.masks_of(output)))
@@ -262,7 +272,7 @@ class TrackRun:
             {"frame": step.frame_idx, **picture, "fingerprint": fingerprint(step.pixels), "objects": found}
         )
 
-    def masks_of(self, output):
+    def masks_of(self, output: EdgeTamVideoSegmentationOutput) -> np.ndarray:
         """Boolean array (O, H, W) of the masks of an output, at the size of the video."""
         is_exclusive = self.settings["non_overlapping"]  # for which all objects are needed at once
         size = [(self.source.height, self.source.width)]
@@ -273,7 +283,7 @@ class TrackRun:
         ]
         return np.concatenate([masks.cpu().numpy() for masks in found])
 
-    def draw(self, step):
+    def draw(self, step: Step) -> Image.Image:
         """The picture of a frame with its masks, as they were written, and the prompts on it."""
         path = self.folder.mask_path(self.source.frame_name(step.frame_idx))
         masks = video_output.read_index_picture(path, self.object_ids)
@@ -287,7 +297,7 @@ class TrackRun:
         )
 
 
-def report_objects(prompts, rows):
+def report_objects(prompts: list[ObjectPrompt], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the report says of each object."""
     objects = []
     for object_id in dict.fromkeys(prompt.object_id for prompt in prompts):
@@ -305,7 +315,7 @@ def report_objects(prompts, rows):
     return objects
 
 
-def as_text(report):
+def as_text(report: dict[str, Any]) -> str:
     """The report as text: a line per object, then where the files are."""
     rows = [{**row, "visible": f"{row['visible']} / {row['frames']}"} for row in report["objects"]]
     rows = [{name: value for name, value in row.items() if name != "frames"} for row in rows]

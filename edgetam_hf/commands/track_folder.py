@@ -2,17 +2,22 @@
 
 import json
 import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
 from .. import overlay_video, video_output
+from ..memory_bank_edgetam import STATE_TYPES, TrackedObject
 from ..output_folder import LOCK
-from ..session_edgetam import FrameResult, Prompt, TrackedObject
+from ..session_edgetam import EdgeTamVideoInferenceSession
 from ..whole_files import save_whole, whole_file, write_json_whole, writing
+from .track_sources import LiveVideo, RecordedVideo
 
 START_AGAIN = "start again in another --output"
 
@@ -24,25 +29,25 @@ class TrackFolder:
     per frame, `session.pt` the state of tracking.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         self.run, self.masks = self.path / "run.json", self.path / "masks"
         self.frames, self.checkpoint = self.path / "frames.jsonl", self.path / "session.pt"
 
-    def mask_path(self, name):
+    def mask_path(self, name: str) -> Path:
         """Path of the index picture of a frame of that name."""
         return self.masks / f"{name}.png"
 
-    def check_empty(self):
+    def check_empty(self) -> None:
         """Raises a ValueError if there is something in the way of a new run."""
         if any(path.name != LOCK for path in self.path.iterdir()):
             raise ValueError(f"folder {self.path} is not empty: go on with --resume, or choose another --output")
 
-    def start(self, settings, video):
+    def start(self, settings: dict[str, Any], video: dict[str, Any]) -> None:
         """Notes what was asked and the properties of the video."""
         write_json_whole({"settings": settings, "video": video}, self.run)
 
-    def started_with(self):
+    def started_with(self) -> list[dict[str, Any]]:
         """(settings, properties of the video) as `start` has written them."""
         if not self.run.exists():
             raise ValueError(f"nothing to resume in {self.path}: start without --resume")
@@ -55,22 +60,22 @@ class TrackFolder:
             raise ValueError(f"{self.run} is not what `edgetam track` has written there: {START_AGAIN}")
         return parts
 
-    def write_masks(self, masks, object_ids, name):
+    def write_masks(self, masks: Sequence[np.ndarray], object_ids: list[int], name: str) -> None:
         """Writes the masks of a frame, boolean (H, W)."""
         self.masks.mkdir(exist_ok=True)
         video_output.write_index_picture(masks, object_ids, self.mask_path(name))
 
-    def append(self, row):
+    def append(self, row: dict[str, Any]) -> None:
         """Adds the line of a finished frame."""
         with writing(self.frames), open(self.frames, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
-    def rows(self):
+    def rows(self) -> list[dict[str, Any]]:
         """What is known of each finished frame, in the order of tracking; a torn last line does not count."""
         lines = self.frames.read_bytes().split(b"\n")[:-1] if self.frames.exists() else []
         return [self._read_row(number, line) for number, line in enumerate(lines, start=1)]
 
-    def _read_row(self, number, line):
+    def _read_row(self, number: int, line: bytes) -> dict[str, Any]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
@@ -79,19 +84,20 @@ class TrackFolder:
             raise ValueError(f"line {number} of {self.frames} is damaged: {START_AGAIN}")
         return row
 
-    def save_checkpoint(self, session, num_done):
+    def save_checkpoint(self, session: EdgeTamVideoInferenceSession, num_done: int) -> None:
         """Keeps the state of tracking after the first `num_done` frames; there is nothing of the video in it."""
         with whole_file(self.checkpoint) as temporary:
             torch.save({"objects": session.objects, "num_done": num_done}, temporary)
 
-    def load_checkpoint(self, session, object_ids):
+    def load_checkpoint(self, session: EdgeTamVideoInferenceSession, object_ids: list[int]) -> list[dict[str, Any]]:
         """The rows of the finished frames, after which the session is; lines of later frames are dropped."""
         rows, num_done = self.rows(), 0
         if self.checkpoint.exists():
             state = self._read_checkpoint(session.inference_state_device)
             if list(state["objects"]) != object_ids:
                 raise ValueError(f"{self.checkpoint} is of other objects than those of this run: {START_AGAIN}")
-            session.objects, num_done = state["objects"], state["num_done"]
+            session.restore(state["objects"])
+            num_done = state["num_done"]
         if len(rows) < num_done:
             raise ValueError(f"{self.frames} lacks frames that were finished: {START_AGAIN}")
         with whole_file(self.frames) as temporary:
@@ -99,8 +105,8 @@ class TrackFolder:
             Path(temporary).write_text(text, encoding="utf-8")
         return rows[:num_done]
 
-    def _read_checkpoint(self, device):
-        torch.serialization.add_safe_globals([TrackedObject, FrameResult, Prompt])
+    def _read_checkpoint(self, device: torch.device | str) -> dict[str, Any]:
+        torch.serialization.add_safe_globals(list(STATE_TYPES))
         try:
             with warnings.catch_warnings():  # about what other programs have pickled
                 warnings.simplefilter("ignore")
@@ -113,7 +119,7 @@ class TrackFolder:
             raise ValueError(f"{self.checkpoint} is no state of tracking of this version: {START_AGAIN}")
         return state
 
-    def check_mask(self, name, size):
+    def check_mask(self, name: str, size: tuple[int, int]) -> None:
         """Raises a ValueError unless there is an index picture of a size (H, W) for a frame of that name."""
         path = self.mask_path(name)
         try:
@@ -124,7 +130,9 @@ class TrackFolder:
         if not is_right:
             raise ValueError(f"{path} is missing, or not what was written there: {START_AGAIN}")
 
-    def open_overlay(self, size, frame_rate, names, **extras):
+    def open_overlay(
+        self, size: tuple[int, int], frame_rate: float, names: Iterable[str], **extras: Any
+    ) -> tuple["overlay_video.OverlayVideo | OverlayPictures", Path]:
         """(writer of the overlay, its path): a video, or without PyAV a folder of pictures of these names."""
         if overlay_video.av is not None:
             path = self.path / "overlay.mp4"
@@ -133,7 +141,7 @@ class TrackFolder:
         path.mkdir(exist_ok=True)
         return OverlayPictures(path / f"{name}.png" for name in names), path
 
-    def write_tracks(self, source, object_ids):
+    def write_tracks(self, source: RecordedVideo | LiveVideo, object_ids: list[int]) -> dict[str, str]:
         """Writes the tracks as results of YouTube-VIS and as COCO annotations; returns the paths, by name.
 
         The former have a mask or null for each frame of the video, the latter have what was tracked only.
@@ -168,31 +176,31 @@ class TrackFolder:
 class OverlayPictures:
     """Writer of pictures to given paths, in place of an `OverlayVideo`."""
 
-    def __init__(self, paths):
+    def __init__(self, paths: Iterator[Path]):
         self.paths = paths
 
-    def __enter__(self):
+    def __enter__(self) -> "OverlayPictures":
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         pass
 
-    def write(self, picture, time):
+    def write(self, picture: Image.Image, time: float) -> None:
         """Writes the next picture."""
         save_whole(picture, next(self.paths))
 
 
-def mean_score(found):
+def mean_score(found: Iterable[dict[str, Any]]) -> float:
     """Mean predicted IoU over the frames on which an object is visible; 0 without any."""
     scores = [o["score"] for o in found if o["visible"]]
     return round(sum(scores) / len(scores), 4) if scores else 0.0
 
 
-def _is_count(value):
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _is_state(state):
+def _is_state(state: Any) -> bool:
     """Whether what a file holds is what `save_checkpoint` has put there."""
     if not (isinstance(state, dict) and isinstance(state.get("objects"), dict) and _is_count(state.get("num_done"))):
         return False
@@ -200,7 +208,7 @@ def _is_state(state):
     return all(getattr(known, "__dict__", {}).keys() == names for known in state["objects"].values())
 
 
-def _is_row(row):
+def _is_row(row: Any) -> bool:
     """Whether JSON is a line of `frames.jsonl`."""
     return (
         isinstance(row, dict)

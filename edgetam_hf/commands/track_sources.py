@@ -1,16 +1,22 @@
-"""What `edgetam track` reads: recorded videos, of which any frame can be asked for, and live ones, which pass once."""
+"""What `edgetam track` reads: recorded videos, any frame of which can be read, and live ones."""
 
 import platform
 import re
 import zlib
+from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..overlay_video import HIGHEST_RATE, LOWEST_RATE, colours_of
-from ..sound import open_sound
+import numpy as np
+import torch
+
+from ..overlay_video import HIGHEST_RATE, LOWEST_RATE, Colours, colours_of
+from ..sound import Sound, open_sound
 from ..video_file_edgetam import to_frame
 from ..video_frames_edgetam import open_video
 
@@ -24,7 +30,7 @@ LONGEST_WAIT = 20.0  # in seconds, for an address to answer
 ADDRESS = re.compile(r"[a-z][a-z0-9+]+:", re.IGNORECASE)  # longer than the letter of a drive
 
 
-def find_source(options):
+def find_source(options: Namespace) -> "RecordedVideo | LiveVideo":
     """`RecordedVideo` or `LiveVideo` of what the command line names, not opened yet."""
     if (options.video is None) == (options.camera is None):
         raise ValueError("give a video: a file, a folder of pictures, an address, or --camera 0")
@@ -43,7 +49,7 @@ def find_source(options):
     return RecordedVideo(video)
 
 
-def camera_input(camera):
+def camera_input(camera: str) -> tuple[str, str, dict[str, str]]:
     """(address, format, options) by which FFmpeg opens a camera, from its number or its name."""
     system = platform.system()
     if system == "Linux":
@@ -66,7 +72,7 @@ class RecordedVideo:
 
     is_live = False
 
-    def __init__(self, path):
+    def __init__(self, path: str):
         self.path = Path(path)
         resolved = self.path.resolve()
         self.name = resolved.name
@@ -74,7 +80,7 @@ class RecordedVideo:
         self.default_output = f"{resolved.name if resolved.is_dir() else resolved.stem}_track"
 
     @contextmanager
-    def opened(self):
+    def opened(self) -> Iterator[None]:
         """Within it, everything but names can be read."""
         self.frames = open_video(self.path)
         self.num_frames, self.height, self.width = len(self.frames), int(self.frames.height), int(self.frames.width)
@@ -86,27 +92,27 @@ class RecordedVideo:
         self._picture_names = stems if is_unique else self.files
         yield
 
-    def frame_name(self, frame_idx):
+    def frame_name(self, frame_idx: int) -> str:
         """Name of what is written of a frame: that of its picture, or its index in a video file."""
         return self._picture_names[frame_idx] if self.files else f"{frame_idx:05d}"
 
-    def file_name(self, frame_idx):
+    def file_name(self, frame_idx: int) -> str:
         """Name of a frame's picture; for a video file that of its mask."""
         return self.files[frame_idx] if self.files else f"{frame_idx:05d}.png"
 
-    def time_of(self, frame_idx):
+    def time_of(self, frame_idx: int) -> float:
         """Seconds from the first frame of the video to another one."""
         is_known = self.times is not None and frame_idx < len(self.times)
         return float(self.times[frame_idx]) if is_known else frame_idx / self.frame_rate
 
-    def colours(self):
+    def colours(self) -> Colours | None:
         """`Colours` of the frames."""
         if self.path.is_dir():
             return None
         with av.open(str(self.path), metadata_errors="replace") as container:
             return colours_of(container.streams.video[0])
 
-    def sound(self, first_idx, last_idx, stride):
+    def sound(self, first_idx: int, last_idx: int, stride: int) -> Sound | None:
         """`Sound` of a stretch of frames, the last of which is shown until `stride` frames later, if there is any."""
         if self.path.is_dir():
             return None
@@ -127,12 +133,20 @@ class LiveVideo:
     is_live = True
     num_frames = None
 
-    def __init__(self, name, stem, address, format=None, options=None, timeout=None):
+    def __init__(
+        self,
+        name: str,
+        stem: str,
+        address: str,
+        format: str | None = None,
+        options: dict[str, str] | None = None,
+        timeout: float | None = None,
+    ):
         self.name, self.default_output = name, f"{stem}_track"
         self.address, self.settings = address, {"format": format, "options": options or {}, "timeout": timeout}
 
     @contextmanager
-    def opened(self):
+    def opened(self) -> Iterator[None]:
         """Within it, the video is open; its first frame has come."""
         if av is None:
             raise ImportError("reading a camera or an address needs PyAV: pip install av")
@@ -153,7 +167,7 @@ class LiveVideo:
             self.arriving = chain([first], arriving)
             yield
 
-    def _arriving(self):
+    def _arriving(self) -> Iterator[tuple[int, float | None, torch.Tensor]]:
         """(index, seconds since the first one or None, uint8 tensor (3, H, W)) of each frame as it comes."""
         frame_idx, first_time, size = 0, None, None
         aspect = self._stream.sample_aspect_ratio or 1
@@ -170,28 +184,28 @@ class LiveVideo:
             mend = "" if frame_idx else "; a file can be downloaded first"  # such as one whose index comes last
             raise ValueError(f"{self.name} broke off after {frame_idx} frames: {_reason(error)}{mend}") from error
 
-    def frame_name(self, frame_idx):
+    def frame_name(self, frame_idx: int) -> str:
         """Name of what is written of a frame."""
         return f"{frame_idx:05d}"
 
-    def file_name(self, frame_idx):
+    def file_name(self, frame_idx: int) -> str:
         """Name of a frame's mask, in place of a picture."""
         return f"{frame_idx:05d}.png"
 
-    def colours(self):
+    def colours(self) -> Colours | None:
         """`Colours` of the frames."""
         return colours_of(self._stream)
 
 
-def fingerprint(pixels):
+def fingerprint(pixels: np.ndarray) -> int:
     """Number by which a frame, uint8 array (H, W, 3), is known again."""
     return zlib.crc32(pixels)
 
 
-def _possible_rate(rate):
+def _possible_rate(rate: Any) -> float:
     return min(max(float(rate), LOWEST_RATE), HIGHEST_RATE)
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     """What an error says, in a few words."""
     return getattr(error, "strerror", None) or str(error)

@@ -1,11 +1,19 @@
 """Tracking frame by frame, of recorded videos and of live ones: each step is a frame with what was found on it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..device_edgetam import send
+from ..modeling_edgetam_video import EdgeTamVideoModel
+from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..sound import Sound
+from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
+from .prompts import ObjectPrompt
+from .track_sources import LiveVideo, RecordedVideo
 
 
 @dataclass
@@ -19,30 +27,37 @@ class Step:
     frame_idx: int
     pixels: np.ndarray
     time: float
-    output: Any = None
+    output: EdgeTamVideoSegmentationOutput | None = None
 
 
 class ChosenFrames:
     """Some frames of a video as a video of their own; see `Frames`."""
 
-    def __init__(self, frames, frame_indices):
+    def __init__(self, frames: Any, frame_indices: list[int]):
         self.frames, self.frame_indices = frames, frame_indices
         self.height, self.width = frames.height, frames.width
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.frame_indices)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> torch.Tensor:
         return self.frames[self.frame_indices[idx]]
 
 
 class RecordedTracking:
     """Tracking through the frames of a `RecordedVideo`; prompts on all of them are answered before the first one.
 
-    Every `stride`th frame is looked at, and those with prompts. `frame_indices` are those to track, in this order.
+    Every `stride`th frame is tracked, and those with prompts. `frame_indices` are those to track, in this order.
     """
 
-    def __init__(self, model, processor, source, prompts, settings):
+    def __init__(
+        self,
+        model: EdgeTamVideoModel,
+        processor: EdgeTamVideoProcessor,
+        source: RecordedVideo,
+        prompts: list[ObjectPrompt],
+        settings: dict[str, Any],
+    ):
         self.model, self.processor, self.source, self.settings = model, processor, source, settings
         prompted = [prompt.frame_idx for prompt in prompts]
         start = settings["start"]
@@ -63,14 +78,14 @@ class RecordedTracking:
             max_memory_frames=1,
         )
 
-    def add_prompts(self, prompts):
+    def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
         """Says what to track, in a session that knows nothing yet."""
         for prompt in prompts:
             self.processor.add_inputs_to_inference_session(
                 self.session, self.places[prompt.frame_idx], prompt.object_id, **inputs_of(prompt)
             )
 
-    def steps(self, num_done):
+    def steps(self, num_done: int) -> Iterator[Step]:
         """`Step` after `Step`, the first `num_done` of which are finished."""
         outputs, rate = self._outputs(num_done), self.settings["frame_rate"]
         first_time = self.source.time_of(self.frame_indices[0])
@@ -79,7 +94,7 @@ class RecordedTracking:
             time = idx / rate if rate else abs(self.source.time_of(frame_idx) - first_time)
             yield Step(frame_idx, _as_picture(self.source.frames[frame_idx]), time, output)
 
-    def _outputs(self, num_done):
+    def _outputs(self, num_done: int) -> Iterator[EdgeTamVideoSegmentationOutput]:
         """The model's outputs on the frames that are not finished."""
         places, reverse = [self.places[t] for t in self.frame_indices[num_done:]], self.settings["reverse"]
         if num_done:
@@ -88,7 +103,7 @@ class RecordedTracking:
         else:
             yield from self.model.propagate_in_video_iterator(self.session, places[0], len(places) - 1, reverse)
 
-    def sound(self):
+    def sound(self) -> Sound | None:
         """`Sound` that goes with the steps, if there is any: in reverse and at another speed there is none."""
         if self.settings["reverse"] or self.settings["frame_rate"]:
             return None
@@ -98,12 +113,19 @@ class RecordedTracking:
 class LiveTracking:
     """Tracking through a `LiveVideo`, from its first prompted frame on; memory does not grow with its length.
 
-    Every `stride`th frame is looked at, and those with prompts.
+    Every `stride`th frame is tracked, and those with prompts.
     """
 
     frame_indices = ()
 
-    def __init__(self, model, processor, source, prompts, settings):
+    def __init__(
+        self,
+        model: EdgeTamVideoModel,
+        processor: EdgeTamVideoProcessor,
+        source: LiveVideo,
+        prompts: list[ObjectPrompt],
+        settings: dict[str, Any],
+    ):
         self.model, self.processor, self.source, self.settings = model, processor, source, settings
         self.num_frames = settings["max_frames"]
         self.start, self.waiting = min(prompt.frame_idx for prompt in prompts), prompts
@@ -111,11 +133,11 @@ class LiveTracking:
             inference_device=model.device, dtype=model.dtype, max_memory_frames=1
         )
 
-    def add_prompts(self, prompts):
+    def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
         """Says what to track as soon as the prompted frames come."""
         self.waiting = list(prompts)
 
-    def steps(self, num_done):
+    def steps(self, num_done: int) -> Iterator[Step]:
         """`Step` after `Step`, until the video ends or enough frames have come."""
         first_time = None
         for frame_idx, time, frame in self.source.arriving:
@@ -134,7 +156,7 @@ class LiveTracking:
             first = min(prompt.frame_idx for prompt in self.waiting)
             raise ValueError(f"{self.source.name} has ended before frame {first}, for which there is a prompt")
 
-    def _track(self, frame, prompts):
+    def _track(self, frame: torch.Tensor, prompts: list[ObjectPrompt]) -> EdgeTamVideoSegmentationOutput:
         """Output of the model on the next frame, uint8 (3, H, W), on which there may be prompts."""
         for prompt in prompts:
             self.processor.add_inputs_to_inference_session(
@@ -148,17 +170,17 @@ class LiveTracking:
         pixel_values = send(self.session.frame_processor(frame), self.model.device).to(self.session.dtype)
         return self.model(self.session, frame=pixel_values, return_dict=True)
 
-    def sound(self):
+    def sound(self) -> None:
         """None: there is no time to wait for it."""
         return None
 
 
-def _as_picture(frame):
+def _as_picture(frame: torch.Tensor) -> np.ndarray:
     """uint8 array (H, W, 3) of a frame (3, H, W)."""
     return np.ascontiguousarray(frame.permute(1, 2, 0).cpu().numpy())
 
 
-def inputs_of(prompt):
+def inputs_of(prompt: ObjectPrompt) -> dict[str, Any]:
     """Arguments of `add_inputs_to_inference_session` for an `ObjectPrompt`."""
     inputs = {}
     if prompt.points:
@@ -171,7 +193,7 @@ def inputs_of(prompt):
     return inputs
 
 
-def check_frames(source, frame_indices, option):
+def check_frames(source: RecordedVideo | LiveVideo, frame_indices: list[int], option: str) -> None:
     """Raises a ValueError for an index outside of the video."""
     for frame_idx in frame_indices:
         if frame_idx < 0 or (source.num_frames is not None and frame_idx >= source.num_frames):
