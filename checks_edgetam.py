@@ -4,19 +4,16 @@ Shapes, dtypes and devices are looked at always. Values are labels only, and tho
 program would have to wait for the device.
 """
 
+from itertools import pairwise
+from typing import Any
+
 import torch
+from torch import nn
 
-PADDING_LABEL = -10
-NOT_A_POINT_LABEL = -1
-PROMPT_LAYOUTS = {  # rank, and the last side where it is fixed
-    "input_points": ("(batch_size, num_objects, num_points, 2)", 4, 2),
-    "input_labels": ("(batch_size, num_objects, num_points)", 3, None),
-    "input_boxes": ("(batch_size, num_objects, 4)", 3, 4),
-    "input_masks": ("(batch_size, num_objects, height, width)", 4, None),
-}
+from .prompts_edgetam import NOT_A_POINT_LABEL, ON_OBJECT_LABEL, PADDING_LABEL, PROMPT_LAYOUTS, Prompts
 
 
-def check_tensor(name, tensor, layout, rank):
+def check_tensor(name: str, tensor: Any, layout: str, rank: int) -> None:
     """Raises a ValueError unless this is an ordinary tensor of real numbers, with so many dimensions."""
     if not torch.is_tensor(tensor):
         raise ValueError(f"{name} must be a tensor of shape {layout}, got {type(tensor).__name__}; use the processor")
@@ -28,7 +25,7 @@ def check_tensor(name, tensor, layout, rank):
         raise ValueError(f"{name} must hold real numbers, got {tensor.dtype}")
 
 
-def check_floats(name, tensor):
+def check_floats(name: str, tensor: torch.Tensor) -> None:
     """Raises a ValueError for a tensor of integers."""
     if not tensor.is_floating_point():
         raise ValueError(
@@ -36,7 +33,7 @@ def check_floats(name, tensor):
         )
 
 
-def check_device(name, tensor, device, module):
+def check_device(name: str, tensor: torch.Tensor, device: torch.device, module: nn.Module) -> None:
     """Raises a ValueError for a tensor that lies elsewhere than the module, unless accelerate moves what it gets."""
     if tensor.device != device and not any(hasattr(part, "_hf_hook") for part in module.modules()):
         raise ValueError(
@@ -45,7 +42,7 @@ def check_device(name, tensor, device, module):
         )
 
 
-def check_pixel_values(pixel_values, num_channels, stride):
+def check_pixel_values(pixel_values: Any, num_channels: int | None, stride: int) -> None:
     """Raises a ValueError unless these are pictures (B, channels, H, W) whose sides are multiples of the stride."""
     check_tensor("pixel_values", pixel_values, "(batch_size, channels, height, width)", 4)
     check_floats("pixel_values", pixel_values)
@@ -64,7 +61,7 @@ def check_pixel_values(pixel_values, num_channels, stride):
         )
 
 
-def check_image_embeddings(image_embeddings, expected, dtype):
+def check_image_embeddings(image_embeddings: Any, expected: list[tuple[int, int, int]], dtype: torch.dtype) -> None:
     """Raises a ValueError unless these are three maps (B, channels, height, width) of the expected sides.
 
     Args:
@@ -97,19 +94,25 @@ def check_image_embeddings(image_embeddings, expected, dtype):
         raise ValueError(f"image_embeddings must be of at least one picture, got batch size 0; {remedy}")
 
 
-def check_prompts(batch_size, prompts, largest_label):
-    """Raises a ValueError unless prompts are tensors whose shapes are right and fit each other, and labels known.
+def read_prompts(prompts: Prompts, batch_size: int, largest_label: int) -> Prompts:
+    """Prompts as the prompt encoder takes them: with labels for all points, and masks (B, O, h, w).
 
     Args:
+        prompts: whatever a user gives, see `EdgeTamModel.forward`: masks may be (B, h, w), and points without labels
+            lie on the object.
         batch_size: number of pictures.
-        prompts: points, labels, boxes and masks by their names in `PROMPT_LAYOUTS`; each may be `None`.
         largest_label: the largest label of a point.
+
+    Raises:
+        ValueError: unless they are tensors whose shapes are right and fit each other, and labels known.
     """
-    prompts = {name: prompt for name, prompt in prompts.items() if prompt is not None}
-    for name, prompt in prompts.items():
-        layout, rank, last = PROMPT_LAYOUTS[name]
+    if torch.is_tensor(prompts.masks) and prompts.masks.dim() == 3:
+        prompts = prompts._replace(masks=prompts.masks[:, None])
+    given = prompts.named_inputs()
+    for name, prompt in given.items():
+        layout, rank, last_side = PROMPT_LAYOUTS[name]
         check_tensor(name, prompt, layout, rank)
-        if last is not None and prompt.shape[-1] != last:
+        if last_side is not None and prompt.shape[-1] != last_side:
             raise ValueError(f"{name} must be a tensor of shape {layout}, got {tuple(prompt.shape)}")
         if prompt.shape[0] != batch_size:
             raise ValueError(
@@ -117,17 +120,20 @@ def check_prompts(batch_size, prompts, largest_label):
             )
         if prompt.shape[1] == 0:
             raise ValueError(f"{name} must be of at least one object, got shape {tuple(prompt.shape)}")
-    _check_labels_of_points(prompts.get("input_points"), prompts.get("input_labels"), largest_label)
-    masks = prompts.get("input_masks")
-    if masks is not None and 0 in masks.shape[-2:]:
-        raise ValueError(f"input_masks must have pixels, got shape {tuple(masks.shape)}")
-    counted = [name for name in prompts if name != "input_masks" or masks.shape[1] != 1]  # one mask is for all objects
-    if any(prompts[name].shape[1] != prompts[counted[0]].shape[1] for name in counted):
-        counts = {name: prompts[name].shape[1] for name in counted}
+    _check_labels_of_points(prompts, largest_label)
+    if prompts.masks is not None and 0 in prompts.masks.shape[-2:]:
+        raise ValueError(f"input_masks must have pixels, got shape {tuple(prompts.masks.shape)}")
+    is_shared = prompts.masks is not None and prompts.masks.shape[1] == 1  # one mask for all objects
+    counts = {name: prompt.shape[1] for name, prompt in given.items() if name != "input_masks" or not is_shared}
+    if any(count != other for count, other in pairwise(counts.values())):  # compared, since sizes may be symbols
         raise ValueError(f"all prompts must name the same number of objects, got {counts}")
+    if prompts.points is not None and prompts.labels is None:
+        prompts = prompts._replace(labels=torch.full_like(prompts.points[..., 0], ON_OBJECT_LABEL, dtype=torch.long))
+    return prompts
 
 
-def _check_labels_of_points(points, labels, largest_label):
+def _check_labels_of_points(prompts: Prompts, largest_label: int) -> None:
+    points, labels = prompts.points, prompts.labels
     if labels is None:
         return
     if points is None or labels.shape != points.shape[:3]:
@@ -147,7 +153,7 @@ def _check_labels_of_points(points, labels, largest_label):
         )
 
 
-def can_look_at(tensor):
+def can_look_at(tensor: torch.Tensor) -> bool:
     """Whether the program may decide by values of a tensor: they lie on the CPU, and operations are not recorded."""
     return (
         tensor.device.type == "cpu"
@@ -158,7 +164,7 @@ def can_look_at(tensor):
     )
 
 
-def check_broadcast(name, tensor, shape):
+def check_broadcast(name: str, tensor: Any, shape: tuple[int, ...]) -> None:
     """Raises a ValueError unless this is a tensor of floating point numbers that can be expanded to the shape."""
     if not torch.is_tensor(tensor) or not tensor.is_floating_point() or tensor.layout is not torch.strided:
         received = f"{tensor.dtype}" if torch.is_tensor(tensor) else type(tensor).__name__
@@ -166,3 +172,25 @@ def check_broadcast(name, tensor, shape):
     sides = tuple(tensor.shape)
     if len(sides) > len(shape) or any(s != 1 and s != t for s, t in zip(sides[::-1], tuple(shape)[::-1])):
         raise ValueError(f"{name} must be broadcastable to shape {tuple(shape)}, got {sides}")
+
+
+def check_concept(
+    attention_similarity: Any,
+    target_embedding: Any,
+    tokens_shape: tuple[int, int, int, int],
+    attention_shape: tuple[int, int],
+) -> None:
+    """Raises a ValueError unless what PerSAM adds can be expanded to the tokens of the mask decoder.
+
+    Args:
+        attention_similarity, target_embedding: see `EdgeTamModel.forward`; each may be `None`.
+        tokens_shape: (batch_size, num_objects, num_tokens, channels).
+        attention_shape: (num_heads, number of pixels of the image embedding).
+    """
+    batch_size, num_objects, num_tokens, _ = tokens_shape
+    num_heads, num_pixels = attention_shape
+    if attention_similarity is not None:
+        shape = (batch_size * num_objects, num_heads, num_tokens, num_pixels)
+        check_broadcast("attention_similarity", attention_similarity, shape)
+    if target_embedding is not None:
+        check_broadcast("target_embedding", target_embedding, tokens_shape)

@@ -4,7 +4,8 @@ Shapes: B pictures, O objects per picture, T tokens, C channels, M masks per obj
 L = h * w. Maps are (B, C, height, width), tokens (B * O, T, C), pixels (B, L, C) where objects share their image.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,29 +14,16 @@ from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamAttention, EdgeTamImageToTokenAttention, EdgeTamTokenToImageAttention
+from .configuration_edgetam import EdgeTamMaskDecoderConfig
 from .folding_edgetam import is_untouched
-
-
-class EdgeTamFeedForward(nn.Module):
-    """Linear layers with ReLU between them."""
-
-    def __init__(self, input_size, hidden_size, output_size, num_layers):
-        super().__init__()
-        self.proj_in = nn.Linear(input_size, hidden_size)
-        self.layers = nn.ModuleList(nn.Linear(hidden_size, hidden_size) for _ in range(num_layers - 2))
-        self.proj_out = nn.Linear(hidden_size, output_size)
-
-    def forward(self, hidden_states):
-        hidden_states = F.relu(self.proj_in(hidden_states))
-        for layer in self.layers:
-            hidden_states = F.relu(layer(hidden_states))
-        return self.proj_out(hidden_states)
+from .layers_edgetam import EdgeTamFeedForward
+from .prompt_encoder_edgetam import PromptEmbeddings
 
 
 class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
     """Tokens attend to each other and to the image, then the image attends to the tokens."""
 
-    def __init__(self, config, is_first):
+    def __init__(self, config: EdgeTamMaskDecoderConfig, is_first: bool):
         super().__init__()
         size, num_heads = config.hidden_size, config.num_attention_heads
         cross_size = size // config.attention_downsample_rate
@@ -49,7 +37,16 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         self.cross_attn_image_to_token = EdgeTamImageToTokenAttention(config, size, num_heads, cross_size)
         self.layer_norm4 = nn.LayerNorm(size)
 
-    def forward(self, tokens, image, token_encoding, image_encoding, token_bias, image_bias, output_attentions=False):
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        image: torch.Tensor,
+        token_encoding: torch.Tensor,
+        image_encoding: torch.Tensor,
+        token_bias: torch.Tensor | None,
+        image_bias: torch.Tensor | None,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Tokens (B * O, T, C), image (B * O, L, C) and the weights of the attention of tokens to the image.
 
         Args:
@@ -76,7 +73,7 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
         inputs, attention = (pixels, tokens + token_encoding, tokens, token_bias), self.cross_attn_image_to_token
         if is_untouched(attention, EdgeTamImageToTokenAttention):
             image, _ = attention(*inputs, added_to=image)
-        else:  # who looks at the attention sees its output alone
+        else:  # a hook or a wrapper has to see the output of the attention alone
             learned, _ = attention(*inputs)
             image = (image[:, None] + learned.unflatten(0, (image.shape[0], -1))).flatten(0, 1)
         return tokens, self.layer_norm4(image), weights
@@ -85,7 +82,7 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
 class EdgeTamTwoWayTransformer(nn.Module):
     """Two-way layers and a last attention of the tokens to the image."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamMaskDecoderConfig):
         super().__init__()
         self.layers = nn.ModuleList(
             EdgeTamTwoWayAttentionBlock(config, is_first=layer_idx == 0)
@@ -96,7 +93,15 @@ class EdgeTamTwoWayTransformer(nn.Module):
         self.final_attn_token_to_image = EdgeTamTokenToImageAttention(config, size, num_heads, cross_size)
         self.layer_norm_final_attn = nn.LayerNorm(config.hidden_size)
 
-    def forward(self, tokens, image, image_encoding, biases, target_embedding=None, output_attentions=False):
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        image: torch.Tensor,
+        image_encoding: torch.Tensor,
+        biases: tuple[torch.Tensor | None, torch.Tensor | None],
+        target_embedding: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor | None, ...]]:
         """Tokens (B * O, T, C), image (B * O, L, C) and a tuple of attention weights or `None`s.
 
         `image` may be (B, L, C) where objects share it, unless `biases` has one for the image; see the layers.
@@ -104,12 +109,13 @@ class EdgeTamTwoWayTransformer(nn.Module):
         PerSAM (arXiv 2305.03048) does.
         """
         token_encoding = tokens if target_embedding is None else tokens + target_embedding
-        tokens, all_weights = token_encoding, ()
+        tokens = token_encoding
+        all_weights: list[torch.Tensor | None] = []
         for layer_idx, layer in enumerate(self.layers):
             if target_embedding is not None and layer_idx > 0:
                 tokens = tokens + target_embedding
             tokens, image, weights = layer(tokens, image, token_encoding, image_encoding, *biases, output_attentions)
-            all_weights += (weights,)
+            all_weights.append(weights)
         attended, weights = self.final_attn_token_to_image(
             tokens + token_encoding, image + image_encoding, image, None, output_attentions
         )
@@ -117,15 +123,20 @@ class EdgeTamTwoWayTransformer(nn.Module):
 
 
 class EdgeTamUpscaling(nn.ConvTranspose2d):
-    """Transposed convolution whose kernel is as large as its stride, which makes it linear in every pixel.
+    """Transposed convolution with kernel and stride of 2, computed as one matrix product.
 
-    The 2x2 pixels that one becomes stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
+    No two kernels overlap, so every output pixel depends on one input pixel alone:
+    output[2 * y + i, 2 * x + j] = weight[:, :, i, j].T @ input[y, x] + bias. A product of the pixels (L, C) with the
+    weight as a matrix (C, 4 * C') gives all of them, and what is to be added comes in the same step. The 2x2 pixels of
+    one pixel stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
     """
 
-    def __init__(self, in_channels, out_channels):
+    bias: torch.Tensor
+
+    def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
 
-    def forward(self, pixels, features):
+    def forward(self, pixels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """The upscaled pixels plus features (B, L * 4, C'), which may be shared by several objects."""
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
         features = (features + self.bias).unflatten(1, (-1, 4)).flatten(2)[:, None]  # (B, 1, L, 4 * C')
@@ -134,7 +145,7 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
         return upscaled.reshape(pixels.shape[0], 4 * pixels.shape[1], self.out_channels)
 
 
-def as_blocks(feature_map, num_splits):
+def as_blocks(feature_map: torch.Tensor, num_splits: int) -> torch.Tensor:
     """Pixels (B, h * w * 4**n, C) of a map (B, C, h * 2**n, w * 2**n), in the order in which n upscalings make them."""
     sides = (-1, *[2] * num_splits)
     split = feature_map.unflatten(3, sides).unflatten(2, sides)  # (B, C, h, 2, …, w, 2, …)
@@ -142,14 +153,14 @@ def as_blocks(feature_map, num_splits):
     return split.permute(0, *pairs, 1).reshape(split.shape[0], -1, feature_map.shape[1])
 
 
-def from_blocks(pixels, height):
+def from_blocks(pixels: torch.Tensor, height: int) -> torch.Tensor:
     """Maps (B, C, 4h, 4w) of pixels (B, C, h * w * 16) in the order of two upscalings."""
     split = pixels.unflatten(2, (height, -1, 2, 2, 2, 2))
     return split.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)
 
 
-class PromptReading(NamedTuple):
-    """What the decoder makes of prompts before it draws masks.
+class DecodedTokens(NamedTuple):
+    """What the tokens of objects say once they have attended to the image: scores, and what masks are drawn of.
 
     iou_scores: (B, O, M); mask_tokens: (B, O, M, C); object_score_logits: (B, O, 1); attentions: weights of tokens to
     the image, as `EdgeTamModel.forward` returns them; pixels: (B, O, L, C), the image as every object sees it.
@@ -158,31 +169,48 @@ class PromptReading(NamedTuple):
     iou_scores: torch.Tensor
     mask_tokens: torch.Tensor
     object_score_logits: torch.Tensor
-    attentions: tuple
+    attentions: tuple[torch.Tensor | None, ...]
     pixels: torch.Tensor
 
 
 class MaskPrediction(NamedTuple):
     """All masks that the decoder predicts for every object: the single one, then those of an ambiguous prompt.
 
-    masks: logits (B, O, M, 4h, 4w); the others as in `PromptReading`.
+    masks: logits (B, O, M, 4h, 4w); the others as in `DecodedTokens`.
     """
 
     masks: torch.Tensor
     iou_scores: torch.Tensor
     mask_tokens: torch.Tensor
     object_score_logits: torch.Tensor
-    attentions: tuple
+    attentions: tuple[torch.Tensor | None, ...]
 
-    def transpose(self):
+    def transpose(self) -> "MaskPrediction":
         """The same with pictures and objects in each other's place."""
-        return MaskPrediction(*(part.transpose(0, 1) for part in self[:4]), self.attentions)
+        return MaskPrediction(
+            masks=self.masks.transpose(0, 1),
+            iou_scores=self.iou_scores.transpose(0, 1),
+            mask_tokens=self.mask_tokens.transpose(0, 1),
+            object_score_logits=self.object_score_logits.transpose(0, 1),
+            attentions=self.attentions,
+        )
+
+
+class ChosenMasks(NamedTuple):
+    """One mask of each object.
+
+    masks: logits (B, O, 4h, 4w); iou_scores: (B, O); tokens: (B, O, C), of which object pointers are made.
+    """
+
+    masks: torch.Tensor
+    iou_scores: torch.Tensor
+    tokens: torch.Tensor
 
 
 class EdgeTamMaskDecoder(nn.Module):
     """Masks, their predicted IoU and object scores, from image and prompt embeddings."""
 
-    def __init__(self, config):
+    def __init__(self, config: EdgeTamMaskDecoderConfig):
         super().__init__()
         self.config = config
         size, num_mask_tokens = config.hidden_size, config.num_multimask_outputs + 1
@@ -204,35 +232,54 @@ class EdgeTamMaskDecoder(nn.Module):
         )
         self.pred_obj_score_head = EdgeTamFeedForward(size, size, 1, num_layers=3)
 
-    def forward(self, image_embeddings, image_encoding=None, prompts=None, reading=None, **options):
-        """A `MaskPrediction`, from which `several_masks` or `single_mask` choose; see `read_prompts`.
-
-        The maps of stride 4 and 8 may have batch size 1 where all others share their picture. Prompts that are read
-        already are given as `reading`, of which `pixels` and `mask_tokens` are drawn.
-        """
-        if reading is None:
-            reading = self.read_prompts(image_embeddings[2], image_encoding, prompts, **options)
-        masks = self.draw_masks(reading.pixels.flatten(0, 1), reading.mask_tokens.flatten(0, 1), image_embeddings)
-        return MaskPrediction(masks.unflatten(0, reading.pixels.shape[:2]), *reading[:4])
-
-    def read_prompts(
+    def forward(
         self,
-        image_embedding,
-        image_encoding,
-        prompts,
-        attention_similarity=None,
-        target_embedding=None,
-        output_attentions=False,
-    ):
-        """A `PromptReading`: scores, and what `draw_masks` needs, which is the larger part of the work.
+        image_embeddings: Sequence[torch.Tensor],
+        image_encoding: torch.Tensor,
+        prompts: PromptEmbeddings,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> MaskPrediction:
+        """A `MaskPrediction`, of which `choose_masks` takes one mask for each object.
+
+        It joins two steps, which mask generation takes one by one: `decode_tokens` and `draw_masks`.
 
         Args:
-            image_embedding: the map of stride 16 (B, C, h, w), see `EdgeTamModel.get_image_embeddings`.
-            image_encoding: (1, C, h, w).
+            image_embeddings: maps of stride 4, 8 and 16, see `EdgeTamModel.get_image_embeddings`. The first two may
+                have batch size 1 where all others share their picture.
+            image_encoding: position embedding (1, C, h, w) of the pixels.
             prompts: `PromptEmbeddings`.
-            attention_similarity, target_embedding, output_attentions: see `EdgeTamModel.forward`.
+            attention_similarity, output_attentions: see `EdgeTamModel.forward`.
+            target_embedding: (B * O, T or 1, C), see `EdgeTamModel.forward`.
+        """
+        decoded = self.decode_tokens(
+            image_embeddings[2], image_encoding, prompts, attention_similarity, target_embedding, output_attentions
+        )
+        masks = self.draw_masks(decoded.pixels.flatten(0, 1), decoded.mask_tokens.flatten(0, 1), image_embeddings)
+        return MaskPrediction(
+            masks=masks.unflatten(0, decoded.pixels.shape[:2]),
+            iou_scores=decoded.iou_scores,
+            mask_tokens=decoded.mask_tokens,
+            object_score_logits=decoded.object_score_logits,
+            attentions=decoded.attentions,
+        )
+
+    def decode_tokens(
+        self,
+        image_embedding: torch.Tensor,
+        image_encoding: torch.Tensor,
+        prompts: PromptEmbeddings,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> DecodedTokens:
+        """`DecodedTokens`: scores, and what `draw_masks` needs; see `forward` for the arguments.
+
+        `image_embedding` is the map of stride 16, (B, C, h, w).
         """
         (batch_size, num_objects), tokens = prompts.sparse.shape[:2], self._join_tokens(prompts.sparse)
+        # objects share their image until something is added to it for one of them alone
         has_own_image = prompts.dense.dim() == 5 or attention_similarity is not None
         image = image_embedding[:, None] + (prompts.dense if prompts.dense.dim() == 5 else prompts.dense[:, None])
         image = image.expand(-1, num_objects if has_own_image else 1, -1, -1, -1).flatten(0, 1)
@@ -245,7 +292,7 @@ class EdgeTamMaskDecoder(nn.Module):
             output_attentions,
         )
         tokens, pixels = (states.unflatten(0, (batch_size, num_objects)) for states in (tokens, pixels))
-        return PromptReading(
+        return DecodedTokens(
             iou_scores=self.iou_prediction_head(tokens[:, :, 1]).sigmoid(),
             mask_tokens=tokens[:, :, 2 : 2 + self.num_mask_tokens],
             object_score_logits=self.pred_obj_score_head(tokens[:, :, 0]),
@@ -253,11 +300,18 @@ class EdgeTamMaskDecoder(nn.Module):
             pixels=pixels,
         )
 
-    def draw_masks(self, pixels, mask_tokens, image_embeddings):
-        """Logits (N, M, 4h, 4w) of mask tokens (N, M, C): each is a linear function of the upscaled pixels (N, L, C).
+    def draw_masks(
+        self, pixels: torch.Tensor, mask_tokens: torch.Tensor, image_embeddings: Sequence[torch.Tensor]
+    ) -> torch.Tensor:
+        """Logits (N, M, 4h, 4w): of every mask token the products of a vector with the upscaled pixels.
 
-        The maps of stride 4 and 8 in `image_embeddings` have batch size N, or a divisor of it where objects that follow
-        one another share their picture.
+        Args:
+            pixels: (N, L, C), the image as every object sees it.
+            mask_tokens: (N, M, C).
+            image_embeddings: maps of stride 4, 8 and 16.
+
+        The maps of stride 4 and 8 have batch size N, or a divisor of it where objects that follow one another share
+        their picture.
         """
         stride_4, stride_8, stride_16 = image_embeddings
         upscaled = self.activation(self.upscale_layer_norm(self.upscale_conv1(pixels, as_blocks(stride_8, 1))))
@@ -265,12 +319,21 @@ class EdgeTamMaskDecoder(nn.Module):
         weights = [mlp(token) for mlp, token in zip(self.output_hypernetworks_mlps, mask_tokens.unbind(1))]
         return from_blocks(torch.stack(weights, dim=1) @ upscaled.transpose(1, 2), stride_16.shape[2])
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compiles `forward`, and `draw_masks`, which mask generation calls alone; arguments as for `torch.compile`."""
+        super().compile(*args, **kwargs)
+        self.draw_masks = torch.compile(self.draw_masks, *args, **kwargs)  # type: ignore[method-assign]
+
+    def __getstate__(self) -> dict:
+        """The state without what is compiled, as PyTorch has it for `forward`."""
+        return {name: value for name, value in super().__getstate__().items() if name != "draw_masks"}
+
     @property
-    def num_mask_tokens(self):
-        """Number of masks before one or three are selected."""
+    def num_mask_tokens(self) -> int:
+        """Number of masks before one or three are chosen."""
         return self.config.num_multimask_outputs + 1
 
-    def _join_tokens(self, sparse):
+    def _join_tokens(self, sparse: torch.Tensor) -> torch.Tensor:
         """Tokens (B * O, T, C): object score, IoU, masks, prompts."""
         sparse = sparse.flatten(0, 1)
         token_idx = torch.arange(self.num_mask_tokens, device=sparse.device)
@@ -279,42 +342,39 @@ class EdgeTamMaskDecoder(nn.Module):
         )
         return torch.cat((output.expand(sparse.shape[0], -1, -1), sparse), dim=1)
 
-    def _padding_bias(self, is_padding, tokens):
+    def _padding_bias(self, is_padding: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Attention bias (B * O, 1, 1, T) that hides padded prompts as keys; the model's own tokens are visible."""
         is_padding = is_padding.flatten(0, 1)
         is_padding = F.pad(is_padding, (tokens.shape[1] - is_padding.shape[1], 0))
         bias = torch.zeros(is_padding.shape, dtype=tokens.dtype, device=tokens.device)
         return bias.masked_fill(is_padding, torch.finfo(tokens.dtype).min)[:, None, None, :]
 
-    def several_masks(self, prediction):
-        """Masks (B, O, 3, 4h, 4w) and IoU (B, O, 3) of an ambiguous prompt."""
-        return prediction.masks[:, :, 1:], prediction.iou_scores[:, :, 1:]
+    def choose_masks(self, prediction: MaskPrediction, is_multimask: torch.Tensor) -> ChosenMasks:
+        """`ChosenMasks`: the best of an ambiguous prompt where is_multimask (B, O), and the single one elsewhere.
 
-    def single_mask(self, prediction):
-        """One mask (B, O, 1, 4h, 4w) and its IoU (B, O, 1): in eval mode the best of the several if it is unstable."""
-        single, single_iou = prediction.masks[:, :, :1], prediction.iou_scores[:, :, :1]
-        if self.training or not self.config.dynamic_multimask_via_stability:
-            return single, single_iou
-        best, best_iou, _ = self.best_mask(prediction)
-        delta = self.config.dynamic_multimask_stability_delta
-        inner, outer = ((single > offset).flatten(3).sum(-1) for offset in (delta, -delta))
-        stability = torch.where(outer > 0, inner / outer, 1.0)
-        is_stable = stability >= self.config.dynamic_multimask_stability_thresh
-        return torch.where(is_stable[..., None, None], single, best), torch.where(is_stable, single_iou, best_iou)
-
-    def best_mask(self, prediction):
-        """Mask (B, O, 1, 4h, 4w), IoU (B, O, 1) and token (B, O, 1, C) of highest IoU among the several."""
-        idx = prediction.iou_scores[:, :, 1:].argmax(dim=2, keepdim=True) + 1
-        masks = prediction.masks.gather(2, idx[..., None, None].expand(-1, -1, -1, *prediction.masks.shape[-2:]))
-        tokens = prediction.mask_tokens.gather(2, idx[..., None].expand(-1, -1, -1, prediction.mask_tokens.shape[-1]))
-        return masks, prediction.iou_scores.gather(2, idx), tokens
-
-    def choose_mask(self, prediction, is_ambiguous):
-        """Masks (B, O, 4h, 4w), IoU (B, O) and tokens (B, O, C): the best of the several where is_ambiguous (B, O)."""
-        single, single_iou = self.single_mask(prediction)
-        single_token = prediction.mask_tokens[:, :, :1]
-        choices = zip(self.best_mask(prediction), (single, single_iou, single_token))
-        return tuple(
-            torch.where(is_ambiguous[(..., *[None] * (best.dim() - 2))], best, single)[:, :, 0]
-            for best, single in choices
+        In eval mode the best one stands in for a single mask that is unstable. (As in the original release, the token
+        is that of the single mask even then.)
+        """
+        best_idx = prediction.iou_scores[:, :, 1:].argmax(dim=2) + 1
+        mask_idx = torch.where(self._is_unstable(prediction) | is_multimask, best_idx, 0)
+        return ChosenMasks(
+            masks=_pick(prediction.masks, mask_idx),
+            iou_scores=_pick(prediction.iou_scores, mask_idx),
+            tokens=_pick(prediction.mask_tokens, best_idx.where(is_multimask, 0)),
         )
+
+    def _is_unstable(self, prediction: MaskPrediction) -> torch.Tensor:
+        """Whether the area of the single mask depends on its threshold, bool (B, O); never in training mode."""
+        single = prediction.masks[:, :, 0]
+        if self.training or not self.config.dynamic_multimask_via_stability:
+            return torch.zeros(single.shape[:2], dtype=torch.bool, device=single.device)
+        delta = self.config.dynamic_multimask_stability_delta
+        inner, outer = ((single > offset).flatten(2).sum(-1) for offset in (delta, -delta))
+        stability = torch.where(outer > 0, inner / outer, 1.0)
+        return stability < self.config.dynamic_multimask_stability_thresh
+
+
+def _pick(values: torch.Tensor, idx: torch.Tensor) -> torch.Tensor:
+    """Values (B, O, …) of those (B, O, M, …) of all masks, at indices (B, O)."""
+    idx = idx.reshape(*idx.shape, *(1 for _ in values.shape[2:])).expand(-1, -1, 1, *values.shape[3:])
+    return values.gather(2, idx)[:, :, 0]

@@ -76,10 +76,7 @@ class Prompt:
 
     def after(self, earlier: "Prompt") -> "Prompt":
         """The clicks of an earlier prompt, and then those of this one."""
-        both = (earlier.clicks, self.clicks)
-        points = torch.cat([clicks.points for clicks in both if clicks.points is not None], dim=2)
-        labels = torch.cat([clicks.labels for clicks in both if clicks.labels is not None], dim=2)
-        return replace(self, clicks=Prompts(points=points, labels=labels))
+        return replace(self, clicks=earlier.clicks.add_points(self.clicks.points, self.clicks.labels))
 
 
 @dataclass(frozen=True, eq=False)

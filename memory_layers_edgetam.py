@@ -18,8 +18,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamProjectedAttention
 from .configuration_edgetam import EdgeTamVideoConfig
+from .layers_edgetam import EdgeTamLayerNorm2d
 from .position_edgetam import Rotation, grid_rotation, rotate, sine_place_encoding
-from .prompt_encoder_edgetam import EdgeTamLayerNorm2d
 from .stages_edgetam_video import Memories
 
 # So many queries have attention weights, one for each memory token, that fit the cache of a CPU

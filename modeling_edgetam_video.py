@@ -15,9 +15,11 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.utils import logging
 
+from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam_video import check_count, check_pixels, check_session, read_flag
 from .configuration_edgetam import EdgeTamVideoConfig
-from .mask_decoder_edgetam import EdgeTamFeedForward, MaskPrediction
+from .layers_edgetam import EdgeTamFeedForward
+from .mask_decoder_edgetam import MaskPrediction
 from .memory_layers_edgetam import (
     EdgeTamMemoryAttention,
     EdgeTamMemoryEncoder,
@@ -25,7 +27,6 @@ from .memory_layers_edgetam import (
     EdgeTamSpatialPerceiver,
     grid_side,
 )
-from .modeling_edgetam import EdgeTamModel
 from .position_edgetam import sine_time_encoding
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .masks_edgetam import repair_masks  # noqa: F401
     from .memory_bank_edgetam import TrackedObject  # noqa: F401
+    from .modeling_edgetam import EdgeTamModel  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
@@ -52,12 +54,13 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
-    from .training_edgetam import Lesson  # noqa: F401
+    from .training_edgetam import check_labels  # noqa: F401
+    from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
 
 
-class EdgeTamVideoModel(EdgeTamModel):
+class EdgeTamVideoModel(EdgeTamBaseModel):
     """EdgeTAM on video.
 
     Five stages are functions of tensors alone, through which gradients flow and which can be compiled and exported:
@@ -70,20 +73,20 @@ class EdgeTamVideoModel(EdgeTamModel):
     main_input_name = "pixel_values_videos"
     input_modalities = ("video",)
     _no_split_modules = [  # noqa: RUF012
-        *EdgeTamModel._no_split_modules,
+        *EdgeTamBaseModel._no_split_modules,
         "EdgeTamMemoryAttentionLayer",
         "EdgeTamMemoryFuserBlock",
         "EdgeTamPerceiverLayer",
     ]
-    _large_parts = (*EdgeTamModel._large_parts, "memory_attention", "memory_encoder")
+    _large_parts = (*EdgeTamBaseModel._large_parts, "memory_attention", "memory_encoder")
     _parts_of_objects = (
-        *EdgeTamModel._parts_of_objects,
+        *EdgeTamBaseModel._parts_of_objects,
         "memory_attention",
         "memory_encoder",
         "spatial_perceiver",
     )
     _small_parts = (
-        *EdgeTamModel._small_parts,
+        *EdgeTamBaseModel._small_parts,
         "spatial_perceiver",
         "object_pointer_proj",
         "mask_downsample",
@@ -95,8 +98,8 @@ class EdgeTamVideoModel(EdgeTamModel):
     )
     _keys_to_ignore_on_load_unexpected = []  # noqa: RUF012
 
-    def _build(self, config):
-        super()._build(config)
+    def __init__(self, config: EdgeTamVideoConfig):
+        super().__init__(config)
         size, memory_size = config.vision_config.fpn_hidden_size, config.memory_encoder_output_channels
         height, width = self.prompt_encoder.image_embedding_size
         side = grid_side(config)
@@ -118,6 +121,7 @@ class EdgeTamVideoModel(EdgeTamModel):
             self.temporal_positional_encoding_projection_layer = nn.Linear(size, memory_size)
         if config.enable_occlusion_spatial_embedding:
             self.occlusion_spatial_embedding_parameter = nn.Parameter(torch.zeros(1, memory_size))
+        self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -166,17 +170,12 @@ class EdgeTamVideoModel(EdgeTamModel):
         self, frame_embeddings: list[torch.Tensor], conditioned: torch.Tensor, prompts: Prompts
     ) -> MaskPrediction:
         """`MaskPrediction` (O, 1, …) with all masks; see `decode_objects`."""
-        embeddings = self.prompt_encoder(
-            prompts.points, prompts.labels, prompts.boxes, prompts.masks, len(conditioned), conditioned.device
-        )
-        encoding = self.get_image_wide_positional_embeddings()
-        return self.mask_decoder([*frame_embeddings[:2], conditioned], encoding, embeddings)
+        return self.decode_prompts([*frame_embeddings[:2], conditioned], prompts)
 
     def choose_masks(self, prediction: MaskPrediction, is_ambiguous: torch.Tensor) -> ObjectPrediction:
         """`ObjectPrediction` of a `MaskPrediction` (O, 1, …); is_ambiguous as for `decode_objects`."""
-        masks, iou_scores, tokens = (
-            part[:, 0] for part in self.mask_decoder.choose_mask(prediction, is_ambiguous[:, None])
-        )
+        chosen = self.mask_decoder.choose_masks(prediction, is_ambiguous[:, None])
+        masks, iou_scores, tokens = (part[:, 0] for part in chosen)
         scores = prediction.object_score_logits[:, 0, 0]
         return ObjectPrediction(
             masks=masks.masked_fill(scores[:, None, None] <= 0, ABSENT_LOGIT),

@@ -8,9 +8,10 @@ by the image processor); every docstring says which.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ from .mask_candidates_edgetam import MaskCandidates, StabilityFilter, candidates
 from .masks_edgetam import masks_to_rle, repair_masks
 from .pictures_edgetam import is_picture_source, read_picture, to_rgb
 
-if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+if TYPE_CHECKING:
+    # transformers<5: the loader of remote code takes along what an entry file names, and nothing that is only reached
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_labels_edgetam import read_objects  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
@@ -73,7 +75,7 @@ class MaskGenerationOptions:
     timeout: float | None = None
     progress: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.points_per_batch is not None:
             self._check_number("points_per_batch", Integral, lowest=1)
         self._check_number("points_per_crop", Integral, lowest=1)
@@ -100,7 +102,7 @@ class MaskGenerationOptions:
                 f"`points_per_crop={self.points_per_crop}` in crop layer {self.crops_n_layers}"
             )
 
-    def _check_number(self, name: str, kind: type, lowest: float = -math.inf, highest: float = math.inf):
+    def _check_number(self, name: str, kind: type, lowest: float = -math.inf, highest: float = math.inf) -> None:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, kind):
             expected = "an integer" if kind is Integral else "a number"
@@ -159,10 +161,10 @@ class Pictures(torch.utils.data.Dataset):
     def __init__(self, images: list):
         self.images = images
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, idx):
+    def __getitem__(self, idx: int) -> Any:
         return self.images[idx]
 
 
@@ -179,9 +181,9 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
-        if not hasattr(self.model, "get_image_embeddings") or hasattr(self.model, "memory_attention"):
+        if not hasattr(self.model, "confident_masks"):
             raise TypeError(
                 f"mask generation needs the image model EdgeTamModel, got {type(self.model).__name__}; "
                 "EdgeTamModel.from_pretrained also loads the checkpoint of a video model"
@@ -189,7 +191,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         if self.image_processor is None:
             raise TypeError("mask generation needs an image processor: give `image_processor`")
 
-    def _sanitize_parameters(self, **given):
+    def _sanitize_parameters(self, **given: Any) -> tuple[dict, dict, dict]:
         # Merged here and not by the base class, so that options given in two places are checked together.
         options = self.options.updated(given)
         return {"timeout": options.timeout}, {"options": options}, {"options": options}
@@ -201,7 +203,9 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             return self._postprocess_params["options"]
         return MaskGenerationOptions.of_checkpoint(getattr(self.image_processor, "mask_generation", None))
 
-    def __call__(self, image, *, num_workers: int | None = None, batch_size: int | None = None, **options):
+    def __call__(
+        self, image: Any, *, num_workers: int | None = None, batch_size: int | None = None, **options: Any
+    ) -> dict | list[dict] | Iterator[dict]:
         """Masks of all objects of each picture, best score first.
 
         Args:
@@ -265,7 +269,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             results = (result for result in logging.tqdm(results, total=num_pictures, unit="picture"))
         return list(results) if is_list else results
 
-    def preprocess(self, image, timeout: float | None = None) -> dict:
+    def preprocess(self, image: Any, timeout: float | None = None) -> dict:
         """The picture as uint8 array (H, W, 3)."""
         if is_picture_source(image):
             return {"picture": read_picture(image, timeout=timeout)}
@@ -290,7 +294,9 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
                     candidates.append(candidates_of_crop(masks, scores, points, crop, crops[0], options.stability))
         return {"candidates": MaskCandidates.joined(candidates), "height": height, "width": width}
 
-    def confident_masks_of_crop(self, image, crop: Crop, options: MaskGenerationOptions, progress):
+    def confident_masks_of_crop(
+        self, image: np.ndarray, crop: Crop, options: MaskGenerationOptions, progress: Any
+    ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
         pixel_values = self.pixel_values_of_crop(image, crop)
         image_embeddings = self.model.get_image_embeddings(pixel_values)
@@ -306,10 +312,10 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             num_pixels += masks.numel()
             progress.update(len(batch))
             if num_pixels >= MAX_PIXELS_PER_GROUP:
-                yield map(torch.cat, zip(*group, strict=True))
+                yield tuple(map(torch.cat, zip(*group, strict=True)))
                 group, num_pixels = [], 0
         if group:
-            yield map(torch.cat, zip(*group, strict=True))
+            yield tuple(map(torch.cat, zip(*group, strict=True)))
 
     def postprocess(self, model_outputs: dict, options: MaskGenerationOptions) -> dict:
         """The result of one picture, from its candidates by non-maximum suppression of their boxes."""
@@ -334,7 +340,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             result["points"] = candidates.points
         return result
 
-    def pixel_values_of_crop(self, image, crop: Crop) -> torch.Tensor:
+    def pixel_values_of_crop(self, image: np.ndarray, crop: Crop) -> torch.Tensor:
         """Model input (1, 3, height, width) of a crop of the picture, in the model's dtype and on its device."""
         pixels = image[crop.top : crop.bottom, crop.left : crop.right]
         settings = {"input_data_format": "channels_last", "return_tensors": "pt"}

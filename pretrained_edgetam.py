@@ -1,14 +1,18 @@
 """What all EdgeTAM models share: loading, saving, initialisation and modes."""
 
+from typing import Any
+
 from safetensors import SafetensorError
 from torch import nn
+from transformers import PretrainedConfig
 from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput
 
 from .configuration_edgetam import EdgeTamConfig
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding
 
 
-def _with_small_parts_in_memory(device_map, large_parts, small_parts):
+def _with_small_parts_in_memory(device_map: Any, large_parts: tuple[str, ...], small_parts: tuple[str, ...]) -> Any:
     """The device map with nothing but large parts on disk.
 
     The rest is small, and partly cannot be read on call: the model's own parameters, and the position embeddings, one
@@ -23,7 +27,7 @@ def _with_small_parts_in_memory(device_map, large_parts, small_parts):
     return {name: "cpu" if device == "disk" and not is_large[name] else device for name, device in device_map.items()}
 
 
-def _check_that_all_is_loaded(model, info, source):
+def _check_that_all_is_loaded(model: PreTrainedModel, info: dict, source: Any) -> None:
     """Raises a ValueError for tensors that the source of a model lacks, or has in another shape."""
     remedy = "ignore_mismatched_sizes=True initialises them anew"
     if mismatched := sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]):
@@ -42,11 +46,13 @@ def _check_that_all_is_loaded(model, info, source):
 class EdgeTamPreTrainedModel(PreTrainedModel):
     """Loading, saving and initialisation shared by all EdgeTAM models."""
 
-    config_class = EdgeTamConfig
+    config_class: type[PretrainedConfig] = EdgeTamConfig
     base_model_prefix = "edgetam"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    _large_parts, _small_parts = (), ()  # which a device map may put on disk, and which it may not
+    # which a device map may put on disk, and which it may not
+    _large_parts: tuple[str, ...] = ()
+    _small_parts: tuple[str, ...] = ()
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -55,7 +61,7 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = ["RepVitBlock", "RepVitStem", "RepVitDownsample", "EdgeTamTwoWayAttentionBlock"]  # noqa: RUF012
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "EdgeTamPreTrainedModel":
         """Sets the mode; a batch normalisation whose weight is frozen keeps its statistics in training, too."""
         super().train(mode)
         for module in self.modules():
@@ -64,7 +70,9 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
         return self
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, output_loading_info=False, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
         """The model of a folder or Hub repository; see `PreTrainedModel.from_pretrained`.
 
         With `ignore_mismatched_sizes=True` tensors that are missing or have another shape are initialised anew, as
@@ -80,7 +88,8 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
             kwargs["device_map"] = _with_small_parts_in_memory(
                 kwargs.get("device_map"), cls._large_parts, cls._small_parts
             )
-            if kwargs["device_map"] is not None:  # else Transformers 4 never reads the statistics that are on disk
+            if kwargs["device_map"] is not None:
+                # transformers<5: statistics of batch normalisation that are on disk are read only if they are offloaded
                 kwargs.setdefault("offload_buffers", True)
             kwargs["ignore_mismatched_sizes"] = True  # so that they are reported here, with names and shapes
             model, info = super().from_pretrained(
@@ -95,15 +104,20 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
             _check_that_all_is_loaded(model, info, pretrained_model_name_or_path)
         return (model, info) if output_loading_info else model
 
-    def get_input_embeddings(self):
+    def as_requested(self, output: ModelOutput, return_dict: bool | None) -> ModelOutput | tuple:
+        """The output itself, or a tuple of its values where `return_dict` (or the configuration) asks for one."""
+        return_dict = self.config.return_dict if return_dict is None else return_dict
+        return output if return_dict else output.to_tuple()
+
+    def get_input_embeddings(self) -> nn.Module:
         """The module that sees the picture first, whose output `enable_input_require_grads` gives a gradient."""
         return self.vision_encoder.get_input_embeddings()
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs=None, **kwargs):
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs: Any) -> None:
         """Computes activations anew for gradients; by default in the way that cuts none of them (not reentrant)."""
         super().gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False}, **kwargs)
 
-    def _init_weights(self, module):
+    def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
             nn.init.normal_(module.weight, std=std)

@@ -5,16 +5,18 @@ Shapes: B pictures, O objects, P points. Coordinates are (x, y); sizes are (heig
 
 import numbers
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import Sam2Processor
 from transformers.image_processing_utils import BatchFeature
 
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
+from .prompts_edgetam import LABEL_MEANINGS, ON_OBJECT_LABEL, PADDING_LABEL, Prompts
 from .settings_edgetam import as_list, checked_settings, height_width, remote_code_name
 
-if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4 takes the file along
+if TYPE_CHECKING:
+    # transformers<5: the loader of remote code takes along what an entry file names, and nothing that is only reached
     from .crops_edgetam import Crop  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
@@ -22,13 +24,11 @@ if TYPE_CHECKING:  # named here so that the remote-code loader of Transformers 4
     from .masks_edgetam import repair_masks  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
 
-PAD_VALUE = -10  # coordinates and label of a point that only fills up a batch
-LABELS = {1: "foreground", 0: "background", -1: "not a point", 2: "top left of a box", 3: "bottom right of a box"}
 # Beyond this a coordinate times the model's size could overflow float32.
 LARGEST_NUMBER = 1e30
 
 
-def nested_numbers(value, layout: tuple[str, ...], path: str, row_length: int | None = None) -> list:
+def nested_numbers(value: Any, layout: tuple[str, ...], path: str, row_length: int | None = None) -> list:
     """New nested lists of floats, one level for each name in `layout`, from lists, tuples, arrays, tensors.
 
     The innermost lists must have `row_length` entries if it is given; elsewhere lengths may differ, and be 0. `path`
@@ -52,7 +52,7 @@ def _nesting_error(path: str, layout: tuple[str, ...], received: str) -> str:
     return f"{path} must be nested as {levels} ({len(layout)} levels of lists, or a tensor), got {received}"
 
 
-def _finite_number(value, path: str) -> float:
+def _finite_number(value: Any, path: str) -> float:
     value = as_list(value, path)
     if isinstance(value, (list, tuple)):
         raise ValueError(f"{path} must be a number, got {type(value).__name__}: there is one level of nesting too many")
@@ -105,14 +105,15 @@ def _check_one_label_per_point(points: list, labels: list, depth: int = 3, path:
             _check_one_label_per_point(inner_points, inner_labels, depth - 1, f"{path}[{i}]")
 
 
-def _check_counts(points, boxes, num_pictures: int, pad_value: int) -> None:
-    for name, prompts in (("input_points", points), ("input_boxes", boxes)):
-        if prompts is not None and len(prompts) != num_pictures:
-            raise ValueError(f"{name} must have one entry per picture, got {len(prompts)} for {num_pictures} pictures")
+def _check_counts(prompts: Prompts, num_pictures: int) -> None:
+    points, boxes = prompts.points, prompts.boxes
+    for name, prompt in (("input_points", points), ("input_boxes", boxes)):
+        if prompt is not None and len(prompt) != num_pictures:
+            raise ValueError(f"{name} must have one entry per picture, got {len(prompt)} for {num_pictures} pictures")
     if points is not None and boxes is not None and points.shape[1] != boxes.shape[1]:
         raise ValueError(
             "input_points and input_boxes of one call must describe equally many objects, "
-            f"got {points.shape[1]} and {boxes.shape[1]}; stand in for a missing point or box with {pad_value}"
+            f"got {points.shape[1]} and {boxes.shape[1]}; stand in for a missing point or box with {PADDING_LABEL}"
         )
 
 
@@ -135,10 +136,16 @@ class EdgeTamProcessor(Sam2Processor):
     native_class = "Sam2Processor"
     part_files = {"image_processor": "preprocessor_config.json"}  # noqa: RUF012
 
-    def __init__(self, image_processor, target_size=None, point_pad_value: int = -10, **kwargs):
-        if isinstance(point_pad_value, bool) or point_pad_value != PAD_VALUE:
+    def __init__(
+        self,
+        image_processor: EdgeTamImageProcessor,
+        target_size: int | tuple[int, int] | None = None,
+        point_pad_value: int = PADDING_LABEL,
+        **kwargs: Any,
+    ):
+        if isinstance(point_pad_value, bool) or point_pad_value != PADDING_LABEL:
             raise ValueError(
-                f"point_pad_value must be {PAD_VALUE}, the only number that the model takes for padding, got "
+                f"point_pad_value must be {PADDING_LABEL}, the only number that the model takes for padding, got "
                 f"{point_pad_value!r}: leave it out"
             )
         super().__init__(image_processor, target_size=target_size, point_pad_value=point_pad_value, **kwargs)
@@ -152,22 +159,22 @@ class EdgeTamProcessor(Sam2Processor):
         return height if height == width else (height, width)
 
     @target_size.setter
-    def target_size(self, target_size):
+    def target_size(self, target_size: int | tuple[int, int] | None) -> None:
         if target_size is not None:
             height_width(target_size)
         self._target_size = target_size
 
     def __call__(
         self,
-        images=None,
-        segmentation_maps=None,
-        input_points=None,
-        input_labels=None,
-        input_boxes=None,
-        original_sizes=None,
-        return_tensors=None,
-        mask_labels=None,
-        **kwargs,
+        images: Any = None,
+        segmentation_maps: Any = None,
+        input_points: Any = None,
+        input_labels: Any = None,
+        input_boxes: Any = None,
+        original_sizes: Any = None,
+        return_tensors: str | None = None,
+        mask_labels: Any = None,
+        **kwargs: Any,
     ) -> BatchFeature:
         """Model inputs: `pixel_values`, `original_sizes` and the prompts in pixels of the model input.
 
@@ -206,25 +213,17 @@ class EdgeTamProcessor(Sam2Processor):
         if return_tensors is not None:
             kwargs["return_tensors"] = return_tensors
         kwargs = checked_settings(kwargs)
-        points, labels = self._read_points(input_points, input_labels)
-        boxes = self._read_boxes(input_boxes)
+        prompts = Prompts(*self._read_points(input_points, input_labels), self._read_boxes(input_boxes))
         maps = {"segmentation_maps": segmentation_maps, "mask_labels": mask_labels}
         maps = {name: value for name, value in maps.items() if value is not None}
         encoding = self._encode_pictures(images, maps, original_sizes, kwargs)
         sizes = check_original_sizes(encoding["original_sizes"])
-        _check_counts(points, boxes, len(sizes), self.point_pad_value)
-        scale = self._coordinate_scale(sizes, kwargs.get("size"))
-        prompts = {}
-        if points is not None:
-            prompts["input_points"] = self._scaled(points, scale[:, None, None], labels == self.point_pad_value)
-            prompts["input_labels"] = labels
-        if boxes is not None:
-            is_padding = (boxes == self.point_pad_value).all(dim=-1)
-            prompts["input_boxes"] = self._scaled(boxes, scale.repeat(1, 2)[:, None], is_padding)
-        encoding.update(BatchFeature(prompts, tensor_type=kwargs.get("return_tensors") or "pt"))
+        _check_counts(prompts, len(sizes))
+        inputs = prompts.scale(self._coordinate_scale(sizes, kwargs.get("size"))).named_inputs()
+        encoding.update(BatchFeature(inputs, tensor_type=kwargs.get("return_tensors") or "pt"))
         return encoding
 
-    def _encode_pictures(self, images, maps: dict, original_sizes, settings: dict) -> BatchFeature:
+    def _encode_pictures(self, images: Any, maps: dict, original_sizes: Any, settings: dict) -> BatchFeature:
         if images is None:
             if original_sizes is None:
                 raise ValueError("Either images or original_sizes must be given")
@@ -241,7 +240,7 @@ class EdgeTamProcessor(Sam2Processor):
                 )
         return encoding
 
-    def _read_points(self, input_points, input_labels) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    def _read_points(self, input_points: Any, input_labels: Any) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         """Points (B, O, P, 2) float32 in the original frame and labels (B, O, P) int64, both padded."""
         if input_points is None:
             if input_labels is not None:
@@ -253,21 +252,21 @@ class EdgeTamProcessor(Sam2Processor):
         points = pad_nested(nested, 4, pad_value).float()
         if input_labels is None:
             is_padding = (points == pad_value).all(dim=-1)
-            return points, torch.where(is_padding, pad_value, 1)
+            return points, torch.where(is_padding, pad_value, ON_OBJECT_LABEL)
         nested_labels = nested_numbers(input_labels, ("image", "object", "point"), "input_labels")
         _check_one_label_per_point(nested, nested_labels)
         labels = pad_nested(nested_labels, 3, pad_value)
-        is_unknown = ~torch.isin(labels, torch.tensor([*LABELS, pad_value], dtype=labels.dtype))
+        is_unknown = ~torch.isin(labels, torch.tensor([*LABEL_MEANINGS, pad_value], dtype=labels.dtype))
         if is_unknown.any():
             place = is_unknown.nonzero()[0].tolist()
-            meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABELS.items())
+            meanings = ", ".join(f"{label} ({meaning})" for label, meaning in LABEL_MEANINGS.items())
             raise ValueError(
                 f"input_labels may hold {meanings} and {pad_value} (padding), got {labels[tuple(place)].item():g} at "
                 f"[image][object][point] {place}"
             )
         return points, labels.long()
 
-    def _read_boxes(self, input_boxes) -> torch.Tensor | None:
+    def _read_boxes(self, input_boxes: Any) -> torch.Tensor | None:
         """Boxes (B, O, 4) float32 in the original frame, padded."""
         if input_boxes is None:
             return None
@@ -284,17 +283,13 @@ class EdgeTamProcessor(Sam2Processor):
             )
         return boxes
 
-    def _coordinate_scale(self, sizes: list[tuple[int, int]], size=None) -> torch.Tensor:
+    def _coordinate_scale(self, sizes: list[tuple[int, int]], size: Any = None) -> torch.Tensor:
         """(B, 2) factors of x and y from the original pictures to the model input."""
         height, width = height_width(size or self.target_size)
         # A product with the reciprocal rounds as native does, so that coordinates are equal to the last bit.
         return torch.tensor([(w, h) for h, w in sizes]).reciprocal() * torch.tensor([width, height])
 
-    def _scaled(self, coordinates: torch.Tensor, scale: torch.Tensor, is_padding: torch.Tensor) -> torch.Tensor:
-        pad_value = coordinates.new_tensor(self.point_pad_value)
-        return torch.where(is_padding[..., None], pad_value, coordinates * scale)
-
-    def to_dict(self, *args, **kwargs):
+    def to_dict(self, *args: Any, **kwargs: Any) -> dict:
         """Settings that load this class with remote code allowed and native's class without.
 
         A frame that follows the image processor is not stored: native derives the same from the picture size.
@@ -308,7 +303,7 @@ class EdgeTamProcessor(Sam2Processor):
         settings["auto_map"] = {self._auto_class: remote_code_name(self)}
         return settings
 
-    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
+    def save_pretrained(self, save_directory: str | Path, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Names of the files written: all processor files, each in the form that some version of Transformers reads.
 
         The code files are written too, so that the folder loads where this package is not installed.
@@ -322,13 +317,13 @@ class EdgeTamProcessor(Sam2Processor):
         return [*files, *map(str, part_files.values())]
 
     @classmethod
-    def from_args_and_dict(cls, args, processor_dict, **kwargs):
+    def from_args_and_dict(cls, args: Any, processor_dict: dict, **kwargs: Any) -> "EdgeTamProcessor":
         """A processor from saved settings; a `size` given here replaces also a stored `target_size`."""
         unused = {*cls.part_files} | ({"target_size"} if kwargs.get("size") is not None else set())
         processor_dict = {name: value for name, value in processor_dict.items() if name not in unused}
         return super().from_args_and_dict(args, processor_dict, **kwargs)
 
     @classmethod
-    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> list:
         # The Auto class that Transformers would ask here gives native's image processor unless remote code is allowed.
         return [EdgeTamImageProcessor.from_pretrained(pretrained_model_name_or_path, **kwargs)]

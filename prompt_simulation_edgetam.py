@@ -4,13 +4,14 @@ Shapes: B pictures, O objects per picture, N points per object, (H, W) the model
 of mask logits. Points are (x, y) in pixels of the model input.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from .prompt_encoder_edgetam import BOX_CORNER_LABELS, PADDING_LABEL
+from .prompts_edgetam import BOX_CORNER_LABELS, PADDING_LABEL, Prompts
 
 BOX_NOISE, LARGEST_BOX_NOISE = 0.1, 20.0  # of a side, and in pixels
 
@@ -26,8 +27,8 @@ class PromptSimulation:
         max_prompted_frames: most frames of a clip that are prompted before it is tracked, the first one among them.
         max_corrected_frames: most frames of a clip on which clicks correct masks.
         truth_click_share: how often a correction is a click anywhere on the object.
-        single_mask_share: how often an ambiguous click teaches the single mask in place of the best of several. SAM 2
-            never does; then `multimask_output=False` is not good for clicks.
+        single_mask_share: how often the single mask learns from an ambiguous click, in place of the multimask outputs.
+            SAM 2 never does; then `multimask_output=False` is not good for clicks.
     """
 
     num_corrections: int = 7
@@ -38,7 +39,7 @@ class PromptSimulation:
     truth_click_share: float = 0.1
     single_mask_share: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("box_share", "mask_share", "truth_click_share", "single_mask_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
@@ -59,28 +60,31 @@ class ClipPlan(NamedTuple):
 
 
 class PromptSimulator:
-    """A simulated user.
+    """A simulated user, who prompts objects whose true masks are known.
 
     Args:
         settings: `PromptSimulation`.
-        seeds: one integer of at least 0 for each picture, which decides all that is drawn for it, whatever else is in
-            the batch, and however many objects fill it up.
+        seeds: an integer of at least 0 for each picture. It decides all that is drawn for that picture, whatever other
+            pictures are in the batch, and however many objects are padding.
         size: (H, W).
     """
 
-    def __init__(self, settings, seeds, size):
+    def __init__(self, settings: PromptSimulation, seeds: Sequence[int] | torch.Tensor, size: tuple[int, int]):
         self.settings, self.size = settings, size
         self.seeds, self.num_draws = [int(seed) for seed in seeds], 0
 
-    def _generators(self):
-        """A generator for each picture, from which one array may be drawn: objects that come first get the same."""
+    def _generators(self) -> list[np.random.Generator]:
+        """A new generator for each picture, from which one array may be drawn.
+
+        So the numbers of the first objects do not depend on how many objects follow.
+        """
         self.num_draws += 1
         return [np.random.default_rng((seed, self.num_draws)) for seed in self.seeds]
 
-    def plan_clip(self, num_frames):
-        """The `ClipPlan` of a clip, of which one frame at least is left to be tracked if there are several.
+    def plan_clip(self, num_frames: int) -> ClipPlan:
+        """The `ClipPlan` of a clip; at least one of several frames is left to be tracked.
 
-        A single frame is a picture: it is prompted and corrected, as SAM 2 has it.
+        A single frame is a picture: it is prompted and corrected, as in the training of SAM 2.
         """
         (generator,) = self._generators()
         draw, most_prompted = generator.random(3), min(self.settings.max_prompted_frames, max(num_frames - 1, 1))
@@ -92,8 +96,8 @@ class PromptSimulator:
         has_masks = num_frames > 1 and draw[2] < self.settings.mask_share
         return ClipPlan(order[:num_prompted], [] if has_masks else order[:num_corrected], has_masks)
 
-    def first_prompts(self, masks):
-        """Points (B, O, 2, 2) and labels (B, O, 2) for masks bool (B, O, H, W): a box, or a click and padding.
+    def first_prompts(self, masks: torch.Tensor) -> Prompts:
+        """`Prompts` of two points for masks bool (B, O, H, W): the corners of a box, or a click and padding.
 
         Where a mask is empty, a click tells that the object is not there.
         """
@@ -103,33 +107,40 @@ class PromptSimulator:
         padding = torch.full_like(label, PADDING_LABEL)
         corner_labels = torch.tensor(BOX_CORNER_LABELS, device=masks.device)
         points = torch.where(is_box[..., None, None], self._boxes(masks), torch.stack((click, click), dim=2))
-        return points, torch.where(is_box[..., None], corner_labels, torch.stack((label, padding), dim=2))
+        labels = torch.where(is_box[..., None], corner_labels, torch.stack((label, padding), dim=2))
+        return Prompts(points, labels)
 
-    def teaches_several_masks(self, is_ambiguous):
-        """Whether prompts, ambiguous or not (B, O), teach several masks, and not the single one; bool (B, O)."""
+    def draw_multimask(self, is_ambiguous: torch.Tensor) -> torch.Tensor:
+        """Whether the multimask outputs learn from prompts, ambiguous or not (B, O), and not the single mask; bool."""
         draws = self._uniform(is_ambiguous.shape[1], is_ambiguous.device)
         return is_ambiguous & (draws >= self.settings.single_mask_share)
 
-    def correct(self, logits, shares):
-        """Points (B, O, 1, 2) and labels (B, O, 1) of clicks where logits (B, O, h, w) are wrong, see `cell_shares`.
+    def correct(self, prompts: Prompts, logits: torch.Tensor, coverage: torch.Tensor) -> Prompts:
+        """The prompts of the next round: the mask itself, and after the earlier points a click where it is wrong.
 
-        Where nothing is wrong they tell that a place is none of the object's.
+        Where nothing is wrong the click tells that a place is none of the object's.
+
+        Args:
+            prompts: those of the last round.
+            logits: (B, O, h, w), the masks found for them.
+            coverage: (B, O, h, w), see `cell_coverage`.
         """
-        actual, predicted = shares > 0.5, logits > 0
+        logits = logits.detach()
+        actual, predicted = coverage > 0.5, logits > 0
         is_right = (actual == predicted).flatten(2).all(-1)[..., None, None]
         is_any = self._uniform(logits.shape[1], logits.device) < self.settings.truth_click_share
         is_any = is_any[..., None, None] & actual.flatten(2).any(-1)[..., None, None]
         missing = torch.where(is_any, actual, actual & ~predicted)
         surplus = torch.where(is_any, False, ~actual & (predicted | is_right))
         point, label = self._click(missing, surplus)
-        return point[:, :, None], label[:, :, None]
+        return prompts.add_points(point[:, :, None], label[:, :, None]).with_previous_masks(logits)
 
-    def _uniform(self, num_objects, device, *shape):
+    def _uniform(self, num_objects: int, device: torch.device, *shape: int) -> torch.Tensor:
         """Numbers (B, O, …) in [0, 1)."""
         values = np.stack([generator.random((num_objects, *shape)) for generator in self._generators()])
         return torch.from_numpy(values).float().to(device)
 
-    def _click(self, inside, outside):
+    def _click(self, inside: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Points (B, O, 2), all as likely, in one of two regions (B, O, rows, columns), with labels (B, O) 1 or 0."""
         rows, columns = inside.shape[-2:]
         cumulated = (inside | outside).flatten(2).float().cumsum(-1)
@@ -140,8 +151,8 @@ class PromptSimulator:
         scale = torch.tensor((self.size[1] / columns, self.size[0] / rows), device=inside.device)
         return cell * scale - 0.5, label
 
-    def _boxes(self, masks):
-        """Corners (B, O, 2, 2) of boxes round masks (B, O, H, W), drawn not quite carefully."""
+    def _boxes(self, masks: torch.Tensor) -> torch.Tensor:
+        """Corners (B, O, 2, 2) of boxes round masks (B, O, H, W), with the noise of a user's hand."""
         ends = []
         for is_covered in (masks.any(-2), masks.any(-1)):  # columns give x, rows give y
             length = is_covered.shape[-1]

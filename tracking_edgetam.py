@@ -5,18 +5,16 @@
 Shapes: O objects, N points, (H, W) the model input in pixels, (h, w) = (H / 16, W / 16) the image embedding.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import ModelOutput
 
 from .device_edgetam import send
 from .memory_bank_edgetam import FrameResult, ObjectMemory, Prompt, Reach, split_results, stack_memories
-from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT
-from .prompts_edgetam import PADDING_LABEL, Prompts
+from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
 from .stages_edgetam_video import ABSENT_LOGIT, ObjectPrediction, TrackingModel, is_ambiguous
 
@@ -103,14 +101,12 @@ class PromptedBatch:
         else:
             conditioned = model.forget_memory(frame_embedding).expand(len(objects), -1, -1, -1)
         previous_masks = [prompted.previous_mask for prompted in objects if prompted.previous_mask is not None]
-        prompts = join_clicks([prompt.clicks for prompt in self.prompts])
+        prompts = Prompts.stack([prompt.clicks for prompt in self.prompts])
         if previous_masks:
-            previous = torch.stack(previous_masks)[:, None].clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
-            prompts = prompts._replace(masks=previous)
+            prompts = prompts.with_previous_masks(torch.stack(previous_masks)[:, None])
         num_points = torch.tensor([prompt.num_points for prompt in self.prompts])
         flags = is_ambiguous(model.config, num_points, has_memory=bool(memories))
-        prompts = prompts.map(lambda part: send(part, model.device))
-        return model.decode_objects(frame_embeddings, conditioned, prompts, send(flags, model.device))
+        return model.decode_objects(frame_embeddings, conditioned, prompts.to(model.device), send(flags, model.device))
 
 
 @dataclass(frozen=True)
@@ -131,16 +127,6 @@ class TrackedBatch:
         conditioned = model.attend_to_memory(frame_embeddings[-1], memories)
         flags = is_ambiguous(model.config, torch.zeros(len(self.objects), dtype=torch.long), has_memory=True)
         return model.decode_objects(frame_embeddings, conditioned, Prompts(), send(flags, model.device))
-
-
-def join_clicks(clicks: Collection[Prompts]) -> Prompts:
-    """Points (O, 1, N, 2) and labels (O, 1, N) of the clicks of single objects, padded."""
-    points = [each.points[0, 0] for each in clicks if each.points is not None]
-    labels = [each.labels[0, 0] for each in clicks if each.labels is not None]
-    return Prompts(
-        points=pad_sequence(points, batch_first=True, padding_value=PADDING_LABEL)[:, None],
-        labels=pad_sequence(labels, batch_first=True, padding_value=PADDING_LABEL)[:, None],
-    )
 
 
 @dataclass(frozen=True)

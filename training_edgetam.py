@@ -1,18 +1,24 @@
-"""What EdgeTAM learns from: true masks, with prompts that are drawn from them as users would give them.
+"""How EdgeTAM learns: a simulated user prompts objects whose true masks are known, and corrects what the model finds.
 
 Shapes: B pictures, O objects per picture, N points per object, (H, W) the model input, (h, w) = (H / 16, W / 16).
 Labels are 1 on an object, 0 elsewhere, and negative everywhere for an object that only fills up a batch.
 """
 
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, NamedTuple
+
 import torch
 
+from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam import check_tensor
-from .losses_edgetam import add_up, cell_shares, mean_over_objects, segmentation_losses
-from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT
+from .losses_edgetam import LossWeights, add_up, cell_coverage, mean_over_objects, segmentation_losses
+from .mask_decoder_edgetam import MaskPrediction
 from .prompt_simulation_edgetam import PromptSimulator
+from .prompts_edgetam import Prompts
 
 
-def check_labels(mask_labels, prompt_seeds, leading, size):
+def check_labels(mask_labels: Any, prompt_seeds: Any, leading: Sequence[int], size: tuple[int, int]) -> torch.Tensor:
     """Seeds (B,), drawn if none are given; raises a ValueError for labels or seeds of a wrong shape.
 
     Args:
@@ -46,68 +52,92 @@ def check_labels(mask_labels, prompt_seeds, leading, size):
     return prompt_seeds
 
 
-class Lesson:
-    """A model and a simulated user at work on true masks.
+class Answer(NamedTuple):
+    """What a model answers to prompts.
 
-    Args:
-        model: `EdgeTamModel`, whose `prompt_simulation` and `loss_weights` count.
-        seeds: integers, see `PromptSimulator`.
+    prediction: `MaskPrediction` (B, O, …) with all masks; is_ambiguous: bool (B, O), whether the prompts may mean
+    several things; chosen: the masks that a user is shown, a record whose `masks` are logits (B, O, 4h, 4w), or
+    (O, 4h, 4w) of one clip.
     """
 
-    def __init__(self, model, seeds):
-        self.simulator = PromptSimulator(model.prompt_simulation, seeds, model.prompt_encoder.image_size)
-        self.weights = model.loss_weights
-
-    def practise(self, predict, choose, masks, prompts, num_corrections):
-        """The last prediction, after so many corrections, and the losses (B, O) of all, added up.
-
-        Args:
-            predict: makes a `MaskPrediction` of points (B, O, N, 2), labels (B, O, N) and logits (B, O, 4h, 4w) of an
-                earlier mask; each may be `None`.
-            choose: finds, for a prediction and the number of points (B, O), bool (B, O), whether that is ambiguous, and
-                the logits (B, O, 4h, 4w) that a user would see.
-            masks: bool (B, O, H, W).
-            prompts: points and labels, or two times `None`.
-        """
-        shares, (points, labels), previous, losses = cell_shares(masks), prompts, None, []
-        while True:
-            prediction = predict(points, labels, previous)
-            num_points = torch.zeros(masks.shape[:2], device=masks.device) if labels is None else (labels >= 0).sum(-1)
-            is_ambiguous, logits = choose(prediction, num_points)
-            is_several = self.simulator.teaches_several_masks(is_ambiguous)
-            losses.append(segmentation_losses(prediction, shares, is_several, self.weights))
-            if len(losses) > num_corrections:
-                return prediction, add_up(losses)
-            click, label = self.simulator.correct(logits.detach(), shares)
-            points = click if points is None else torch.cat((points, click), dim=2)
-            labels = label if labels is None else torch.cat((labels, label), dim=2)
-            previous = logits.detach().clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
+    prediction: MaskPrediction
+    is_ambiguous: torch.Tensor
+    chosen: Any
 
 
-def learn_from_pictures(model, image_embeddings, mask_labels, seeds):
-    """The last `MaskPrediction` of a lesson on pictures, and its losses (B, O).
+def learn_from_corrections(
+    answer: Callable[[Prompts], Answer],
+    simulator: PromptSimulator,
+    masks: torch.Tensor,
+    prompts: Prompts,
+    num_corrections: int,
+    weights: LossWeights,
+) -> tuple[Answer, dict[str, torch.Tensor]]:
+    """The last answer, after a simulated user's corrections, and the losses (B, O) of all answers added up.
 
     Args:
+        answer: the model.
+        simulator: the user.
+        masks: true masks, bool (B, O, H, W).
+        prompts: the first ones; empty where objects are tracked.
+        num_corrections: how many clicks follow, each where the last mask is wrong.
+        weights: of the losses.
+    """
+    coverage, losses = cell_coverage(masks), []
+    for num_left in range(num_corrections, -1, -1):
+        answered = answer(prompts)
+        is_multimask = simulator.draw_multimask(answered.is_ambiguous)
+        losses.append(segmentation_losses(answered.prediction, coverage, is_multimask, weights))
+        if num_left > 0:
+            prompts = simulator.correct(prompts, answered.chosen.masks.view_as(coverage), coverage)
+    return answered, add_up(losses)
+
+
+def learn_from_pictures(
+    model: EdgeTamBaseModel,
+    image_embeddings: Sequence[torch.Tensor],
+    mask_labels: torch.Tensor,
+    seeds: torch.Tensor,
+) -> tuple[MaskPrediction, torch.Tensor, dict[str, torch.Tensor]]:
+    """The `MaskPrediction` after the last correction of a simulated user, the loss, and its terms by name.
+
+    Args:
+        model: the model, whose `prompt_simulation` and `loss_weights` count.
         image_embeddings: see `EdgeTamModel.get_image_embeddings`.
         mask_labels: (B, O, H, W).
-        seeds: integers (B,).
+        seeds: integers (B,), see `PromptSimulator`.
     """
-    encoding, decoder = model.get_image_wide_positional_embeddings(), model.mask_decoder
+    simulation, masks = model.prompt_simulation, mask_labels > 0
+    simulator = PromptSimulator(simulation, seeds, model.prompt_encoder.image_size)
 
-    def predict(points, labels, previous):
-        prompts = model.prompt_encoder(points, labels, None, previous, len(mask_labels), mask_labels.device)
-        return decoder(image_embeddings, encoding, prompts)
+    def answer(prompts: Prompts) -> Answer:
+        prediction = model.decode_prompts(image_embeddings, prompts)
+        assert prompts.labels is not None  # the user always clicks or draws a box
+        is_ambiguous = (prompts.labels >= 0).sum(-1) == 1
+        return Answer(prediction, is_ambiguous, model.mask_decoder.choose_masks(prediction, is_ambiguous))
 
-    def choose(prediction, num_points):
-        is_ambiguous = num_points == 1
-        return is_ambiguous, decoder.choose_mask(prediction, is_ambiguous)[0]
-
-    lesson, masks = Lesson(model, seeds), mask_labels > 0
-    prompts = lesson.simulator.first_prompts(masks)
-    return lesson.practise(predict, choose, masks, prompts, model.prompt_simulation.num_corrections)
+    prompts, num_corrections = simulator.first_prompts(masks), simulation.num_corrections
+    answered, losses = learn_from_corrections(answer, simulator, masks, prompts, num_corrections, model.loss_weights)
+    return answered.prediction, *total_loss(losses, mask_labels)
 
 
-def total_loss(losses, mask_labels):
+def loss_of_prompts(
+    model: EdgeTamBaseModel, prediction: MaskPrediction, mask_labels: torch.Tensor, is_multimask: bool
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss, and its terms by name, of what a model predicts for given prompts of objects (B, O, H, W)."""
+    num_objects = prediction.iou_scores.shape[1]
+    if mask_labels.shape[1] != num_objects:
+        raise ValueError(
+            f"mask_labels must have a mask for each of the {num_objects} prompted objects, got {mask_labels.shape[1]}"
+        )
+    learns = torch.full(mask_labels.shape[:2], is_multimask, device=mask_labels.device)
+    losses = segmentation_losses(prediction, cell_coverage(mask_labels > 0), learns, model.loss_weights)
+    return total_loss(losses, mask_labels)
+
+
+def total_loss(
+    losses: dict[str, torch.Tensor], mask_labels: torch.Tensor
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """The loss, and its terms by name, of losses (B, O) for labels (B, O, …)."""
     terms = mean_over_objects(losses, (mask_labels >= 0).flatten(2).any(-1))
-    return sum(terms.values()), {name: term.detach() for name, term in terms.items()}
+    return reduce(torch.add, terms.values()), {name: term.detach() for name, term in terms.items()}

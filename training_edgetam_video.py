@@ -11,14 +11,13 @@ import torch
 from transformers.utils import ModelOutput
 
 from .checks_edgetam_video import check_pixels
-from .losses_edgetam import add_up, cell_shares, segmentation_losses
+from .losses_edgetam import add_up
 from .memory_bank_edgetam import Prompt, Reach, TrackedObject, split_results, stack_memories
-from .prompt_encoder_edgetam import LARGEST_PREVIOUS_LOGIT
-from .prompt_simulation_edgetam import PromptSimulator
+from .prompt_simulation_edgetam import PromptSimulation, PromptSimulator
 from .prompts_edgetam import Prompts
 from .settings_edgetam import check_numbers
 from .stages_edgetam_video import ObjectPrediction, is_ambiguous
-from .training_edgetam import check_labels, total_loss
+from .training_edgetam import Answer, check_labels, learn_from_corrections, total_loss
 
 if TYPE_CHECKING:
     from .modeling_edgetam_video import EdgeTamVideoModel
@@ -57,8 +56,11 @@ def learn_from_clips(
     pixel_values_videos: torch.Tensor,
     mask_labels: torch.Tensor,
     prompt_seeds: torch.Tensor | None,
+    simulation: PromptSimulation | None = None,
 ) -> EdgeTamClipOutput:
     """The `EdgeTamClipOutput` of clips (B, T, 3, H, W) with labels (B, T, O, H, W) and seeds (B,) or `None`.
+
+    Users are simulated as `simulation` says, or else the model's `prompt_simulation`.
 
     Raises:
         ValueError: for inputs whose shapes are wrong or do not fit each other, or with NaN.
@@ -80,7 +82,8 @@ def learn_from_clips(
     if seeds.is_floating_point() or seeds.dtype == torch.bool:
         raise TypeError(f"prompt_seeds must be integers, got {seeds.dtype}")
     maps = [fm.unflatten(0, shape[:2]) for fm in model.get_frame_embeddings(pixel_values_videos.flatten(0, 1))]
-    clips = [learn_from_clip(model, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
+    simulation = model.prompt_simulation if simulation is None else simulation
+    clips = [learn_from_clip(model, simulation, *parts) for parts in zip(zip(*maps), mask_labels > 0, seeds)]
     losses = {name: torch.cat([clip.losses[name] for clip in clips]) for name in clips[0].losses}
     loss, terms = total_loss(losses, mask_labels.transpose(1, 2))
     return EdgeTamClipOutput(
@@ -120,7 +123,11 @@ class ClipFrame(NamedTuple):
 
 
 def learn_from_clip(
-    model: "EdgeTamVideoModel", frame_maps: Sequence[torch.Tensor], masks: torch.Tensor, seed: torch.Tensor
+    model: "EdgeTamVideoModel",
+    simulation: PromptSimulation,
+    frame_maps: Sequence[torch.Tensor],
+    masks: torch.Tensor,
+    seed: torch.Tensor,
 ) -> ClipResult:
     """What the model finds in one clip, whose objects a simulated user prompts.
 
@@ -132,7 +139,7 @@ def learn_from_clip(
         seed: integer.
     """
     num_frames, num_objects = masks.shape[:2]
-    simulator = PromptSimulator(model.prompt_simulation, [seed], model.prompt_encoder.image_size)
+    simulator = PromptSimulator(simulation, [seed], model.prompt_encoder.image_size)
     plan, reach = simulator.plan_clip(num_frames), Reach.of(model.config, num_frames)
     objects = [TrackedObject() for _ in range(num_objects)]
     losses, predictions, memory_embeddings = [], {}, {}
@@ -144,14 +151,13 @@ def learn_from_clip(
         else:
             if is_prompted:
                 conditioned = model.forget_memory(embeddings[-1]).expand(num_objects, -1, -1, -1)
-                points, labels = simulator.first_prompts(masks[t][None])
-                prompts = Prompts(points=points.transpose(0, 1), labels=labels.transpose(0, 1))
+                prompts = simulator.first_prompts(masks[t][None])
             else:
                 memories = [tracked_object.memory_at(t, reach, reverse=False) for tracked_object in objects]
                 conditioned = model.attend_to_memory(embeddings[-1], stack_memories(memories, embeddings[-1]))
                 memory_embeddings[t], prompts = conditioned, Prompts()
             frame = ClipFrame(embeddings, conditioned, masks[t], has_memory=not is_prompted)
-            num_corrections = model.prompt_simulation.num_corrections if t in plan.corrected else 0
+            num_corrections = simulation.num_corrections if t in plan.corrected else 0
             predictions[t], frame_losses = learn_from_frame(model, simulator, frame, prompts, num_corrections)
             losses.append(frame_losses)
         if t != frames[-1]:
@@ -172,27 +178,17 @@ def learn_from_clip(
 def learn_from_frame(
     model: "EdgeTamVideoModel", simulator: PromptSimulator, frame: ClipFrame, prompts: Prompts, num_corrections: int
 ) -> tuple[ObjectPrediction, dict[str, torch.Tensor]]:
-    """The prediction after so many corrections of the first prompts (O, 1, …), and losses (1, O) of all, added up."""
-    coverage, losses = cell_shares(frame.masks[None]), []
-    while True:
+    """The prediction after so many corrections of the first prompts (1, O, …), and losses (1, O) of all, added up."""
+
+    def answer(prompts: Prompts) -> Answer:
+        prompts = prompts.transpose()  # objects are the batch of the model
         candidates = model.predict_masks(frame.embeddings, frame.conditioned, prompts)
-        if prompts.labels is None:
-            num_points = torch.zeros(len(frame.masks), 1, dtype=torch.long, device=frame.masks.device)
-        else:
-            num_points = (prompts.labels >= 0).sum(-1)
+        num_points = torch.zeros(len(frame.masks), dtype=torch.long, device=frame.masks.device)
+        if prompts.labels is not None:
+            num_points = (prompts.labels[:, 0] >= 0).sum(-1)
         flags = is_ambiguous(model.config, num_points, frame.has_memory)
-        found = model.choose_masks(candidates, flags[:, 0])
-        is_multimask = simulator.teaches_several_masks(flags.T)
-        losses.append(segmentation_losses(candidates.transpose(), coverage, is_multimask, model.loss_weights))
-        if len(losses) > num_corrections:
-            return found, add_up(losses)
-        masks = found.masks.detach()[:, None]
-        points, labels = simulator.correct(masks.transpose(0, 1), coverage)
-        prompts = add_click(prompts, points.transpose(0, 1), labels.transpose(0, 1), masks)
+        return Answer(candidates.transpose(), flags[None], model.choose_masks(candidates, flags))
 
-
-def add_click(prompts: Prompts, points: torch.Tensor, labels: torch.Tensor, masks: torch.Tensor) -> Prompts:
-    """The prompts (O, 1, …) of a correction: what was said before, a click, and the logits that it corrects."""
-    if prompts.points is not None and prompts.labels is not None:
-        points, labels = torch.cat((prompts.points, points), dim=2), torch.cat((prompts.labels, labels), dim=2)
-    return Prompts(points=points, labels=labels, masks=masks.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT))
+    weights, masks = model.loss_weights, frame.masks[None]
+    answered, losses = learn_from_corrections(answer, simulator, masks, prompts, num_corrections, weights)
+    return answered.chosen, losses

@@ -16,9 +16,10 @@ from .configuration_edgetam import (
     EdgeTamVisionConfig,
 )
 from .image_processing_edgetam import EdgeTamImageProcessor
-from .modeling_edgetam import EdgeTamModel, EdgeTamPreTrainedModel, EdgeTamVisionModel
+from .modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
 from .modeling_edgetam_video import EdgeTamVideoModel
 from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
+from .pretrained_edgetam import EdgeTamPreTrainedModel
 from .processing_edgetam import EdgeTamProcessor
 from .processing_edgetam_video import EdgeTamVideoProcessor
 from .registration import register

@@ -15,6 +15,7 @@ from transformers import (
 )
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .base_edgetam import EdgeTamBaseModel
 from .configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig, EdgeTamVisionConfig
 from .image_processing_edgetam import EdgeTamImageProcessor
 from .modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
@@ -39,7 +40,7 @@ class MaskGenerationForAnyModel(MaskGenerationPipeline):
     """Makes `EdgeTamMaskGenerationPipeline` for a model of this package, that of Transformers for any other."""
 
     def __new__(cls, model: Any, **kwargs: Any) -> MaskGenerationPipeline:
-        is_ours = isinstance(model, EdgeTamModel)
+        is_ours = isinstance(model, EdgeTamBaseModel)
         return (EdgeTamMaskGenerationPipeline if is_ours else MaskGenerationPipeline)(model=model, **kwargs)
 
 

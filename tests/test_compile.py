@@ -100,4 +100,5 @@ def test_copies_and_pickles_are_not_compiled(video_model):
     assert sum(module._compiled_call_impl is not None for module in model.modules()) == 6
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert all(module._compiled_call_impl is None for module in twin.modules())
+        assert "draw_masks" in vars(model.mask_decoder) and "draw_masks" not in vars(twin.mask_decoder)
         assert twin.state_dict().keys() == video_model.state_dict().keys()

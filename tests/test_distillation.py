@@ -104,6 +104,7 @@ def test_differences_are_mean_squares_at_the_places_of_the_paper():
     model.prompt_simulation = PromptSimulation(mask_share=1.0, max_prompted_frames=1)
     with torch.no_grad():
         output = Distillation(model, teacher)(**clips)
+        assert teacher.prompt_simulation != model.prompt_simulation
         teacher.prompt_simulation = model.prompt_simulation
         taught = teacher(**clips)
         features = (output.frame_embeddings - taught.frame_embeddings).square().mean()

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from edgetam_hf.losses_edgetam import (
     LossWeights,
     balanced_cross_entropy,
-    cell_shares,
+    cell_coverage,
     dice_loss,
     focal_loss,
     mask_iou,
@@ -14,6 +14,7 @@ from edgetam_hf.losses_edgetam import (
 )
 from edgetam_hf.mask_decoder_edgetam import MaskPrediction
 from edgetam_hf.prompt_simulation_edgetam import PromptSimulation, PromptSimulator
+from edgetam_hf.prompts_edgetam import Prompts
 from small_models import make_model, make_video_model, make_video_processor, random
 
 SIZE = 128
@@ -71,12 +72,12 @@ def test_iou_of_thresholded_logits():
     assert mask_iou(logits, targets).tolist() == [pytest.approx(1 / 3), 1.0, 0.0]
 
 
-def test_shares_are_means_of_cells():
+def test_coverage_is_the_mean_of_cells():
     masks = torch.zeros(2, 3, 8, 8)
     masks[1, 2, :4, :2] = 1
-    shares = cell_shares(masks)
-    assert shares.shape == (2, 3, 2, 2)
-    assert shares[1, 2].tolist() == [[0.5, 0.0], [0.0, 0.0]]
+    coverage = cell_coverage(masks)
+    assert coverage.shape == (2, 3, 2, 2)
+    assert coverage[1, 2].tolist() == [[0.5, 0.0], [0.0, 0.0]]
 
 
 def make_prediction(targets):
@@ -108,6 +109,14 @@ def test_absent_object_teaches_its_score_alone():
     assert losses["object_score"].item() == pytest.approx(torch.tensor(2.0).log().item())
 
 
+def test_scores_learn_without_any_loss_of_masks():
+    targets = torch.zeros(1, 1, 8, 8)
+    targets[..., 2:6, 2:6] = 1
+    weights = LossWeights(focal=0.0, dice=0.0)
+    losses = segmentation_losses(make_prediction(targets), targets, torch.tensor([[True]]), weights)
+    assert losses.keys() == {"iou", "object_score"} and losses["iou"] > 0
+
+
 # simulated users
 
 
@@ -118,7 +127,7 @@ def simulate(masks, seeds=range(40), **settings):
 
 def test_first_click_is_anywhere_on_the_object():
     masks = make_labels(1, 2) > 0
-    _, (points, labels) = simulate(masks, box_share=0.0)
+    _, (points, labels, _, _) = simulate(masks, box_share=0.0)
     x, y = points[:, :, 0].round().long().unbind(-1)
     for object_idx in range(2):
         assert masks[0, object_idx][y[:, object_idx], x[:, object_idx]].all()
@@ -128,35 +137,44 @@ def test_first_click_is_anywhere_on_the_object():
 
 def test_boxes_lie_within_a_tenth_of_the_true_ones():
     masks = make_labels(1, 1) > 0
-    _, (points, labels) = simulate(masks, box_share=1.0)
+    _, (points, labels, _, _) = simulate(masks, box_share=1.0)
     assert labels.eq(torch.tensor([2, 3])).all()
     noise = points[:, 0] - torch.tensor([[16.0, 8.0], [79.0, 59.0]])
     assert (noise.abs() <= torch.tensor([6.3, 5.1]) + 1e-4).all() and noise.abs().max() > 4
 
 
 def test_empty_mask_gets_a_click_beside_it():
-    _, (_, labels) = simulate(torch.zeros(1, 1, SIZE, SIZE, dtype=torch.bool), box_share=0.5)
+    _, (_, labels, _, _) = simulate(torch.zeros(1, 1, SIZE, SIZE, dtype=torch.bool), box_share=0.5)
     assert labels[..., 0].eq(0).all() and labels[..., 1].eq(-10).all()
 
 
 def test_correction_lies_in_the_error():
-    shares = cell_shares(make_labels(1, 1)).expand(40, -1, -1, -1)
-    logits = torch.full_like(shares, -1.0)
+    coverage = cell_coverage(make_labels(1, 1)).expand(40, -1, -1, -1)
+    logits = torch.full_like(coverage, -1.0)
     logits[..., 4:12, 2:10] = 1  # misses a part, and spills over
     simulator, _ = simulate(make_labels(1, 1) > 0, truth_click_share=0.0)
-    points, labels = simulator.correct(logits, shares)
+    points, labels, _, _ = simulator.correct(Prompts(), logits, coverage)
     column, row = (points[:, 0, 0] // 4).long().unbind(-1)
-    actual, predicted = shares[0, 0, row, column] > 0.5, logits[0, 0, row, column] > 0
+    actual, predicted = coverage[0, 0, row, column] > 0.5, logits[0, 0, row, column] > 0
     assert (actual != predicted).all() and torch.equal(labels[:, 0, 0], actual.long())
     assert labels.any() and not labels.all()
 
 
+def test_correction_joins_earlier_clicks_and_brings_the_mask():
+    coverage = cell_coverage(make_labels(1, 1)).expand(40, -1, -1, -1)
+    simulator, prompts = simulate(make_labels(1, 1) > 0)
+    corrected = simulator.correct(prompts, 100 * coverage - 50, coverage)
+    assert torch.equal(corrected.points[:, :, :2], prompts.points) and corrected.points.shape == (40, 1, 3, 2)
+    assert torch.equal(corrected.labels[:, :, :2], prompts.labels) and corrected.boxes is None
+    assert torch.equal(corrected.masks, (100 * coverage - 50).clamp(-32, 32))
+
+
 def test_correction_of_a_right_mask_is_a_click_beside_it():
-    shares = cell_shares(make_labels(1, 1)).expand(40, -1, -1, -1)
+    coverage = cell_coverage(make_labels(1, 1)).expand(40, -1, -1, -1)
     simulator, _ = simulate(make_labels(1, 1) > 0, truth_click_share=0.0)
-    points, labels = simulator.correct((shares > 0.5).float() - 0.5, shares)
+    points, labels, _, _ = simulator.correct(Prompts(), (coverage > 0.5).float() - 0.5, coverage)
     column, row = (points[:, 0, 0] // 4).long().unbind(-1)
-    assert not labels.any() and not (shares[0, 0, row, column] > 0.5).any()
+    assert not labels.any() and not (coverage[0, 0, row, column] > 0.5).any()
 
 
 def test_prompts_of_a_picture_do_not_depend_on_its_batch():
@@ -164,7 +182,7 @@ def test_prompts_of_a_picture_do_not_depend_on_its_batch():
     together = PromptSimulator(PromptSimulation(), [5, 6, 7], (SIZE, SIZE)).first_prompts(masks)
     for idx in range(3):
         alone = PromptSimulator(PromptSimulation(), [5 + idx], (SIZE, SIZE)).first_prompts(masks[idx : idx + 1])
-        assert all(torch.equal(one[0], several[idx]) for one, several in zip(alone, together))
+        assert all(torch.equal(one[0], several[idx]) for one, several in zip(alone[:2], together[:2]))
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 8])
@@ -241,7 +259,7 @@ def test_image_loss_of_given_prompts_is_that_of_the_masks_returned():
     model.mask_decoder.config.dynamic_multimask_via_stability = False
     with torch.no_grad():
         output = model(**inputs, mask_labels=labels)
-        logits, targets = output.pred_masks[0, 0].flatten(1), cell_shares(labels)[0].flatten(1)
+        logits, targets = output.pred_masks[0, 0].flatten(1), cell_coverage(labels)[0].flatten(1)
         score = F.binary_cross_entropy_with_logits(output.object_score_logits[0, 0], torch.ones(1))
         error = (output.iou_scores[0, 0] - mask_iou(logits, targets)).abs()
         expected = 20 * focal_loss(logits, targets) + dice_loss(logits, targets) + error + score

@@ -4,7 +4,8 @@ import pytest
 import torch
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
 from edgetam_hf.mask_decoder_edgetam import MaskPrediction
-from edgetam_hf.modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
+from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.vision_encoder_edgetam import EdgeTamVisionModel
 from small_models import assert_outputs_close, make_model, make_native, random, randomise, small_config
 
 PAD = -10
@@ -408,24 +409,30 @@ def make_decoder(**settings):
     return decoder
 
 
-def test_several_masks_are_the_three_of_an_ambiguous_prompt(prediction):
-    masks, scores = make_decoder().several_masks(prediction)
-    assert torch.equal(masks, prediction.masks[:, :, 1:]) and torch.equal(scores, prediction.iou_scores[:, :, 1:])
+def choose(prediction, is_multimask, **settings):
+    return make_decoder(**settings).choose_masks(prediction, torch.full((4, 1), is_multimask))
 
 
-def test_best_mask_comes_with_its_score_and_token(prediction):
-    masks, scores, tokens = make_decoder().best_mask(prediction)
+def test_multimask_output_is_the_best_of_three(prediction):
+    chosen = choose(prediction, True)
     objects, best = torch.arange(4), torch.tensor([2, 3, 1, 3])
-    assert torch.equal(masks[:, 0, 0], prediction.masks[objects, 0, best])
-    assert torch.equal(scores[:, 0, 0], prediction.iou_scores[objects, 0, best])
-    assert torch.equal(tokens[:, 0, 0], prediction.mask_tokens[objects, 0, best])
+    assert torch.equal(chosen.masks[:, 0], prediction.masks[objects, 0, best])
+    assert torch.equal(chosen.iou_scores[:, 0], prediction.iou_scores[objects, 0, best])
+    assert torch.equal(chosen.tokens[:, 0], prediction.mask_tokens[objects, 0, best])
 
 
 def test_single_mask_is_replaced_by_the_best_of_three_if_unstable(prediction):
-    masks, scores = make_decoder().single_mask(prediction)
-    objects, chosen = torch.arange(4), torch.tensor([0, 3, 0, 0])
-    assert torch.equal(masks[:, 0, 0], prediction.masks[objects, 0, chosen])
-    assert torch.equal(scores[:, 0, 0], prediction.iou_scores[objects, 0, chosen])
+    chosen = choose(prediction, False)
+    objects, mask_idx = torch.arange(4), torch.tensor([0, 3, 0, 0])
+    assert torch.equal(chosen.masks[:, 0], prediction.masks[objects, 0, mask_idx])
+    assert torch.equal(chosen.iou_scores[:, 0], prediction.iou_scores[objects, 0, mask_idx])
+    assert torch.equal(chosen.tokens, prediction.mask_tokens[:, :, 0])
+
+
+def test_masks_are_chosen_for_each_object(prediction):
+    chosen = make_decoder().choose_masks(prediction, torch.tensor([[True], [False], [False], [True]]))
+    assert torch.equal(chosen.masks[:, 0], prediction.masks[torch.arange(4), 0, torch.tensor([2, 3, 0, 3])])
+    assert torch.equal(chosen.tokens[:, 0], prediction.mask_tokens[torch.arange(4), 0, torch.tensor([2, 0, 0, 3])])
 
 
 @pytest.mark.parametrize(
@@ -438,5 +445,5 @@ def test_single_mask_is_replaced_by_the_best_of_three_if_unstable(prediction):
     ],
 )
 def test_single_mask_follows_the_configuration(prediction, settings, chosen):
-    masks, _ = make_decoder(**settings).single_mask(prediction)
-    assert torch.equal(masks[:, 0, 0], prediction.masks[torch.arange(4), 0, torch.tensor(chosen)])
+    masks = choose(prediction, False, **settings).masks
+    assert torch.equal(masks[:, 0], prediction.masks[torch.arange(4), 0, torch.tensor(chosen)])

@@ -5,7 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-from edgetam_hf.modeling_edgetam import EdgeTamVisionModel
+from edgetam_hf.prompts_edgetam import Prompts
+from edgetam_hf.vision_encoder_edgetam import EdgeTamVisionModel
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -139,7 +140,7 @@ def test_unknown_labels_are_looked_up_safely_where_values_are_not_looked_at(mode
     """As on a GPU: looking up an embedding that is not there would end the process."""
     points, labels = POINTS.expand(1, 3, -1, -1), torch.tensor([[[9, -5]], [[3, 0]]]).expand(-1, 3, 2)
     with torch.no_grad():
-        actual, expected = (model.prompt_encoder(points, each[None], None, None).sparse for each in labels)
+        actual, expected = (model.prompt_encoder(Prompts(points, each[None])).sparse for each in labels)
     assert torch.equal(actual, expected)
 
 

@@ -415,14 +415,17 @@ def test_pipeline_runs_in_half_precision(dtype):
     assert result["masks"][0].dtype == torch.bool
 
 
-def test_pipeline_rejects_other_models(model, monkeypatch):
+def test_pipeline_rejects_other_models(model, video_model):
     with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVisionModel"):
         EdgeTamMaskGenerationPipeline(model=model.vision_encoder, image_processor=make_image_processor(), device="cpu")
     with pytest.raises(TypeError, match="give `image_processor`"):
         EdgeTamMaskGenerationPipeline(model=model, device="cpu")
-    monkeypatch.setattr(model, "memory_attention", torch.nn.Identity(), raising=False)  # what makes a video model
-    with pytest.raises(TypeError, match="needs the image model"):
-        EdgeTamMaskGenerationPipeline(model=model, image_processor=make_image_processor(), device="cpu")
+    with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVideoModel"):
+        EdgeTamMaskGenerationPipeline(model=video_model, image_processor=make_image_processor(), device="cpu")
+    with pytest.raises(TypeError, match="also loads the checkpoint of a video model"):
+        transformers.pipeline(
+            "mask-generation", model=video_model, image_processor=make_image_processor(), device="cpu"
+        )
 
 
 def test_pipeline_shows_progress_only_when_asked(generator, capfd):

@@ -504,6 +504,7 @@ def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
         "preprocessor_config.json",
         "processing_edgetam.py",
         "processor_config.json",
+        "prompts_edgetam.py",
         "settings_edgetam.py",
     ]
     settings = json.loads((tmp_path / "processor_config.json").read_text())

@@ -306,7 +306,7 @@ FORBIDDEN_CALLS = {
     *("rmdir", "mkdir", "makedirs", "write_text", "write_bytes", "touch", "chmod", "symlink_to"),
 }
 HARMLESS_CALLS = {"av.open", "Image.open"}
-HARMLESS_COMPILE = re.compile(r"(torch|re|part|self(\.\w+)+)\.compile")  # of models and patterns
+HARMLESS_COMPILE = re.compile(r"(torch|re|part|super\(\)|self(\.\w+)+)\.compile")  # of models and patterns
 
 
 def dangers(code):

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,26 +20,30 @@ class MaskPrompt:
     path: str
     value: int | None = None
 
-    def pixels(self):
+    def pixels(self) -> np.ndarray:
         """Boolean array (H, W)."""
         values = read_values(self.path)
         return values > 0 if self.value is None else values == self.value
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"mask {Path(self.path).name}" + ("" if self.value is None else f":{self.value}")
 
 
 @dataclass
 class ObjectPrompt:
-    """What is said of one object on one frame; of a picture there is frame 0 only."""
+    """What is said of one object on one frame; of a picture there is frame 0 only.
+
+    points: (x, y, label) and box: (x_min, y_min, x_max, y_max), in pixels of the picture; the processor makes `Prompts`
+    in pixels of the model input of them.
+    """
 
     frame_idx: int
     object_id: int
-    points: list = field(default_factory=list)
-    box: tuple | None = None
+    points: list[tuple[float, float, int]] = field(default_factory=list)
+    box: tuple[float, ...] | None = None
     mask: MaskPrompt | None = None
 
-    def add(self, kind, value):
+    def add(self, kind: str, value: Any) -> None:
         """Adds a point, or the one box or mask."""
         if kind == "point":
             self.points.append(value)
@@ -50,20 +55,21 @@ class ObjectPrompt:
                 f"object {self.object_id} has two of --{kind}{where}: put another --object before the second one"
             )
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = [] if self.box is None else ["box " + ",".join(f"{side:g}" for side in self.box)]
         parts += [f"{'+' if label else '-'}{x:g},{y:g}" for x, y, label in self.points]
         return " ".join(parts + ([str(self.mask)] if self.mask else []))
 
 
-def read_prompts(options):
+def read_prompts(options: list[tuple[str, Any]]) -> list[ObjectPrompt]:
     """`ObjectPrompt`s, one per object and frame, from (option, value) pairs in the order of the command line.
 
     `frame` and `object` choose where the prompts after them belong; where they come last and only once, they are for
     all prompts. A box or mask begins a new object if the current one already has a prompt on the frame, unless an
     `object` was given for it. A mask picture with several objects gives each the number that it has there.
     """
-    prompts, frame_idx, object_id, is_chosen = {}, 0, 1, False
+    prompts: dict[tuple[int, int], ObjectPrompt] = {}
+    frame_idx, object_id, is_chosen = 0, 1, False
     for option, value in _frames_and_objects_first(options):
         if option == "frame":
             frame_idx = value
@@ -84,7 +90,9 @@ def read_prompts(options):
     return list(prompts.values())
 
 
-def _add_masks(prompts, frame_idx, masks, is_chosen):
+def _add_masks(
+    prompts: dict[tuple[int, int], ObjectPrompt], frame_idx: int, masks: list[MaskPrompt], is_chosen: bool
+) -> None:
     """Adds masks of a picture, each as the object whose number is its value."""
     if is_chosen:
         raise ValueError(
@@ -96,7 +104,7 @@ def _add_masks(prompts, frame_idx, masks, is_chosen):
         prompt.add("mask", mask)
 
 
-def check_inside(prompt, size):
+def check_inside(prompt: ObjectPrompt, size: tuple[int, int]) -> None:
     """Warns of points and boxes outside of a picture of this size (height, width).
 
     Raises:
@@ -122,7 +130,7 @@ def check_inside(prompt, size):
             )
 
 
-def _frames_and_objects_first(options):
+def _frames_and_objects_first(options: list[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """The options with those behind the last prompt put before the first one."""
     is_prompt = [option not in ("frame", "object") for option, _ in options]
     if not any(is_prompt):
@@ -135,7 +143,7 @@ def _frames_and_objects_first(options):
     return behind + before
 
 
-def masks_in(path):
+def masks_in(path: str) -> list[MaskPrompt]:
     """The `MaskPrompt`s of a picture: one for each value of an index picture, else one for all that is not zero.
 
     An index picture has a palette, 16 bits, or levels of grey of which none is 255, the white of ordinary masks.
@@ -157,7 +165,7 @@ def masks_in(path):
     return [MaskPrompt(path)]
 
 
-def read_values(path):
+def read_values(path: str) -> np.ndarray:
     """Integer array (H, W) of a mask picture; of one with colours 1 where it is not black.
 
     Where grey has white in it, or floats go up to 1, what is at least half as bright counts: so soft edges are cut.

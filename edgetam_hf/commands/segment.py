@@ -1,14 +1,20 @@
 """`edgetam segment`: masks of the objects that are prompted in pictures."""
 
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .. import EdgeTamModel, EdgeTamProcessor
 from ..found_objects import CutMask, FoundObject
 from ..mask_candidates_edgetam import BoxedLogits
+from ..modeling_edgetam import EdgeTamImageSegmentationOutput
+from ..prompts_edgetam import BOX_CORNER_LABELS
 from .picture_files import SAMPLE_PICTURE
 from .pictures import PictureRun, as_text, load_model
-from .prompts import check_inside, read_prompts
+from .prompts import ObjectPrompt, check_inside, read_prompts
 
 __all__ = ["as_text", "run"]
 
@@ -16,7 +22,7 @@ SAMPLE_PROMPTS = [("point", (175, 115, 1)), ("box", (296, 105, 352, 165))]  # th
 MASK_LOGIT = 10.0  # of a mask prompt, inside; outside its negative
 
 
-def run(options):
+def run(options: argparse.Namespace) -> dict:
     """Segments the prompted objects of each picture, writes what is found, and returns the report."""
     given = options.prompts or ([] if options.pictures else SAMPLE_PROMPTS)
     if not given:
@@ -39,17 +45,19 @@ class Segmenter:
         is_multimask: whether the best of three masks is chosen for each object.
     """
 
-    def __init__(self, model, processor, prompts, is_multimask):
+    def __init__(
+        self, model: EdgeTamModel, processor: EdgeTamProcessor, prompts: list[ObjectPrompt], is_multimask: bool
+    ):
         self.model, self.processor = model, processor
         self.prompts, self.is_multimask = prompts, is_multimask
 
-    def find(self, pixels):
+    def find(self, pixels: np.ndarray) -> list[FoundObject]:
         """`FoundObject`s, one for each prompt, in a picture uint8 (H, W, 3)."""
         size = pixels.shape[:2]
         for prompt in self.prompts:
             check_inside(prompt, size)
         inputs = self.processor(images=pixels, return_tensors="pt").to(self.model.device, self.model.dtype)
-        found = {}
+        found: dict[int, tuple[CutMask, float, bool]] = {}
         with torch.inference_mode():
             embeddings = self.model.get_image_embeddings(inputs["pixel_values"])
             # The model takes a mask for every object or for none
@@ -64,7 +72,9 @@ class Segmenter:
             for mask, score, is_present in [found[prompt.object_id]]
         ]
 
-    def _answer(self, embeddings, prompts, size):
+    def _answer(
+        self, embeddings: list[torch.Tensor], prompts: list[ObjectPrompt], size: tuple[int, int]
+    ) -> EdgeTamImageSegmentationOutput:
         """The model's outputs for objects of which all or none have a mask."""
         clicks, masks = [], []
         for prompt in prompts:
@@ -83,21 +93,19 @@ class Segmenter:
             input_labels=[[[point[2] for point in points] for points in clicks]],
             return_tensors="pt",
         ).to(self.model.device)
-        return self.model(
-            image_embeddings=embeddings,
-            input_points=inputs["input_points"],
-            input_labels=inputs["input_labels"],
-            input_masks=torch.cat(masks, dim=1).to(self.model.device) if masks else None,
-            multimask_output=self.is_multimask,
-        )
+        if masks:
+            inputs["input_masks"] = torch.cat(masks, dim=1).to(self.model.device)
+        return self.model(image_embeddings=embeddings, multimask_output=self.is_multimask, **inputs)
 
-    def _low_res(self, mask):
+    def _low_res(self, mask: np.ndarray) -> torch.Tensor:
         """Logits (1, 1, h, w) of a mask (H, W) at the size that the model takes."""
         logits = (2.0 * torch.from_numpy(mask) - 1)[None, None] * MASK_LOGIT
         size = self.model.prompt_encoder.mask_input_size
         return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)
 
-    def _choose(self, outputs, size):
+    def _choose(
+        self, outputs: EdgeTamImageSegmentationOutput, size: tuple[int, int]
+    ) -> Iterator[tuple[CutMask, float, bool]]:
         """(mask, score, whether the object is there) of each object, from the best of its masks."""
         best = outputs.iou_scores[0].float().argmax(-1)
         rows = torch.arange(len(best), device=best.device)
@@ -109,6 +117,6 @@ class Segmenter:
             yield CutMask.placed((part > 0).numpy(), left, top, *size), score, present
 
 
-def corner_points(box):
-    """A box as two points with the labels of its corners; no points for None."""
-    return [] if box is None else [(*box[:2], 2), (*box[2:], 3)]
+def corner_points(box: tuple[float, ...] | None) -> list[tuple[float, float, int]]:
+    """A box as two points (x, y, label) with the labels of its corners; no points for None."""
+    return [] if box is None else [(*box[:2], BOX_CORNER_LABELS[0]), (*box[2:], BOX_CORNER_LABELS[1])]

@@ -3,13 +3,17 @@
 Masks are boolean arrays (H, W), points (x, y) in pixels of the picture.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..modeling_edgetam import EdgeTamModel
 from ..pictures_edgetam import PICTURE_SUFFIXES, read_picture
+from ..processing_edgetam import EdgeTamProcessor
+from ..prompts_edgetam import PADDING_LABEL, Prompts
 from .metrics import check_scipy, region_similarity
 from .video_datasets import check_root, read_mask_files
 
@@ -18,8 +22,6 @@ try:
 except ImportError:
     ndimage = None
 
-PADDING = -10  # coordinates and label of no click
-LARGEST_LOGIT = 32.0  # of a mask that is given back, as in the original release
 OBJECTS_PER_BATCH = 16
 
 
@@ -62,7 +64,7 @@ class MaskedPicture:
     masks: Path
 
 
-def read_masked_pictures(root):
+def read_masked_pictures(root: str | Path) -> list[MaskedPicture]:
     """List of `MaskedPicture`s, sorted by name, of the folders images/ and masks/ below a root.
 
     Raises:
@@ -91,7 +93,13 @@ def read_masked_pictures(root):
 
 
 @torch.inference_mode()
-def click_ious(model, processor, picture, truths, num_clicks=5):
+def click_ious(
+    model: EdgeTamModel,
+    processor: EdgeTamProcessor,
+    picture: np.ndarray,
+    truths: list[np.ndarray],
+    num_clicks: int = 5,
+) -> np.ndarray:
     """IoU of each object's mask after each number of clicks, an array (num_objects, num_clicks).
 
     The first click, at the centre of the object, gets the mask of the best predicted IoU of three. Every further one
@@ -117,13 +125,20 @@ def click_ious(model, processor, picture, truths, num_clicks=5):
             masks = processor.post_process_masks([logits[:, None].float().cpu()], [size])[0][:, 0].numpy()
             of_batch.append([region_similarity(mask, truth) for mask, truth in zip(masks, batch)])
             for given, mask, truth in zip(clicks, masks, batch):
-                given.append(largest_error(mask, truth) or ((PADDING, PADDING), PADDING))
+                given.append(largest_error(mask, truth) or ((PADDING_LABEL, PADDING_LABEL), PADDING_LABEL))
         ious += np.transpose(of_batch).tolist()
     return np.array(ious)
 
 
-def _predict(model, processor, image_embeddings, size, clicks, previous):
-    """Mask logits (O, h, w) of objects with their clicks, and the logits (O, h, w) of their masks or None."""
+def _predict(
+    model: EdgeTamModel,
+    processor: EdgeTamProcessor,
+    image_embeddings: list[torch.Tensor],
+    size: tuple[int, int],
+    clicks: list[list[tuple[tuple[float, float], int]]],
+    previous: torch.Tensor | None,
+) -> torch.Tensor:
+    """Mask logits (O, h, w) of objects, from their clicks and the logits (O, h, w) of their last masks, if any."""
     inputs = processor(
         input_points=[[[point for point, _ in given] for given in clicks]],
         input_labels=[[[label for _, label in given] for given in clicks]],
@@ -131,13 +146,15 @@ def _predict(model, processor, image_embeddings, size, clicks, previous):
         return_tensors="pt",
     ).to(model.device)
     if previous is not None:
-        inputs["input_masks"] = previous.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)[None]
+        inputs["input_masks"] = Prompts().with_previous_masks(previous[None]).masks
     outputs = model(image_embeddings=image_embeddings, multimask_output=previous is None, **inputs)
     best = outputs.iou_scores[0].argmax(-1)
     return outputs.pred_masks[0, torch.arange(len(best), device=best.device), best]
 
 
-def evaluate_clicks(model, processor, pictures, num_clicks=5):
+def evaluate_clicks(
+    model: EdgeTamModel, processor: EdgeTamProcessor, pictures: Iterable[MaskedPicture], num_clicks: int = 5
+) -> Iterator[tuple[str, list[int], np.ndarray]]:
     """Yields (name, object ids, IoUs (num_objects, num_clicks)) of each of the `MaskedPicture`s; see `click_ious`."""
     for masked in pictures:
         picture = read_picture(masked.picture)

@@ -5,7 +5,9 @@ two objects overlap. An object that appears later begins there and is absent bef
 """
 
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +15,19 @@ import torch
 from ..files.names import inside
 from ..files.writing import whole_file, whole_folder
 from ..formats.index_pictures import write_index_picture
+from ..modeling_edgetam_video import EdgeTamVideoModel
+from ..processing_edgetam_video import EdgeTamVideoProcessor
 from .clicks import box_of
+from .video_datasets import VideoSequence
 
 
-def track_sequence(model, processor, sequence, non_overlapping=True, has_boxes=False):
+def track_sequence(
+    model: EdgeTamVideoModel,
+    processor: EdgeTamVideoProcessor,
+    sequence: VideoSequence,
+    non_overlapping: bool = True,
+    has_boxes: bool = False,
+) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
     """Yields (frame index, boolean masks (H, W) by object id) for every frame of a `VideoSequence`.
 
     Args:
@@ -46,7 +57,14 @@ def track_sequence(model, processor, sequence, non_overlapping=True, has_boxes=F
 
 
 @torch.inference_mode()
-def write_sequence(model, processor, sequence, folder, is_per_object=False, has_boxes=False):
+def write_sequence(
+    model: EdgeTamVideoModel,
+    processor: EdgeTamVideoProcessor,
+    sequence: VideoSequence,
+    folder: str | Path,
+    is_per_object: bool = False,
+    has_boxes: bool = False,
+) -> None:
     """Tracks a sequence and writes folder/SEQUENCE, completely or not at all; nothing if it is there already.
 
     Args:
@@ -74,7 +92,7 @@ def write_sequence(model, processor, sequence, folder, is_per_object=False, has_
                 write_index_picture([mask], [1], unfinished / f"{number:03d}" / f"{names[frame_idx]}.png")
 
 
-def share_of(sequences, process_idx, num_processes):
+def share_of(sequences: Sequence[Any], process_idx: int, num_processes: int) -> list[Any]:
     """The sequences that one of several processes tracks: each falls to one process, long ones to different ones.
 
     What else has a name and frames can be shared out, too.
@@ -83,7 +101,9 @@ def share_of(sequences, process_idx, num_processes):
     return by_length[process_idx::num_processes]
 
 
-def write_submission(folder, sequences, path, prefix=""):
+def write_submission(
+    folder: str | Path, sequences: Sequence[VideoSequence], path: str | Path, prefix: str = ""
+) -> None:
     """Writes the ZIP file that a benchmark's server takes, of index pictures prefix/SEQUENCE/FRAME.png.
 
     Args:

@@ -22,11 +22,15 @@ share a session, as those of a user do: what was clicked stays, and is remembere
 conditioning frame, as in the original release. Masks are logits above 0, holes are not filled.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 
+from ..modeling_edgetam_video import EdgeTamVideoModel, EdgeTamVideoSegmentationOutput
+from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..session_edgetam import EdgeTamVideoInferenceSession
 from .clicks import center_of, largest_error
 from .metrics import boundary_measure, region_similarity
 from .video_datasets import VideoSequence, read_mask_files
@@ -49,29 +53,29 @@ class ObjectVideo:
     object_id: int
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Of the sequence, then the object."""
         return f"{self.sequence.name}_{self.object_id}"
 
     @property
-    def frames(self):
+    def frames(self) -> range:
         """Range of the indices of its frames in the sequence."""
         return range(self.sequence.first_frames[self.object_id], len(self.sequence.frames))
 
     @property
-    def true_frames(self):
+    def true_frames(self) -> list[int]:
         """Indices of the frames with ground truth, ascending."""
         annotations = self.sequence.annotations.items()
         return [t for t, files in annotations if t in self.frames and (self.object_id in files or None in files)]
 
-    def truth(self, frame_idx):
+    def truth(self, frame_idx: int) -> np.ndarray:
         """True mask (H, W) on a frame with ground truth, without a pixel where the object is absent."""
         files, size = self.sequence.annotations[frame_idx], self.sequence.size
         files = {number: path for number, path in files.items() if number in (None, self.object_id)}
         return read_mask_files(files, size).get(self.object_id, np.zeros(size, bool))
 
 
-def object_videos(sequences):
+def object_videos(sequences: Sequence[VideoSequence]) -> list[ObjectVideo]:
     """List of the `ObjectVideo`s of all objects that have ground truth on more than one frame.
 
     Raises:
@@ -105,7 +109,13 @@ class Round:
 
 
 @torch.inference_mode()
-def annotate_object(model, processor, video, mode, num_frames=NUM_FRAMES):
+def annotate_object(
+    model: EdgeTamVideoModel,
+    processor: EdgeTamVideoProcessor,
+    video: ObjectVideo,
+    mode: str,
+    num_frames: int = NUM_FRAMES,
+) -> list[Round]:
     """List of the `Round`s of an object, one per annotated frame, at least one and at most `num_frames`.
 
     Online, a pass with a limit of n frames and one with n + 1 are equal up to the frame that only the second one
@@ -118,8 +128,9 @@ def annotate_object(model, processor, video, mode, num_frames=NUM_FRAMES):
         num_frames: limit of annotated frames.
     """
     session = processor.init_video_session(video.sequence.frames, inference_device=model.device, dtype=model.dtype)
-    rounds, scores, true_frames = [], {}, set(video.true_frames)
-    frame_idx = video.frames[0]
+    rounds: list[Round] = []
+    scores: dict[int, tuple[float, float]] = {}
+    true_frames, frame_idx = set(video.true_frames), video.frames[0]
     while frame_idx is not None and len(rounds) < num_frames:
         clicks = click_on_frame(model, processor, session, frame_idx, video.truth(frame_idx))
         start = frame_idx if mode == "online" else video.frames[0]
@@ -133,7 +144,13 @@ def annotate_object(model, processor, video, mode, num_frames=NUM_FRAMES):
     return rounds
 
 
-def click_on_frame(model, processor, session, frame_idx, truth):
+def click_on_frame(
+    model: EdgeTamVideoModel,
+    processor: EdgeTamVideoProcessor,
+    session: EdgeTamVideoInferenceSession,
+    frame_idx: int,
+    truth: np.ndarray,
+) -> list[tuple[float, float, int]]:
     """List of the clicks (x, y, label) that a user gives on a frame; the session has the answers then.
 
     Args:
@@ -141,7 +158,8 @@ def click_on_frame(model, processor, session, frame_idx, truth):
         frame_idx: where to click.
         truth: true mask (H, W).
     """
-    clicks, mask = [], None
+    clicks: list[tuple[float, float, int]] = []
+    mask = None
     if session.obj_ids:
         mask = _mask_of(processor, model(session, frame_idx=frame_idx, return_dict=True), truth.shape)
     while len(clicks) < NUM_CLICKS:
@@ -157,12 +175,14 @@ def click_on_frame(model, processor, session, frame_idx, truth):
     return clicks
 
 
-def _mask_of(processor, output, size):
+def _mask_of(
+    processor: EdgeTamVideoProcessor, output: EdgeTamVideoSegmentationOutput, size: tuple[int, int]
+) -> np.ndarray:
     """Boolean mask (H, W) of the one object."""
     return processor.post_process_masks([output.pred_masks], [size])[0][0, 0].cpu().numpy()
 
 
-def next_frame(ious, annotated, mode):
+def next_frame(ious: dict[int, float], annotated: list[int], mode: str) -> int | None:
     """Index of the frame to annotate next, or None if there is nothing to correct.
 
     Args:
@@ -174,18 +194,18 @@ def next_frame(ious, annotated, mode):
     if mode == "online":
         return next((t for t, iou in ious.items() if t > annotated[-1] and iou < PAUSE_IOU), None)
     wrong = [t for t, iou in ious.items() if t not in annotated and iou < 1]
-    return min(wrong, key=ious.get, default=None)
+    return min(wrong, key=ious.__getitem__, default=None)
 
 
 # Scores.
 
 
-def scores_by_limit(rounds, num_frames):
+def scores_by_limit(rounds: list[Round], num_frames: int) -> np.ndarray:
     """Array (num_frames, 2) of the J and F of an object for the limits 1, …, num_frames of annotated frames."""
     return np.array([(one.j, one.f) for one in (rounds + rounds[-1:] * num_frames)[:num_frames]])
 
 
-def report_rounds(results, num_frames):
+def report_rounds(results: list[tuple[ObjectVideo, list[Round]]], num_frames: int) -> dict:
     """Dictionary of J&F, J and F for each limit of annotated frames, of J&F averaged over the limits, and of objects.
 
     Args:

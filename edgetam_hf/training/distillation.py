@@ -4,14 +4,19 @@ Shapes: B pictures or clips, T frames, O objects, (h, w) the image embedding, C 
 """
 
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers.utils import ModelOutput
 
+from ..base_edgetam import EdgeTamBaseModel
 from ..configuration_edgetam import to_height_and_width
 from ..modeling_edgetam_video import EdgeTamVideoModel
+from ..training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 
 
 class Distillation(nn.Module):
@@ -31,7 +36,9 @@ class Distillation(nn.Module):
         TypeError: for a teacher that is no SAM 2, or has no memory although the student has one.
     """
 
-    def __init__(self, student, teacher, feature_weight=1.0, memory_weight=1.0):
+    def __init__(
+        self, student: EdgeTamBaseModel, teacher: nn.Module, feature_weight: float = 1.0, memory_weight: float = 1.0
+    ):
         super().__init__()
         has_memory = isinstance(student, EdgeTamVideoModel)
         needed = ("vision_encoder", "memory_attention") if has_memory else ("vision_encoder",)
@@ -50,20 +57,27 @@ class Distillation(nn.Module):
         )
 
     @property
-    def teacher(self):
+    def teacher(self) -> nn.Module:
         """The frozen model, where the student is."""
         teacher, device = self.hidden_teacher[0], self.student.device
         return teacher if teacher.device == device else teacher.to(device)
 
-    def gradient_checkpointing_enable(self, *args, **kwargs):
+    def gradient_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
         """That of the student."""
         self.student.gradient_checkpointing_enable(*args, **kwargs)
 
-    def activation_checkpointing_enable(self, *args, **kwargs):
-        """The same under the name that Transformers 5 gives it."""
+    def activation_checkpointing_enable(self, *args: Any, **kwargs: Any) -> None:
+        """That of the student."""
+        # transformers<5: it knows the other name only
         self.student.activation_checkpointing_enable(*args, **kwargs)
 
-    def forward(self, pixel_values=None, pixel_values_videos=None, mask_labels=None, prompt_seeds=None):
+    def forward(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        mask_labels: torch.Tensor | None = None,
+        prompt_seeds: torch.Tensor | None = None,
+    ) -> ModelOutput:
         """The student's output for labelled pictures or clips, with the differences in `loss` and `loss_dict`.
 
         Raises:
@@ -84,13 +98,16 @@ class Distillation(nn.Module):
         output["loss_dict"] = {**output.loss_dict, **{name: term.detach() for name, term in terms.items()}}
         return output
 
-    def _difference(self, place, learnt, taught):
+    def _difference(self, place: str, learnt: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
         """Mean squared difference of maps (N, C, h, w), in the size of what is learnt."""
         projected = self.projections[place](learnt)
         taught = F.interpolate(taught.float(), learnt.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
         return F.mse_loss(projected.float(), taught)
 
-    def _compare_clips(self, output, pixel_values_videos, batch):
+    def _compare_clips(
+        self, output: EdgeTamClipOutput, pixel_values_videos: torch.Tensor, batch: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The differences of clips, by place."""
         learnt, frames = output.memory_embeddings, pixel_values_videos.flatten(0, 1)
         features = self._difference("features", output.frame_embeddings.flatten(0, 1), self._teach(frames))
         with torch.no_grad():
@@ -104,33 +121,36 @@ class Distillation(nn.Module):
         return {"features": features, "memory": memory}
 
     @torch.no_grad()
-    def _teach(self, pixel_values):
+    def _teach(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """The teacher's image embeddings (B, C, h, w), which know nothing of memory."""
         return self.teacher.vision_encoder(self._resize(pixel_values), return_dict=True).fpn_hidden_states[-1]
 
-    def _resize(self, pixel_values):
+    def _resize(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """Pictures (B, 3, H, W) in the size that the teacher takes."""
         size = to_height_and_width(self.teacher.config.prompt_encoder_config.image_size)
         if tuple(pixel_values.shape[-2:]) == size:
             return pixel_values
         return F.interpolate(pixel_values, size, mode="bilinear", align_corners=False, antialias=True)
 
-    def _track(self, learnt, pixel_values_videos, batch):
+    def _track(
+        self,
+        learnt: tuple[dict[int, torch.Tensor], ...],
+        pixel_values_videos: torch.Tensor,
+        batch: dict[str, torch.Tensor],
+    ) -> Sequence[dict[int, torch.Tensor]]:
         """By clip and frame what the teacher's memory attention gives, (O, C, h, w), on the frames of `learnt`."""
         videos = torch.stack([self._resize(frames) for frames in pixel_values_videos])
         labels = batch["mask_labels"].float().flatten(0, 1)
         labels = F.interpolate(labels, videos.shape[-2:]).unflatten(0, videos.shape[:2])
         if isinstance(self.teacher, EdgeTamVideoModel):
-            self.teacher.prompt_simulation = self.student.prompt_simulation
-            return self.teacher(
-                pixel_values_videos=videos, mask_labels=labels, prompt_seeds=batch["prompt_seeds"]
-            ).memory_embeddings
+            seeds, simulation = batch["prompt_seeds"], self.student.prompt_simulation
+            return learn_from_clips(self.teacher, videos, labels, seeds, simulation).memory_embeddings
         return [
             self._track_natively(frames, masks > 0, set(range(len(frames))) - tracked.keys())
             for frames, masks, tracked in zip(videos, labels, learnt)
         ]
 
-    def _track_natively(self, frames, masks, prompted):
+    def _track_natively(self, frames: torch.Tensor, masks: torch.Tensor, prompted: set[int]) -> dict[int, torch.Tensor]:
         """The same of one clip by a model of Transformers, which is given true masks on the prompted frames."""
         kind = type(self.teacher)
         session_class = getattr(sys.modules[kind.__module__], kind.__name__.removesuffix("Model") + "InferenceSession")
@@ -153,7 +173,7 @@ class Distillation(nn.Module):
 
 
 @contextmanager
-def outputs_of(module):
+def outputs_of(module: nn.Module) -> Iterator[list]:
     """A list that fills with what the module returns."""
     outputs = []
     hook = module.register_forward_hook(lambda module, inputs, output: outputs.append(output))

@@ -2,8 +2,9 @@
 
 import torch
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
+from edgetam_hf.layers_edgetam import EdgeTamLayerNorm2d
 from edgetam_hf.modeling_edgetam import EdgeTamModel
-from edgetam_hf.prompt_encoder_edgetam import EdgeTamLayerNorm2d
+from edgetam_hf.prompts_edgetam import Prompts
 from torch import nn
 
 WIDTHS, DEPTHS = (32, 64, 128, 256), (2, 2, 6, 2)
@@ -91,9 +92,7 @@ class NanoTrainee(nn.Module):
         masks: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (B, O, 4, h, w), IoU (B, O, 4) and object logits (B, O, 1) of all four mask tokens."""
-        prompts = self.model.prompt_encoder(points, labels, boxes, masks, len(image_embeddings[-1]))
-        encoding = self.model.get_image_wide_positional_embeddings()
-        prediction = self.model.mask_decoder(image_embeddings, encoding, prompts)
+        prediction = self.model.decode_prompts(image_embeddings, Prompts(points, labels, boxes, masks))
         return prediction.masks, prediction.iou_scores, prediction.object_score_logits
 
     def start_decoder_from_dense_head(self) -> None:

@@ -1,0 +1,210 @@
+"""What the image model and the video model share: the image encoder, the prompt encoder and the mask decoder.
+
+    pixel_values -> image embeddings -> (prompts -> prompt embeddings) -> low-res masks, IoU scores, object scores
+
+Shapes: B pictures, O objects per picture, T tokens, C channels, (H, W) the model input in pixels, (h, w) =
+(H / 16, W / 16) the image embedding. Maps are (B, C, height, width). Points are (x, y) in pixels of the model input.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .checks_edgetam import check_concept, check_device, check_tensor, read_prompts
+from .configuration_edgetam import EdgeTamConfig
+from .folding_edgetam import is_untouched
+from .losses_edgetam import LossWeights
+from .mask_decoder_edgetam import EdgeTamMaskDecoder, MaskPrediction
+from .position_edgetam import pixel_centres
+from .pretrained_edgetam import EdgeTamPreTrainedModel
+from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder
+from .prompt_simulation_edgetam import PromptSimulation
+from .prompts_edgetam import Prompts
+from .vision_encoder_edgetam import EdgeTamVisionEncoderOutput, EdgeTamVisionModel
+
+
+class EdgeTamBaseModel(EdgeTamPreTrainedModel):
+    """The parts that find masks of prompted objects in image embeddings.
+
+    Attributes:
+        prompt_simulation (`PromptSimulation`), loss_weights (`LossWeights`):
+            How users are simulated in training, and what the terms of the loss weigh. Not saved.
+    """
+
+    _auto_class = "AutoModel"
+    _large_parts = ("vision_encoder", "mask_decoder")
+    _small_parts = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
+    _parts_of_objects: tuple[str, ...] = ("mask_decoder.transformer", "mask_decoder")  # their batch dimension: objects
+    _keys_to_ignore_on_load_missing = [r"prompt_encoder\.shared_embedding\.positional_embedding"]  # noqa: RUF012
+
+    def __init__(self, config: EdgeTamConfig):
+        super().__init__(config)
+        self.shared_image_embedding = EdgeTamPositionalEmbedding(config.prompt_encoder_config)
+        self.vision_encoder = EdgeTamVisionModel(config.vision_config)
+        self.prompt_encoder = EdgeTamPromptEncoder(config.prompt_encoder_config)
+        config.mask_decoder_config._attn_implementation = config._attn_implementation
+        self.mask_decoder = EdgeTamMaskDecoder(config.mask_decoder_config)
+        self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.vision_config.fpn_hidden_size))
+        self.prompt_simulation, self.loss_weights = PromptSimulation(), LossWeights()
+
+    def tie_weights(self, *args: Any, **kwargs: Any) -> None:
+        """Gives the prompts the position embedding of the image where a checkpoint holds only one of the two."""
+        super().tie_weights(*args, **kwargs)
+        # transformers<5: its checkpoints hold one, and what they lack was drawn at random
+        embedding = self.prompt_encoder.shared_embedding
+        if embedding.is_random:
+            embedding.positional_embedding.copy_(self.shared_image_embedding.positional_embedding)
+            embedding.is_random = False
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the parts that do the work, in place, each when it runs for the first time.
+
+        One object and several objects are compiled separately; from then on no number of clicks or objects, of points
+        in mask generation, and no frame of a video whose memory is full compiles anything anew. The options are those
+        of `torch.compile`. Copies and pickles of the model are not compiled.
+        """
+        self.vision_encoder.backbone.compile(**options)
+        for part in map(self.get_submodule, self._parts_of_objects):
+            part.compile(**{"dynamic": True, **options})
+
+    def get_image_wide_positional_embeddings(self) -> torch.Tensor:
+        """Position embedding (1, C, h, w) of the pixels of the image embedding."""
+        matrix = self.shared_image_embedding.positional_embedding
+        grid = pixel_centres(*self.prompt_encoder.image_embedding_size, matrix.device)
+        return self.shared_image_embedding(grid).permute(2, 0, 1)[None].to(matrix.dtype)
+
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> EdgeTamVisionEncoderOutput | tuple:
+        """Maps of the image encoder in Transformers' layout: pixels first, (height * width, batch_size, channels).
+
+        The maps of stride 4 and 8 have passed the mask decoder's projections; the map of stride 16 is raw, without
+        the embedding that `get_image_embeddings` adds. See `EdgeTamVisionModel.forward` for the arguments.
+        """
+        output = self.vision_encoder(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
+        stride_4, stride_8, *others = output.fpn_hidden_states
+        maps = (self.mask_decoder.conv_s0(stride_4), self.mask_decoder.conv_s1(stride_8), *others)
+        features = EdgeTamVisionEncoderOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=output.hidden_states,
+            fpn_hidden_states=tuple(fm.flatten(2).permute(2, 0, 1) for fm in maps),
+            fpn_position_encoding=tuple(pe.flatten(2).permute(2, 0, 1) for pe in output.fpn_position_encoding),
+        )
+        return self.as_requested(features, return_dict)
+
+    def get_image_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """List of the maps of stride 4, 8 and 16 that `forward` takes as `image_embeddings`.
+
+        Shapes (batch_size, channels / 8, H / 4, W / 4), (batch_size, channels / 4, H / 8, W / 8) and (batch_size,
+        channels, H / 16, W / 16) for `pixel_values` (batch_size, 3, H, W) of the configured image size.
+        """
+        return list(self._encode_image(pixel_values).fpn_hidden_states)
+
+    def _encode_image(self, pixel_values: torch.Tensor) -> EdgeTamVisionEncoderOutput:
+        """`EdgeTamVisionEncoderOutput` whose maps are the image embeddings."""
+        output = self._encode_frame(pixel_values)
+        *high_resolution, frame_embedding = output.fpn_hidden_states
+        output.fpn_hidden_states = (*high_resolution, self.forget_memory(frame_embedding))
+        return output
+
+    def _encode_frame(self, pixel_values: torch.Tensor) -> EdgeTamVisionEncoderOutput:
+        """`EdgeTamVisionEncoderOutput` whose maps are image embeddings before anything is added for memory.
+
+        It also has the outputs of the backbone's stages as `hidden_states`.
+        """
+        check_tensor("pixel_values", pixel_values, "(batch_size, channels, height, width)", 4)
+        height, width = self.prompt_encoder.image_size
+        if pixel_values.shape[-2] != height or pixel_values.shape[-1] != width:
+            raise ValueError(
+                f"pixel_values must have the configured size {height}x{width} (height x width), got "
+                f"{tuple(pixel_values.shape)}; resize with the processor, or load the model with image_size=(height, "
+                "width)"
+            )
+        encoder, projections = self.vision_encoder, (self.mask_decoder.conv_s0, self.mask_decoder.conv_s1)
+        if is_untouched(encoder, EdgeTamVisionModel) and encoder.can_project(projections):
+            return encoder.project(pixel_values, projections)
+        output = encoder(pixel_values, output_hidden_states=True, return_dict=True)
+        maps = output.fpn_hidden_states
+        projected = [projection(feature_map) for projection, feature_map in zip(projections, maps)]
+        return EdgeTamVisionEncoderOutput(
+            last_hidden_state=output.last_hidden_state,
+            hidden_states=output.hidden_states,
+            fpn_hidden_states=(*projected, *maps[len(projected) :]),
+        )
+
+    def forget_memory(self, frame_embedding: torch.Tensor) -> torch.Tensor:
+        """The map of stride 16, (B, C, h, w), with the embedding that stands for an empty memory."""
+        return frame_embedding + self.no_memory_embedding.flatten()[:, None, None]
+
+    def get_prompt_embeddings(
+        self,
+        input_points: torch.Tensor | None = None,
+        input_labels: torch.Tensor | None = None,
+        input_boxes: torch.Tensor | None = None,
+        input_masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sparse (B, O, T, C) and dense (B, C, h, w) embeddings of prompts; see `EdgeTamModel.forward`.
+
+        The dense ones have shape (B, O, C, h, w) where every object has a mask of its own.
+        """
+        given, device = Prompts(input_points, input_labels, input_boxes, input_masks), self.no_memory_embedding.device
+        batch_size = next((prompt.shape[0] for prompt in given if torch.is_tensor(prompt) and prompt.dim() > 0), 1)
+        prompts = self.read_prompts(given, batch_size, device)
+        embeddings = self.prompt_encoder(prompts, batch_size, device)
+        return embeddings.sparse, embeddings.dense
+
+    def read_prompts(self, prompts: Prompts, batch_size: int, device: torch.device) -> Prompts:
+        """Prompts of a user as the prompt encoder takes them; raises a ValueError if they are wrong or elsewhere."""
+        prompts = read_prompts(prompts, batch_size, self.config.prompt_encoder_config.num_point_embeddings - 1)
+        for name, prompt in prompts.named_inputs().items():
+            check_device(name, prompt, device, self)
+        return prompts
+
+    def decode_prompts(
+        self,
+        image_embeddings: Sequence[torch.Tensor],
+        prompts: Prompts,
+        attention_similarity: torch.Tensor | None = None,
+        target_embedding: torch.Tensor | None = None,
+        output_attentions: bool = False,
+    ) -> MaskPrediction:
+        """The `MaskPrediction` of prompts.
+
+        Args:
+            image_embeddings: see `get_image_embeddings`; the maps of stride 4 and 8 may have batch size 1 where all
+                others share their picture.
+            prompts: `Prompts`; where they are empty, O is 1.
+            attention_similarity, target_embedding, output_attentions: see `EdgeTamModel.forward`.
+
+        Raises:
+            ValueError: for what PerSAM adds if it does not fit the prompts.
+        """
+        batch_size, _, height, width = image_embeddings[-1].shape
+        embeddings, decoder = self.prompt_encoder(prompts, batch_size, image_embeddings[-1].device), self.mask_decoder
+        if attention_similarity is not None or target_embedding is not None:
+            _, num_objects, num_prompt_tokens, channels = embeddings.sparse.shape
+            num_tokens = num_prompt_tokens + decoder.num_mask_tokens + 2  # and those of IoU and object score
+            attention_shape = (self.config.mask_decoder_config.num_attention_heads, height * width)
+            tokens_shape = (batch_size, num_objects, num_tokens, channels)
+            concept = {"attention_similarity": attention_similarity, "target_embedding": target_embedding}
+            check_concept(**concept, tokens_shape=tokens_shape, attention_shape=attention_shape)
+            for name, tensor in concept.items():
+                if tensor is not None:
+                    check_device(name, tensor, image_embeddings[-1].device, self)
+        if target_embedding is not None:
+            sides = target_embedding.shape[-2:] if target_embedding.dim() > 1 else (1, *target_embedding.shape)
+            target_embedding = target_embedding.expand(batch_size, num_objects, *sides).flatten(0, 1)
+        return decoder(
+            image_embeddings,
+            self.get_image_wide_positional_embeddings(),
+            embeddings,
+            attention_similarity,
+            target_embedding,
+            output_attentions,
+        )
