@@ -251,7 +251,7 @@ class TrackRun:
             try:
                 for idx, step in enumerate(logging.tqdm(steps, **bar)):
                     if step.output is not None:
-                        self.write(step, step.output)
+                        self.write(step)
                         self.num_done = idx + 1
                         if self.num_done % FRAMES_PER_CHECKPOINT == 0 and not source.is_live:
                             self.folder.save_checkpoint(tracking.session, self.num_done)
@@ -260,9 +260,10 @@ class TrackRun:
                 return error
         return None
 
-    def write(self, step: Step, output: EdgeTamVideoSegmentationOutput) -> None:
+    def write(self, step: Step) -> None:
         """Writes the masks and the line of a frame."""
-        name = self.source.frame_name(step.frame_idx)
+        output, name = step.output, self.source.frame_name(step.frame_idx)
+        assert output is not None  # or an earlier run has written them
         masks = dict(zip(output.object_ids, self.masks_of(output)))
         nothing = np.zeros((self.source.height, self.source.width), bool)  # of objects that are prompted later on
         all_masks = [masks.get(object_id, nothing) for object_id in self.object_ids]
