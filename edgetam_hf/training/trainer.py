@@ -5,7 +5,6 @@ about it follows from i: so a run that goes on, or that is shared out, sees what
 """
 
 import shutil
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
@@ -182,7 +181,7 @@ class EdgeTamTrainer(Trainer):
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """Path of a folder whose content goes to the output folder in the end, completely or not at all."""
-        folder, step, model = self.folder, self.state.global_step, typing.cast(nn.Module, self.model)
+        folder, step, model = self.folder, self.state.global_step, self.model
         if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
