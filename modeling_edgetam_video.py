@@ -36,7 +36,7 @@ from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
-    from .checks_edgetam import check_prompts  # noqa: F401
+    from .checks_edgetam import read_prompts  # noqa: F401
     from .crops_edgetam import Crop  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
@@ -96,7 +96,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         "no_object_pointer",
         "occlusion_spatial_embedding_parameter",
     )
-    _keys_to_ignore_on_load_unexpected = []  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected: list[str] = []  # noqa: RUF012
 
     def __init__(self, config: EdgeTamVideoConfig):
         super().__init__(config)

@@ -4,7 +4,7 @@ python -m recipes.nano.evaluate --checkpoint edgetam_hf/nano --data data/composi
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,14 @@ class Judge:
         union = (mask | truth).sum()
         self.ious.setdefault(kind, []).append(float((mask & truth).sum() / max(union, 1)))
 
-    def predict(self, image_embeddings, clicks=None, box=None, previous=None, multimask_output=False):
+    def predict(
+        self,
+        image_embeddings: list[torch.Tensor],
+        clicks: list[tuple[tuple[float, float], int]] | None = None,
+        box: Sequence[float] | None = None,
+        previous: torch.Tensor | None = None,
+        multimask_output: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mask logits (M, h, w) and predicted IoUs (M) of one object.
 
         Args:
