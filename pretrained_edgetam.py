@@ -115,7 +115,7 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
 
     # transformers<5: checkpointing is reentrant unless told otherwise, which cuts gradients. (Some releases of 5 do so,
     # too; the later ones have a method of another name, and warn where this one is overridden.)
-    if not hasattr(PreTrainedModel, "activation_checkpointing_enable"):
+    if "activation_checkpointing_enable" not in PreTrainedModel.__dict__:
 
         def gradient_checkpointing_enable(
             self, gradient_checkpointing_kwargs: dict | None = None, **options: Any
