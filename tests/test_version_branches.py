@@ -66,7 +66,5 @@ def test_branches_without_the_tag_are_found(text):
 
 
 def test_branches_for_later_versions_carry_their_own_tag():
-    text = (
-        "try:\n    from transformers import A\nexcept ImportError:  # transformers<6: moved\n    from b import A\n"
-    )
+    text = "try:\n    from transformers import A\nexcept ImportError:  # transformers<6: moved\n    from b import A\n"
     assert untagged(text) == []
