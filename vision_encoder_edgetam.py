@@ -94,7 +94,8 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
     Another backbone can take the place of RepViT if it keeps to this: it is a module that makes, of pixel values
     (B, in_channels, H, W), a list of four maps (B, C_i, H / s, W / s) of stride s = 4, 8, 16 and 32, whose channels C_i
     are `backbone_widths` of the configuration; `in_channels` is the number of channels of the picture, and `stem` the
-    module that sees the picture first. Nothing else asks for RepViT, but `_no_split_modules` of the models.
+    module that sees the picture first. Besides here RepViT is named in two places: the configuration has the widths of
+    each architecture, and `_no_split_modules` of the models what `device_map` keeps together.
     """
 
     config_class = EdgeTamVisionConfig
