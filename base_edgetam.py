@@ -153,7 +153,8 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
 
         The dense ones have shape (B, O, C, h, w) where every object has a mask of its own.
         """
-        given, device = Prompts(input_points, input_labels, input_boxes, input_masks), self.no_memory_embedding.device
+        given = Prompts(points=input_points, labels=input_labels, boxes=input_boxes, masks=input_masks)
+        device = self.no_memory_embedding.device
         batch_size = next((prompt.shape[0] for prompt in given if torch.is_tensor(prompt) and prompt.dim() > 0), 1)
         prompts = self.read_prompts(given, batch_size, device)
         embeddings = self.prompt_encoder(prompts, batch_size, device)

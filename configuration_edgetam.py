@@ -242,6 +242,11 @@ class EdgeTamVisionConfig(FieldsReader, PreTrainedConfig):
         return tuple(self.backbone_config["model_args"].get("embed_dim") or self._architecture[0])
 
     @property
+    def backbone_in_channels(self) -> int:
+        """Channels of the pictures."""
+        return self.backbone_config["model_args"]["in_chans"]
+
+    @property
     def backbone_depths(self) -> tuple[int, ...]:
         """Number of blocks of the four stages, from stride 4 to stride 32."""
         return tuple(self.backbone_config["model_args"].get("depth") or self._architecture[1])

@@ -208,7 +208,7 @@ class EdgeTamModel(EdgeTamBaseModel):
         """
         embeddings, hidden_states = self._read_pictures(pixel_values, image_embeddings)
         batch_size, device = embeddings[-1].shape[0], embeddings[-1].device
-        given = Prompts(input_points, input_labels, input_boxes, input_masks)
+        given = Prompts(points=input_points, labels=input_labels, boxes=input_boxes, masks=input_masks)
         prompts = self.read_prompts(given, batch_size, device)
         output_attentions = self.config.output_attentions if output_attentions is None else output_attentions
         if output_hidden_states is None:

@@ -301,7 +301,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         """Pixel values (1, 3, H, W) of the next frame of a stream; raises a TypeError or a ValueError for others."""
         session.next_frame_idx()
         frame = frame[None] if getattr(frame, "ndim", 0) == 3 else frame
-        size = (1, self.config.vision_config.backbone_config["model_args"]["in_chans"])
+        size = (1, self.config.vision_config.backbone_in_channels)
         if not isinstance(frame, torch.Tensor) or tuple(frame.shape[:2]) != size or frame.ndim != 4:
             shape = tuple(getattr(frame, "shape", ())) or type(frame).__name__
             raise ValueError(f"frame must be a tensor of shape (3, height, width), got {shape}; use the processor")

@@ -115,9 +115,15 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
         """The module that sees the picture first, whose output `enable_input_require_grads` gives a gradient."""
         return self.vision_encoder.get_input_embeddings()
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict | None = None, **kwargs: Any) -> None:
-        """Computes activations anew for gradients; by default in the way that cuts none of them (not reentrant)."""
-        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False}, **kwargs)
+    # transformers<5: checkpointing is reentrant unless told otherwise, which cuts gradients. (Some releases of 5 do so,
+    # too; the later ones have a method of another name, and warn where this one is overridden.)
+    if "activation_checkpointing_enable" not in PreTrainedModel.__dict__:
+
+        def gradient_checkpointing_enable(
+            self, gradient_checkpointing_kwargs: dict | None = None, **options: Any
+        ) -> None:
+            """Computes activations anew for gradients; by default in the way that cuts none (not reentrant)."""
+            super().gradient_checkpointing_enable(gradient_checkpointing_kwargs or {"use_reentrant": False}, **options)
 
     def _init_weights(self, module: nn.Module) -> None:
         std = self.config.initializer_range

@@ -107,14 +107,15 @@ def _check_one_label_per_point(points: list, labels: list, depth: int = 3, path:
 
 
 def _check_counts(prompts: Prompts, num_pictures: int) -> None:
-    points, boxes = prompts.points, prompts.boxes
-    for name, prompt in (("input_points", points), ("input_boxes", boxes)):
-        if prompt is not None and len(prompt) != num_pictures:
+    given = {name: prompt for name, prompt in prompts.named_inputs().items() if name != "input_labels"}
+    for name, prompt in given.items():
+        if len(prompt) != num_pictures:
             raise ValueError(f"{name} must have one entry per picture, got {len(prompt)} for {num_pictures} pictures")
-    if points is not None and boxes is not None and points.shape[1] != boxes.shape[1]:
+    counts = [prompt.shape[1] for prompt in given.values()]
+    if len(set(counts)) > 1:
         raise ValueError(
-            "input_points and input_boxes of one call must describe equally many objects, "
-            f"got {points.shape[1]} and {boxes.shape[1]}; stand in for a missing point or box with {PADDING_LABEL}"
+            f"{' and '.join(given)} of one call must describe equally many objects, "
+            f"got {' and '.join(map(str, counts))}; stand in for a missing point or box with {PADDING_LABEL}"
         )
 
 

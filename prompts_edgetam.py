@@ -33,7 +33,7 @@ LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click, in
 
 
 class Prompts(NamedTuple):
-    """Prompts of objects; each kind may be missing.
+    """Prompts of objects; each kind may be missing. Its fields are the one list of kinds, in which masks come last.
 
     points: (B, O, N, 2) and labels: integers (B, O, N), clicks, see the labels above; boxes: (B, O, 4); masks: logits
     (B, O, h, w) of earlier masks, or (B, 1, h, w) for all objects of a picture.

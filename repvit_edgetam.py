@@ -211,7 +211,12 @@ class RepVitBackbone(nn.Module):
     @property
     def in_channels(self) -> int:
         """Channels of the pictures."""
-        return self.timm_model.stem.conv1.c.in_channels
+        return self.stem.conv1.c.in_channels
+
+    @property
+    def stem(self) -> RepVitStem:
+        """The module that sees the picture first."""
+        return self.timm_model.stem
 
     def forward(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         return self.timm_model(pixel_values)

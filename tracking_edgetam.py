@@ -254,7 +254,8 @@ class Tracker:
     def _plan_answers(self, frame_idx: int, obj_ids: list[int]) -> FramePlan:
         """How the first prompts of objects that wait on a frame are answered.
 
-        Clicks that correct tracking see memory, in the direction of tracking. All clicks see the last mask.
+        Clicks that correct tracking (`TrackedObject.is_correction` says which do) see memory, in the direction of
+        tracking. All clicks see the last mask.
         """
         plan = FramePlan()
         for obj_id in obj_ids:

@@ -68,7 +68,7 @@ def learn_from_clips(
         TypeError: for tensors that do not hold pixels, labels and integers.
     """
     shape, size = tuple(getattr(pixel_values_videos, "shape", ())), model.prompt_encoder.image_size
-    num_channels = model.config.vision_config.backbone_config["model_args"]["in_chans"]
+    num_channels = model.config.vision_config.backbone_in_channels
     if pixel_values_videos is None or len(shape) != 5 or shape[2] != num_channels or 0 in shape:
         raise ValueError(
             "pixel_values_videos must have shape (batch_size, num_frames, 3, height, width), got "

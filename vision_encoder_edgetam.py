@@ -90,6 +90,12 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
     """Image encoder: RepViT and a feature pyramid, without a head.
 
     Also loads the image encoder of image and video checkpoints.
+
+    Another backbone can take the place of RepViT if it keeps to this: it is a module that makes, of pixel values
+    (B, in_channels, H, W), a list of four maps (B, C_i, H / s, W / s) of stride s = 4, 8, 16 and 32, whose channels C_i
+    are `backbone_widths` of the configuration; `in_channels` is the number of channels of the picture, and `stem` the
+    module that sees the picture first. Besides here RepViT is named in two places: the configuration has the widths of
+    each architecture, and `_no_split_modules` of the models what `device_map` keeps together.
     """
 
     config_class = EdgeTamVisionConfig
@@ -98,14 +104,13 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
 
     def __init__(self, config: EdgeTamVisionConfig):
         super().__init__(config)
-        in_channels = config.backbone_config["model_args"]["in_chans"]
-        self.backbone = RepVitBackbone(config.backbone_widths, config.backbone_depths, in_channels)
+        self.backbone = RepVitBackbone(config.backbone_widths, config.backbone_depths, config.backbone_in_channels)
         self.neck = EdgeTamVisionNeck(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """The stem of the backbone."""
-        return self.backbone.timm_model.stem
+        return self.backbone.stem
 
     def forward(
         self,

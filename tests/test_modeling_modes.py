@@ -185,6 +185,17 @@ def test_gradient_checkpointing_changes_no_gradient(small):
             torch.testing.assert_close(actual[key], gradient, atol=1e-5, rtol=1e-4, msg=lambda m, k=key: f"{k}: {m}")
 
 
+@pytest.mark.skipif(
+    not hasattr(EdgeTamModel, "activation_checkpointing_enable"), reason="this Transformers knows the older name only"
+)
+@pytest.mark.filterwarnings("error")
+def test_activation_checkpointing_warns_of_nothing_and_cuts_no_gradient(small):
+    training = copy.deepcopy(small).train()
+    training.activation_checkpointing_enable()
+    settings = training.vision_encoder.backbone.timm_model.stages_0.blocks[0]._gradient_checkpointing_func.keywords
+    assert settings == {"use_reentrant": False}
+
+
 def test_training_returns_the_first_mask_token(small):
     """Even where it is unstable, so that its gradient is never cut."""
     training, plain = copy.deepcopy(small), copy.deepcopy(small)

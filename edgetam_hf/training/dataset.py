@@ -14,11 +14,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from ..image_processing_edgetam import EdgeTamImageProcessor
+from ..mask_labels_edgetam import NO_OBJECT
 from .augmentation import Augmentation
 from .clips import Clip, ClipSource
 
 NUM_TRIES = 20  # to find a clip with an object
-PADDING = -1  # label of all pixels of an object that only fills up a batch
 
 
 @dataclass(frozen=True)
@@ -139,11 +139,11 @@ def make_tensors(clip: Clip, settings: ItemSettings, rng: np.random.Generator) -
 
 
 def collate(items: list[dict]) -> dict[str, torch.Tensor]:
-    """The batch of items: their tensors stacked, with as many objects as the item that has most; see `PADDING`."""
+    """The batch of items: their tensors stacked, with as many objects as the item that has most; see `NO_OBJECT`."""
     num_objects = max(item["mask_labels"].shape[-3] for item in items)
     padded = []
     for item in items:
         labels = item["mask_labels"]
-        labels = F.pad(labels, (0, 0, 0, 0, 0, num_objects - labels.shape[-3]), value=PADDING)
+        labels = F.pad(labels, (0, 0, 0, 0, 0, num_objects - labels.shape[-3]), value=NO_OBJECT)
         padded.append({**item, "mask_labels": labels})
     return default_collate(padded)

@@ -92,7 +92,9 @@ class NanoTrainee(nn.Module):
         masks: torch.Tensor | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Logits (B, O, 4, h, w), IoU (B, O, 4) and object logits (B, O, 1) of all four mask tokens."""
-        prediction = self.model.decode_prompts(image_embeddings, Prompts(points, labels, boxes, masks))
+        prediction = self.model.decode_prompts(
+            image_embeddings, Prompts(points=points, labels=labels, boxes=boxes, masks=masks)
+        )
         return prediction.masks, prediction.iou_scores, prediction.object_score_logits
 
     def start_decoder_from_dense_head(self) -> None:
