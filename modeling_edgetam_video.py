@@ -16,7 +16,7 @@ from torch import nn
 from transformers.utils import logging
 
 from .base_edgetam import EdgeTamBaseModel
-from .checks_edgetam_video import check_count, check_pixels, check_session, read_flag
+from .checks_edgetam_video import check_count, check_pixels, check_session
 from .configuration_edgetam import EdgeTamVideoConfig
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
@@ -30,13 +30,14 @@ from .memory_layers_edgetam import (
 from .position_edgetam import sine_time_encoding
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
+from .settings_edgetam import as_flag
 from .stages_edgetam_video import ABSENT_LOGIT, Memories, ObjectPrediction
 from .tracking_edgetam import EdgeTamVideoSegmentationOutput, find_objects
 from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
-    from .checks_edgetam import check_prompts  # noqa: F401
+    from .checks_edgetam import read_prompts  # noqa: F401
     from .crops_edgetam import Crop  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
@@ -53,7 +54,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
-    from .settings_edgetam import height_width  # noqa: F401
     from .training_edgetam import check_labels  # noqa: F401
     from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
@@ -277,7 +277,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
                 that would leave out one on which an object was prompted; a session of another image size.
             TypeError: for a session of another class, an index that is no integer, and a frame of integers.
         """
-        return_dict = self.config.return_dict if return_dict is None else read_flag(return_dict, "return_dict")
+        return_dict = self.config.return_dict if return_dict is None else as_flag(return_dict, "return_dict")
         if mask_labels is not None or pixel_values_videos is not None:
             if inference_session is not None:
                 raise ValueError(
@@ -286,7 +286,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             output = learn_from_clips(self, pixel_values_videos, mask_labels, prompt_seeds)
             return output if return_dict else output.to_tuple()
         session = check_session(inference_session, self.prompt_encoder.image_size)
-        reverse = read_flag(reverse, "reverse")
+        reverse = as_flag(reverse, "reverse")
         if frame is not None:
             frame = self._read_frame(session, frame)
         found = self._find_objects(session, frame_idx, frame, reverse, answers_prompts=True)
@@ -342,7 +342,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         count = session.num_frames
         if max_frame_num_to_track is not None:
             count = check_count(max_frame_num_to_track, "max_frame_num_to_track", 0)
-        reverse, is_shown = read_flag(reverse, "reverse"), read_flag(show_progress_bar, "show_progress_bar")
+        reverse, is_shown = as_flag(reverse, "reverse"), as_flag(show_progress_bar, "show_progress_bar")
         return self._propagate(session, start_frame_idx, count, reverse, is_shown)
 
     def _propagate(

@@ -187,14 +187,18 @@ def _output_layout(value: Any, name: str) -> str:
 
 def as_device(value: Any, name: str) -> torch.device:
     """A device that this computer has."""
+    if not isinstance(value, (str, int, torch.device)) or isinstance(value, bool):
+        raise TypeError(f'{name} must be a device such as "cpu" or "cuda:0", got {value!r}')
     try:
         device = torch.device(value)
+        if device.type == "meta":
+            raise ValueError(f"{name} must be a device that holds numbers, got meta")
         torch.empty(0, device=device)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:  # each backend has its own
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'{name} must be a device that is there, such as "cpu", got {value!r}: {reason}') from error
-    if device.type == "meta":
-        raise ValueError(f'{name} must be a device that computes, such as "cpu", got {value!r}')
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f'{name} {value!r} is not there: give a device of this machine, such as "cpu" ({reason})'
+        ) from error
     return device
 
 

@@ -15,9 +15,9 @@ import torch
 from ..files.names import inside
 from ..files.writing import whole_file, whole_folder
 from ..formats.index_pictures import write_index_picture
+from ..found_objects import CutMask
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam_video import EdgeTamVideoProcessor
-from .clicks import box_of
 from .video_datasets import VideoSequence
 
 
@@ -43,7 +43,7 @@ def track_sequence(
         if masks := sequence.first_masks(frame_idx):
             prompts = {"input_masks": list(masks.values())}
             if has_boxes:
-                prompts = {"input_boxes": [[box_of(mask) for mask in masks.values()]]}
+                prompts = {"input_boxes": [[CutMask.of(mask).box for mask in masks.values()]]}
             processor.add_inputs_to_inference_session(session, frame_idx, list(masks), **prompts)
             model(session, frame_idx=frame_idx, return_dict=True)  # answers them; the call below tracks the others
         if not session.obj_ids:

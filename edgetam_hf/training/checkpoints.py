@@ -24,7 +24,7 @@ FREE_ARGUMENTS = re.compile(
 
 
 @contextmanager
-def whole_folder(folder: str | Path, wait_for_everyone: Callable[[], None], is_mover: bool) -> Iterator[Path]:
+def whole_entries(folder: str | Path, wait_for_everyone: Callable[[], None], is_mover: bool) -> Iterator[Path]:
     """Path of a temporary folder whose entries move to `folder` when the block ends; if it raises, they vanish.
 
     The file `FINISHED` moves last: where it is, all others are.

@@ -20,7 +20,7 @@ from transformers import ProcessorMixin, Trainer, TrainingArguments
 
 from ..loading import hidden_file_bars
 from .checkpoint_check import TRAINER_STATE, reading
-from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
+from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_entries
 
 
 def plain_name(name: str) -> str:
@@ -85,7 +85,7 @@ class EdgeTamTrainer(Trainer):
     def _get_train_sampler(self, *args, **kwargs):
         return SequentialSampler(self.train_dataset)
 
-    def create_optimizer(self, model=None):
+    def create_optimizer(self, model=None):  # transformers<5: is called without a model
         if self.optimizer is None:
             model = self.model if model is None else model
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
@@ -177,7 +177,7 @@ class EdgeTamTrainer(Trainer):
         if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
-            whole = whole_folder(folder, self.accelerator.wait_for_everyone, self.args.should_save)
+            whole = whole_entries(folder, self.accelerator.wait_for_everyone, self.args.should_save)
             with hidden_file_bars(), whole as self.writing_folder:
                 yield self.writing_folder
         except (OSError, RuntimeError, SafetensorError) as error:
