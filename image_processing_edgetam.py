@@ -325,7 +325,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             is_confident = scores > pred_iou_thresh
             masks, scores = masks[is_confident.to(masks.device)], scores[is_confident]
         stability = StabilityFilter(mask_threshold, stability_score_offset, stability_score_thresh)
-        points = torch.zeros(len(scores), 2)  # nobody asks what prompted these masks
+        points = torch.zeros(len(scores), 2)  # what prompted the masks is not asked for
         kept = candidates_of_crop(masks, scores, points, crop, Crop(0, 0, width, height), stability)
         run_lengths = [rle for mask in kept.masks(height, width, mask_threshold) for rle in masks_to_rle(mask[None])]
         return run_lengths, kept.scores.to(masks.device), kept.boxes.to(masks.device)

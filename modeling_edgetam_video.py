@@ -113,7 +113,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         self.spatial_perceiver = EdgeTamSpatialPerceiver(config)
         self.object_pointer_proj = EdgeTamFeedForward(size, size, size, num_layers=3)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        # in checkpoints, but of no use: nothing waits for its gradient
+        # not used, but a part of checkpoints; so it needs no gradient
         self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, size), requires_grad=False)
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_maskmem, 1, 1, memory_size))
         self.no_object_pointer = nn.Parameter(torch.zeros(1, size))
@@ -247,9 +247,9 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
 
         With `pixel_values_videos` and `mask_labels` instead of a session: the loss on clips, as an `EdgeTamClipOutput`.
 
-        Where prompts wait on the frame they are answered, and other objects of a video are left as they are. Otherwise,
-        and on every new frame of a stream, objects are tracked; what a prompt has decided stays. Gradients are recorded
-        in training mode only, so that a session does not grow.
+        New prompts on the frame are answered, and other objects of a video are left as they are. Without new prompts,
+        and on every new frame of a stream, objects are tracked, but for those whose result on the frame answers a
+        prompt. Gradients are recorded in training mode only, so that a session does not grow.
 
         Args:
             inference_session (`EdgeTamVideoInferenceSession`):
@@ -293,7 +293,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         return found if return_dict else found.to_tuple()
 
     def _find_objects(self, *arguments: Any, **settings: Any) -> EdgeTamVideoSegmentationOutput:
-        """See `find_objects`; without gradients, but in training mode, so that a session does not grow."""
+        """See `find_objects`; with gradients in training mode only, so that a session does not grow."""
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             return find_objects(self, *arguments, **settings)
 

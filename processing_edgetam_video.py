@@ -320,15 +320,15 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         session: EdgeTamVideoInferenceSession, frame_idx: int, obj_id: int, prompt: Prompt, clear_old_inputs: bool
     ) -> Prompt:
         """The prompt, after the clicks that the object already has on the frame unless they are to be cleared."""
-        said = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
-        if clear_old_inputs or not said or said[-1].has_mask:
+        earlier = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
+        if clear_old_inputs or not earlier or earlier[-1].has_mask:
             return prompt
         if prompt.has_box:
             raise ValueError(
                 f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
                 "clear_old_inputs=True"
             )
-        return prompt.after(said[-1])
+        return prompt.after(earlier[-1])
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Settings of the image processor, checked: sizes, flags, means, and how arrays are laid out.
+"""Settings of processors, checked: sizes, flags, numbers, devices, and how arrays are laid out.
 
 Sizes are (height, width) in pixels.
 """
@@ -17,7 +17,7 @@ LAYOUTS = ("channels_first", "channels_last")
 
 
 def check_numbers(tensor: Any, name: str) -> None:
-    """Raises a TypeError for anything but a tensor whose numbers lie in memory, one by one."""
+    """Raises a TypeError for anything but a dense tensor of real numbers in memory."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if not _is_plain(tensor):
@@ -28,11 +28,10 @@ def check_numbers(tensor: Any, name: str) -> None:
 
 
 def as_plain_tensor(values: Any, name: str, content: str) -> torch.Tensor:
-    """The tensor of an array, or the tensor itself; 16 to 64 bits without a sign become signed, which PyTorch computes.
+    """The tensor of an array, or the tensor itself; unsigned integers of 16 to 64 bits become signed.
 
     Raises:
-        TypeError: for anything else than real numbers that lie in memory, one by one; it says that `name` must hold
-            `content`.
+        TypeError: for anything but dense real numbers in memory; it says that `name` must hold `content`.
     """
     if isinstance(values, np.ndarray):
         dtype = values.dtype
@@ -60,7 +59,7 @@ def as_list(value: Any, name: str) -> Any:
     """What an array or a tensor holds, as nested lists or a single number; anything else stays as it is.
 
     Raises:
-        TypeError: for a tensor whose numbers do not lie in memory, one by one.
+        TypeError: for a tensor that is not dense, or has no real numbers in memory.
     """
     if isinstance(value, torch.Tensor):
         check_numbers(value, name)
