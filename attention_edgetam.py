@@ -146,7 +146,7 @@ class EdgeTamProjectedAttention(nn.Module):
         output_attentions: bool,
     ) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
         name = self.config._attn_implementation
-        # on a CPU PyTorch has no fused kernel for such values, and its unfused one searches for rows without any key
+        # on a CPU PyTorch has no fused kernel for values of another width; its unfused one looks for rows without a key
         is_unfused = name == "sdpa" and query.device.type == "cpu" and query.shape[-1] != value.shape[-1]
         if output_attentions or name == "eager" or is_unfused:
             return eager_attention_forward

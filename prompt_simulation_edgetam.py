@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .masks_edgetam import masks_to_boxes
 from .prompts_edgetam import BOX_CORNER_LABELS, PADDING_LABEL, Prompts
 
 BOX_NOISE, LARGEST_BOX_NOISE = 0.1, 20.0  # of a side, and in pixels
@@ -153,12 +154,7 @@ class PromptSimulator:
 
     def _boxes(self, masks: torch.Tensor) -> torch.Tensor:
         """Corners (B, O, 2, 2) of boxes round masks (B, O, H, W), with the noise of a user's hand."""
-        ends = []
-        for is_covered in (masks.any(-2), masks.any(-1)):  # columns give x, rows give y
-            length = is_covered.shape[-1]
-            first = is_covered.float().argmax(-1)
-            ends.append(torch.stack((first, length - 1 - is_covered.flip(-1).float().argmax(-1)), dim=-1))
-        corners = torch.stack(ends, dim=-1).float()
+        corners = masks_to_boxes(masks.flatten(0, 1)).view(*masks.shape[:2], 2, 2).float()
         noise = (BOX_NOISE * (corners[..., 1:, :] - corners[..., :1, :])).clamp(max=LARGEST_BOX_NOISE)
         corners = corners + noise * (2 * self._uniform(masks.shape[1], masks.device, 2, 2) - 1)
         limits = torch.tensor((self.size[1] - 1.0, self.size[0] - 1.0), device=masks.device)

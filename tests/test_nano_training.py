@@ -108,7 +108,7 @@ def test_prompts_lie_on_their_objects():
                 elif label == 0:
                     assert instances[picture_idx, y, x] != number
             box = drawn.boxes[picture_idx, object_idx]
-            assert box[0] == prompts.PADDING or (box - torch.tensor(corners[number])).abs().max() < 6
+            assert box[0] == prompts.PADDING_LABEL or (box - torch.tensor(corners[number])).abs().max() < 6
 
 
 def test_corrections_point_at_the_error():

@@ -93,7 +93,7 @@ def write_sequence(
 
 
 def share_of(sequences: Sequence[Any], process_idx: int, num_processes: int) -> list[Any]:
-    """The sequences that one of several processes tracks: each falls to one process, long ones to different ones.
+    """The sequences that one process of many tracks: each falls to one process, long ones to different ones.
 
     What else has a name and frames can be shared out, too.
     """

@@ -1,4 +1,4 @@
-"""A training after its settings: from a folder that is free, or that holds an unfinished run, to the trained model."""
+"""A whole training: from settings and a folder, new or with an unfinished run, to the trained model."""
 
 import dataclasses
 from pathlib import Path

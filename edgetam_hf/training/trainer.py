@@ -1,7 +1,7 @@
 """Transformers' `Trainer` for EdgeTAM: order of the data, learning rates, logs, and what happens when things go wrong.
 
 Item i of the training data belongs to step i // items per step, whatever the number of processes, and everything random
-about it follows from i: so a run that goes on, or that is shared out, sees what it would have seen.
+about it follows from i: so a run that was resumed, or that has other processes, sees the same items.
 """
 
 import shutil
