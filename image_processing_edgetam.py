@@ -117,9 +117,10 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
     def to_dict(self) -> dict[str, Any]:
         """Settings that load this class with remote code allowed and native's class without."""
         settings = super().to_dict()
-        settings.pop("_processor_class", None)
+        settings.pop("_processor_class", None)  # transformers<5: would write it in place of `processor_class` below
         if self.mask_generation is None:
             settings.pop("mask_generation", None)
+        # transformers<5: the class has this name, which later versions still find
         settings["image_processor_type"] = "Sam2ImageProcessorFast"
         settings["processor_class"] = "Sam2Processor"
         settings["auto_map"] = {self._auto_class: remote_code_name(self)}

@@ -57,7 +57,6 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _supports_flash_attn_2 = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _no_split_modules = ["RepVitBlock", "RepVitStem", "RepVitDownsample", "EdgeTamTwoWayAttentionBlock"]  # noqa: RUF012
