@@ -345,7 +345,7 @@ class TrackedObject:
         return bool(prompt.is_conditioning) and needs_no_memory
 
     def is_lost(self, frame_idx: int) -> bool:
-        """Whether tracking went through a frame, its result is dropped, and no prompt begins the object there."""
+        """Whether tracking went through a frame, its result was dropped, and no prompt begins the object there."""
         unanswered = self.on(frame_idx).unanswered
         begins = unanswered and (unanswered[0].has_mask or not self.is_correction(frame_idx, unanswered[0]))
         was_tracked = self.direction_at(frame_idx) is not None and bool(self.conditioning)

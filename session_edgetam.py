@@ -52,10 +52,10 @@ class EdgeTamVideoInferenceSession:
 
             * Of a video all prompts are kept, as they were given, and results only near the frame that was tracked
               last. Where tracking comes near a prompted frame again, its prompts are answered again. So tracking gives
-              what it gives without a limit, with two exceptions. Clicks that correct frames further back than the
-              limit: where such a frame is only shown, they are answered from the memory that is left, and anew when
-              tracking comes by. And tracking that starts beside, or turns back towards, frames that were tracked
-              before: those further back than the limit are not remembered.
+              what it gives without a limit, with two exceptions: Clicks that correct a frame further back than the
+              limit are answered from the memory that is left while the frame is only shown, and again when tracking
+              reaches it. And tracking that starts beside frames that were tracked before, or turns back towards them,
+              does not remember those further back than the limit.
             * An object attends to the closest conditioning frames, at most `num_maskmem` of the model or
               `max_memory_frames`, whichever is more. (Without a limit a model with `max_cond_frame_num=-1`, such as
               EdgeTAM, attends to all that there are, and grows with them.)
@@ -308,7 +308,7 @@ class EdgeTamVideoInferenceSession:
         self.num_streamed = frame_idx + 1
 
     def reopen_prompts(self, frame_idx: int) -> None:
-        """Makes prompts on a frame unanswered again whose masks were dropped."""
+        """Drops answers on a frame whose masks were dropped, so that the prompts are answered again."""
         for tracked_object in self.objects.values():
             record = tracked_object.on(frame_idx)
             if record.prompts and record.newest is not None and record.newest.mask is None:

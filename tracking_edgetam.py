@@ -48,8 +48,8 @@ class EdgeTamVideoSegmentationOutput(ModelOutput):
 class PromptedObject(NamedTuple):
     """An object that is clicked or boxed.
 
-    previous_mask: low-res logits (4h, 4w) of what was found on the frame before, if anything was. memory: what it
-    remembers where the prompt corrects tracking, `None` where the object begins.
+    previous_mask: low-res logits (4h, 4w) of the mask that was found earlier on the same frame, if there is one.
+    memory: what the object remembers where the prompt corrects tracking, `None` where the object begins.
     """
 
     prompt: Prompt
@@ -58,7 +58,7 @@ class PromptedObject(NamedTuple):
 
     @property
     def layout(self) -> Hashable:
-        """Equal for objects that can be computed together."""
+        """What objects that are computed together must have in common."""
         return self.previous_mask is not None, self.memory and self.memory.size
 
 
@@ -93,7 +93,7 @@ class PromptedBatch:
         return [prompted.prompt for prompted in self.objects.values()]
 
     def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
-        """What the model finds where they are prompted."""
+        """What the model finds from clicks and boxes, and from memory where they correct tracking."""
         frame_embedding, objects = frame_embeddings[-1], self.objects.values()
         memories = [prompted.memory for prompted in objects if prompted.memory is not None]
         if memories:

@@ -66,7 +66,7 @@ def remove_old_checkpoints(folder: str | Path, num_kept: int, best: str | None =
 
 
 def name_last_checkpoint(folder: str | Path) -> str:
-    """Half a sentence on what is left after an error."""
+    """The end of an error message: which checkpoint is left."""
     checkpoints = list_checkpoints(folder)
     return f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
 

@@ -90,7 +90,7 @@ class Distillation(nn.Module):
             differences = {"features": self._difference("features", features, self._teach(pixel_values))}
         else:
             if prompt_seeds is None:
-                batch["prompt_seeds"] = torch.randint(2**31, (len(pixel_values_videos),))  # teacher and student share
+                batch["prompt_seeds"] = torch.randint(2**31, (len(pixel_values_videos),))  # the same for teacher and student
             output = self.student(pixel_values_videos=pixel_values_videos, **batch)
             differences = self._compare_clips(output, pixel_values_videos, batch)
         terms = {name: self.weights[name] * difference for name, difference in differences.items()}
@@ -122,7 +122,7 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def _teach(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """The teacher's image embeddings (B, C, h, w), which know nothing of memory."""
+        """The teacher's image embeddings (B, C, h, w), before any memory."""
         return self.teacher.vision_encoder(self._resize(pixel_values), return_dict=True).fpn_hidden_states[-1]
 
     def _resize(self, pixel_values: torch.Tensor) -> torch.Tensor:
