@@ -90,7 +90,7 @@ class Distillation(nn.Module):
             differences = {"features": self._difference("features", features, self._teach(pixel_values))}
         else:
             if prompt_seeds is None:
-                batch["prompt_seeds"] = torch.randint(2**31, (len(pixel_values_videos),))  # the same for teacher and student
+                batch["prompt_seeds"] = torch.randint(2**31, (len(pixel_values_videos),))  # for teacher and student
             output = self.student(pixel_values_videos=pixel_values_videos, **batch)
             differences = self._compare_clips(output, pixel_values_videos, batch)
         terms = {name: self.weights[name] * difference for name, difference in differences.items()}
