@@ -34,8 +34,8 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
     """
 
     _auto_class = "AutoModel"
-    _large_parts = ("vision_encoder", "mask_decoder")
-    _small_parts = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
+    _large_parts: tuple[str, ...] = ("vision_encoder", "mask_decoder")
+    _small_parts: tuple[str, ...] = ("shared_image_embedding", "prompt_encoder", "no_memory_embedding")
     _parts_of_objects: tuple[str, ...] = ("mask_decoder.transformer", "mask_decoder")  # their batch dimension: objects
     _keys_to_ignore_on_load_missing = [r"prompt_encoder\.shared_embedding\.positional_embedding"]  # noqa: RUF012
 

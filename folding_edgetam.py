@@ -110,10 +110,12 @@ def is_plain(*modules: nn.Module) -> bool:
     )
 
 
-def can_merge(first: nn.Conv2d, second: nn.Conv2d) -> bool:
+def can_merge(first: nn.Module, second: nn.Module) -> bool:
     """Whether two convolutions in a row can be one: the second is 1x1, and no hook sees the map between them."""
     return (
-        is_plain(first, second)
+        isinstance(first, nn.Conv2d)
+        and isinstance(second, nn.Conv2d)
+        and is_plain(first, second)
         and second.weight.shape[1:] == (first.weight.shape[0], 1, 1)
         and (second.stride, second.padding) == ((1, 1), (0, 0))
         and first.groups == 1
@@ -122,7 +124,7 @@ def can_merge(first: nn.Conv2d, second: nn.Conv2d) -> bool:
     )
 
 
-def convolve_twice(feature_map: torch.Tensor, first: nn.Conv2d, second: nn.Conv2d) -> torch.Tensor:
+def convolve_twice(feature_map: torch.Tensor, first: nn.Module, second: nn.Module) -> torch.Tensor:
     """`second(first(feature_map))`, (B, C'', h, w) of (B, C, h, w), in one step; see `can_merge`.
 
     With weights W, V and biases b, c of the first and the second, where V is a matrix, as its kernel is 1x1:
@@ -138,6 +140,7 @@ def convolve_twice(feature_map: torch.Tensor, first: nn.Conv2d, second: nn.Conv2
         outer = outer.flatten(1)
         return (outer @ weight.flatten(1)).unflatten(1, weight.shape[1:]), outer @ bias + outer_bias
 
-    assert first.bias is not None and second.bias is not None
+    assert isinstance(first, nn.Conv2d) and first.bias is not None
+    assert isinstance(second, nn.Conv2d) and second.bias is not None
     weight, bias = in_full_precision(merge, (first.weight, first.bias, second.weight, second.bias))
     return first._conv_forward(feature_map, weight, bias)

@@ -42,7 +42,10 @@ except ImportError:  # transformers<5: the class has this name, which 5.0 still 
 MASK_STRIDE = 4  # the mask decoder predicts at a quarter of the input's resolution
 
 
-class EdgeTamImageProcessorKwargs(Sam2ImageProcessor.valid_kwargs, total=False):
+class EdgeTamImageProcessorKwargs(
+    Sam2ImageProcessor.valid_kwargs,
+    total=False,  # type: ignore[call-arg] # mypy does not know that this is a TypedDict
+):
     """Settings of `EdgeTamImageProcessor` that can also be given per call."""
 
     resize_in_float: bool | None

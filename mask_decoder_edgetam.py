@@ -136,6 +136,7 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(in_channels, out_channels, kernel_size=2, stride=2)
 
+    # the convolution's own arguments are a map and its output size
     def forward(self, pixels: torch.Tensor, features: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """The upscaled pixels plus features (B, L * 4, C'), which may be shared by several objects."""
         weight = self.weight.permute(0, 2, 3, 1).flatten(1)
@@ -322,6 +323,7 @@ class EdgeTamMaskDecoder(nn.Module):
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compiles `forward`, and `draw_masks`, which mask generation calls alone; arguments as for `torch.compile`."""
         super().compile(*args, **kwargs)
+        # the compiled function hides the method, in this decoder alone
         self.draw_masks = torch.compile(self.draw_masks, *args, **kwargs)  # type: ignore[method-assign]
 
     def __getstate__(self) -> dict:

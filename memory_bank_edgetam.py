@@ -77,7 +77,9 @@ class Prompt:
 
     def after(self, earlier: "Prompt") -> "Prompt":
         """The clicks of an earlier prompt, and then those of this one."""
-        return replace(self, clicks=earlier.clicks.add_points(self.clicks.points, self.clicks.labels))
+        points, labels = self.clicks.points, self.clicks.labels
+        assert points is not None and labels is not None
+        return replace(self, clicks=earlier.clicks.add_points(points, labels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam import check_device, check_image_embeddings, check_tensor
 from .configuration_edgetam import EdgeTamConfig
 from .device_edgetam import fetch, send
+from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompts_edgetam import Prompts
 from .training_edgetam import check_labels, learn_from_pictures, loss_of_prompts
 from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401 (it is public under this name)
@@ -33,7 +34,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .position_edgetam import pixel_centres  # noqa: F401
-    from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
@@ -71,10 +71,10 @@ class EdgeTamImageSegmentationOutput(ModelOutput):
 
     loss: torch.Tensor | None = None
     loss_dict: dict[str, torch.Tensor] | None = None
-    iou_scores: torch.Tensor | None = None
-    pred_masks: torch.Tensor | None = None
-    object_score_logits: torch.Tensor | None = None
-    image_embeddings: tuple[torch.Tensor, ...] | None = None
+    iou_scores: torch.Tensor = ALWAYS_GIVEN
+    pred_masks: torch.Tensor = ALWAYS_GIVEN
+    object_score_logits: torch.Tensor = ALWAYS_GIVEN
+    image_embeddings: tuple[torch.Tensor, ...] = ALWAYS_GIVEN
     vision_hidden_states: tuple[torch.Tensor, ...] | None = None
     vision_attentions: tuple[torch.Tensor, ...] | None = None
     mask_decoder_attentions: tuple[torch.Tensor | None, ...] | None = None

@@ -96,7 +96,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         "no_object_pointer",
         "occlusion_spatial_embedding_parameter",
     )
-    _keys_to_ignore_on_load_unexpected = []  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected: list[str] = []  # noqa: RUF012
 
     def __init__(self, config: EdgeTamVideoConfig):
         super().__init__(config)

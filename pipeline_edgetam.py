@@ -11,10 +11,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
+from PIL import Image
 from transformers import Pipeline
 from transformers.utils import logging
 
@@ -104,7 +105,8 @@ class MaskGenerationOptions:
 
     def _check_number(self, name: str, kind: type, lowest: float = -math.inf, highest: float = math.inf) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, kind):
+        is_of_kind = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_of_kind:
             expected = "an integer" if kind is Integral else "a number"
             raise TypeError(f"`{name}` must be {expected}, got {value!r}")
         if not lowest <= value <= highest:  # false for NaN too
@@ -202,6 +204,12 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         if hasattr(self, "_postprocess_params"):
             return self._postprocess_params["options"]
         return MaskGenerationOptions.of_checkpoint(getattr(self.image_processor, "mask_generation", None))
+
+    @overload
+    def __call__(self, image: Image.Image | str, **options: Any) -> dict: ...
+
+    @overload
+    def __call__(self, image: Any, **options: Any) -> dict | list[dict] | Iterator[dict]: ...
 
     def __call__(
         self, image: Any, *, num_workers: int | None = None, batch_size: int | None = None, **options: Any

@@ -11,6 +11,8 @@ from transformers.utils import ModelOutput
 from .configuration_edgetam import EdgeTamConfig
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding
 
+ALWAYS_GIVEN: Any = None  # default of what an output always has: `ModelOutput` asks for one
+
 
 def _with_small_parts_in_memory(device_map: Any, large_parts: tuple[str, ...], small_parts: tuple[str, ...]) -> Any:
     """The device map with nothing but large parts on disk.
@@ -121,17 +123,16 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
         std = self.config.initializer_range
         if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
             nn.init.normal_(module.weight, std=std)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)
+            bias = getattr(module, "bias", None)
+            if bias is not None:
+                nn.init.zeros_(bias)
         elif isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.zeros_(module.running_mean)
-                nn.init.ones_(module.running_var)
-                nn.init.zeros_(module.num_batches_tracked)
+            for name, statistic in module.named_buffers():
+                (nn.init.ones_ if name == "running_var" else nn.init.zeros_)(statistic)
         elif isinstance(module, EdgeTamPositionalEmbedding):
             nn.init.normal_(module.positional_embedding, std=module.scale)
             module.is_random = True
-        elif isinstance(getattr(module, "no_memory_embedding", None), nn.Parameter):
-            nn.init.zeros_(module.no_memory_embedding)
+        elif isinstance(embedding := getattr(module, "no_memory_embedding", None), nn.Parameter):
+            nn.init.zeros_(embedding)

@@ -56,7 +56,8 @@ def _finite_number(value: Any, path: str) -> float:
     value = as_list(value, path)
     if isinstance(value, (list, tuple)):
         raise ValueError(f"{path} must be a number, got {type(value).__name__}: there is one level of nesting too many")
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number:
         raise TypeError(f"{path} must be a number, got {value!r}")
     if not abs(value) < LARGEST_NUMBER:
         raise ValueError(f"{path} must be finite, got {value}")

@@ -240,14 +240,16 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         self, session: EdgeTamVideoInferenceSession, original_size: Any, masks: list[torch.Tensor | None] | None
     ) -> tuple[int, int]:
         """(height, width) of the frames, from the session or what was given for a stream."""
-        known = None if session.video_height is None else (session.video_height, session.video_width)
+        known = None
+        if session.video_height is not None and session.video_width is not None:
+            known = (session.video_height, session.video_width)
         if original_size is not None:
             given = check_original_sizes([original_size])[0]
             if known not in (None, given):
                 raise ValueError(f"original_size must be that of the video, {known}, got {given}")
             return given
         if known is None and masks is not None:
-            known = next((tuple(mask.shape) for mask in masks if mask is not None), None)
+            known = next(((mask.shape[0], mask.shape[1]) for mask in masks if mask is not None), None)
         if known is None:
             raise ValueError(
                 "original_size=(height, width) of the frames must be given with the first prompt of a stream"

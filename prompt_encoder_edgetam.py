@@ -87,8 +87,8 @@ class EdgeTamPromptEncoder(nn.Module):
     def __init__(self, config: EdgeTamPromptEncoderConfig):
         super().__init__()
         self.image_size = to_height_and_width(config.image_size)
-        self.image_embedding_size = tuple(side // config.patch_size for side in self.image_size)
-        self.mask_input_size = tuple(4 * side for side in self.image_embedding_size)
+        height, width = (side // config.patch_size for side in self.image_size)
+        self.image_embedding_size, self.mask_input_size = (height, width), (4 * height, 4 * width)
         self.shared_embedding = EdgeTamPositionalEmbedding(config)
         self.mask_embed = EdgeTamMaskEmbedding(config)
         self.no_mask_embed = nn.Embedding(1, config.hidden_size)

@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 
 from .device_edgetam import send
 from .memory_bank_edgetam import FrameResult, ObjectMemory, Prompt, Reach, split_results, stack_memories
+from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
 from .stages_edgetam_video import ABSENT_LOGIT, ObjectPrediction, TrackingModel, is_ambiguous
@@ -38,11 +39,11 @@ class EdgeTamVideoSegmentationOutput(ModelOutput):
             Index of the frame.
     """
 
-    object_ids: list[int] | None = None
-    pred_masks: torch.Tensor | None = None
-    object_score_logits: torch.Tensor | None = None
-    iou_scores: torch.Tensor | None = None
-    frame_idx: int | None = None
+    object_ids: list[int] = ALWAYS_GIVEN
+    pred_masks: torch.Tensor = ALWAYS_GIVEN
+    object_score_logits: torch.Tensor = ALWAYS_GIVEN
+    iou_scores: torch.Tensor = ALWAYS_GIVEN
+    frame_idx: int = ALWAYS_GIVEN
 
 
 class PromptedObject(NamedTuple):

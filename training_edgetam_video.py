@@ -13,6 +13,7 @@ from transformers.utils import ModelOutput
 from .checks_edgetam_video import check_pixels
 from .losses_edgetam import add_up
 from .memory_bank_edgetam import Prompt, Reach, TrackedObject, split_results, stack_memories
+from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompt_simulation_edgetam import PromptSimulation, PromptSimulator
 from .prompts_edgetam import Prompts
 from .settings_edgetam import check_numbers
@@ -43,18 +44,18 @@ class EdgeTamClipOutput(ModelOutput):
             that were prompted before tracking have none.
     """
 
-    loss: torch.Tensor | None = None
-    loss_dict: dict[str, torch.Tensor] | None = None
-    pred_masks: torch.Tensor | None = None
-    object_score_logits: torch.Tensor | None = None
-    frame_embeddings: torch.Tensor | None = None
-    memory_embeddings: tuple[dict[int, torch.Tensor], ...] | None = None
+    loss: torch.Tensor = ALWAYS_GIVEN
+    loss_dict: dict[str, torch.Tensor] = ALWAYS_GIVEN
+    pred_masks: torch.Tensor = ALWAYS_GIVEN
+    object_score_logits: torch.Tensor = ALWAYS_GIVEN
+    frame_embeddings: torch.Tensor = ALWAYS_GIVEN
+    memory_embeddings: tuple[dict[int, torch.Tensor], ...] = ALWAYS_GIVEN
 
 
 def learn_from_clips(
     model: "EdgeTamVideoModel",
-    pixel_values_videos: torch.Tensor,
-    mask_labels: torch.Tensor,
+    pixel_values_videos: torch.Tensor | None,
+    mask_labels: torch.Tensor | None,
     prompt_seeds: torch.Tensor | None,
     simulation: PromptSimulation | None = None,
 ) -> EdgeTamClipOutput:
@@ -68,13 +69,14 @@ def learn_from_clips(
     """
     shape, size = tuple(getattr(pixel_values_videos, "shape", ())), model.prompt_encoder.image_size
     num_channels = model.config.vision_config.backbone_config["model_args"]["in_chans"]
-    if len(shape) != 5 or shape[2] != num_channels or 0 in shape:
+    if pixel_values_videos is None or len(shape) != 5 or shape[2] != num_channels or 0 in shape:
         raise ValueError(
             "pixel_values_videos must have shape (batch_size, num_frames, 3, height, width), got "
             f"{shape or type(pixel_values_videos).__name__}"
         )
     check_pixels(pixel_values_videos, "pixel_values_videos")
     seeds = check_labels(mask_labels, prompt_seeds, shape[:2], size)
+    assert mask_labels is not None
     check_numbers(mask_labels, "mask_labels")
     check_numbers(seeds, "prompt_seeds")
     if 0 in mask_labels.shape:
@@ -139,7 +141,7 @@ def learn_from_clip(
         seed: integer.
     """
     num_frames, num_objects = masks.shape[:2]
-    simulator = PromptSimulator(simulation, [seed], model.prompt_encoder.image_size)
+    simulator = PromptSimulator(simulation, seed[None], model.prompt_encoder.image_size)
     plan, reach = simulator.plan_clip(num_frames), Reach.of(model.config, num_frames)
     objects = [TrackedObject() for _ in range(num_objects)]
     losses, predictions, memory_embeddings = [], {}, {}

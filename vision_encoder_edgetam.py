@@ -15,7 +15,7 @@ from .checks_edgetam import check_device, check_pixel_values
 from .configuration_edgetam import BACKBONE_STRIDE, EdgeTamVisionConfig
 from .folding_edgetam import can_merge, convolve_twice, is_untouched
 from .position_edgetam import sine_position_encoding
-from .pretrained_edgetam import EdgeTamPreTrainedModel
+from .pretrained_edgetam import ALWAYS_GIVEN, EdgeTamPreTrainedModel
 from .repvit_edgetam import RepVitBackbone
 
 
@@ -36,7 +36,7 @@ class EdgeTamVisionEncoderOutput(BaseModelOutputWithPooling):
             Outputs of the backbone's stages, `(batch_size, height, width, channels)`, from stride 4 to stride 32.
     """
 
-    fpn_hidden_states: tuple[torch.Tensor, ...] = None  # type: ignore[assignment]  # ModelOutput asks for a default
+    fpn_hidden_states: tuple[torch.Tensor, ...] = ALWAYS_GIVEN
     fpn_position_encoding: tuple[torch.Tensor, ...] | None = None
 
 
@@ -61,7 +61,7 @@ class EdgeTamVisionNeck(nn.Module):
         `hidden_states` are the outputs of the backbone's stages, (B, height, width, C) from stride 4 to stride 32.
         """
         maps = self.join(hidden_states)[::-1]
-        encodings = [sine_position_encoding(*fm.shape[1:], fm.device, fm.dtype) for fm in maps]
+        encodings = [sine_position_encoding(fm.shape[1], fm.shape[2], fm.shape[3], fm.device, fm.dtype) for fm in maps]
         return tuple(maps), tuple(encoding.expand(fm.shape[0], -1, -1, -1) for encoding, fm in zip(encodings, maps))
 
     def join(self, hidden_states: Sequence[torch.Tensor], projections: Sequence[nn.Conv2d] = ()) -> list[torch.Tensor]:

@@ -61,7 +61,7 @@ def watch_waits(device):
             return
         frames = [frame for frame in traceback.extract_stack()[:-1] if is_ours(frame.filename)]
         lines = [f"{Path(frame.filename).resolve().relative_to(PROJECT)}:{frame.lineno}" for frame in frames[-1:]]
-        place = lines[0] if lines else f"{filename}:{lineno}"
+        place = lines[0] if lines else f"{Path(*Path(filename).parts[-3:])}:{lineno}"
         waits[place] = waits.get(place, 0) + 1
 
     if device != "cuda":

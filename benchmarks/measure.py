@@ -139,7 +139,7 @@ def package_versions():
 
 def make_record(benchmark, arguments, results):
     """Everything that is needed to compare runs, as a dictionary."""
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("device", "threads")}
+    settings = {name: value for name, value in vars(arguments).items() if name not in ("device", "threads", "output")}
     record = {"benchmark": benchmark, "device": arguments.device, "device_name": device_name(arguments.device)}
     record |= {"threads": torch.get_num_threads(), "versions": package_versions()}
     return record | settings | {"results": results}

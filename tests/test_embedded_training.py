@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import small_models
 import torch
+from edgetam_hf.prompts_edgetam import Prompts
 
 import edgetam_hf
-from edgetam_hf import EdgeTamModel
 from edgetam_hf.training.settings import read_settings
 from edgetam_hf.training.sources import KINDS, import_kinds, read_parameters
 
@@ -60,8 +60,8 @@ def test_shifted_object_score_changes_nothing_else():
     size = model.config.image_size
     pixels, points = torch.zeros(1, 3, size, size), torch.full((1, 1, 1, 2), size / 2)
     before, after = (
-        EdgeTamModel.forward(each, pixel_values=pixels, input_points=points)
+        each.decode_prompts(each.get_image_embeddings(pixels), Prompts(points))
         for each in (model, shift_object_score(copy.deepcopy(model), shift=-3.0))
     )
     torch.testing.assert_close(after.object_score_logits, before.object_score_logits - 3)
-    torch.testing.assert_close(after.pred_masks, before.pred_masks, rtol=0, atol=0)
+    torch.testing.assert_close(after.masks, before.masks, rtol=0, atol=0)

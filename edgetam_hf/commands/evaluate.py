@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmen
 FIRST_BOX = "first-box"  # the same, from the box round the first mask
 PROTOCOLS = (FIRST_MASK, FIRST_BOX, *MODES)
 NUM_CLICKS = 5
+T = TypeVar("T")
 SUBMISSION_FOLDERS = {"mose": "", "youtube-vos": "Annotations"}
 
 
@@ -102,33 +103,33 @@ def track_missing(
     """Writes the results of this process's share of the sequences that have none."""
     settings = checked_settings(options, folder, protocol=options.protocol)
     missing = [sequence for sequence in sequences if not inside(folder / "masks", sequence.name).exists()]
-    mine, model, processor = begin(options, settings, folder / "masks", missing, state)
+    tasks = begin(options, settings, folder / "masks", missing, state)
     is_per_object, has_boxes = LAYOUTS[options.dataset].is_per_object, options.protocol == FIRST_BOX
-    for sequence in logging.tqdm(mine, desc="track", disable=is_quiet or not mine):
+    for sequence, model, processor in logging.tqdm(tasks, desc="track", disable=is_quiet or not tasks):
         write_sequence(model, processor, sequence, folder / "masks", is_per_object, has_boxes)
 
 
 def begin(
-    options: argparse.Namespace, settings: dict[str, Any], results: Path, missing: list, state: PartialState
-) -> tuple[list, EdgeTamVideoModel | None, EdgeTamVideoProcessor | None]:
-    """(this process's share of what is missing, the model and processor for it), when all processes have theirs.
+    options: argparse.Namespace, settings: dict[str, Any], results: Path, missing: list[T], state: PartialState
+) -> list[tuple[T, EdgeTamVideoModel, EdgeTamVideoProcessor]]:
+    """This process's share of what is missing, each with the model and processor, when all processes have theirs.
 
     Then the folder of the run has its settings and a folder for the results.
     """
     state.wait_for_everyone()  # all see the same results before they divide what is missing
-    mine = share_of(missing, state.process_index, state.num_processes)
-    model = processor = None
-    if mine:
+    tasks = []
+    if mine := share_of(missing, state.process_index, state.num_processes):
         device, is_release = process_device(options, state), options.preprocessing == "release"
         model, processor = load_video_model(
             settings["model"], device, image_size=settings["image_size"], resize_with_pil=is_release
         )
+        tasks = [(one, model, processor) for one in mine]
     state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind
     if state.is_main_process:
         write_json_whole(settings, results.parent / "run.json")  # first: without it the folder is taken for another's
         results.mkdir(exist_ok=True)
     state.wait_for_everyone()
-    return mine, model, processor
+    return tasks
 
 
 def process_device(options: argparse.Namespace, state: PartialState) -> str | torch.device:
@@ -205,9 +206,9 @@ def run_promptable(
         settings = checked_settings(options, folder, protocol=options.protocol, frames=num_frames)
         paths = {video.name: inside(folder / "objects", f"{video.name}.json", is_written=True) for video in videos}
         missing = [video for video in videos if not paths[video.name].exists()]
-        mine, model, processor = begin(options, settings, folder / "objects", missing, state)
-        is_quiet = options.json or not state.is_main_process or not mine
-        for video in logging.tqdm(mine, desc="annotate", disable=is_quiet):
+        tasks = begin(options, settings, folder / "objects", missing, state)
+        is_quiet = options.json or not state.is_main_process or not tasks
+        for video, model, processor in logging.tqdm(tasks, desc="annotate", disable=is_quiet):
             rounds = annotate_object(model, processor, video, options.protocol, num_frames)
             write_json_whole([asdict(one) for one in rounds], paths[video.name])
         state.wait_for_everyone()

@@ -40,7 +40,7 @@ class ObjectPrompt:
     frame_idx: int
     object_id: int
     points: list[tuple[float, float, int]] = field(default_factory=list)
-    box: tuple[float, ...] | None = None
+    box: tuple[float, float, float, float] | None = None
     mask: MaskPrompt | None = None
 
     def add(self, kind: str, value: Any) -> None:
@@ -77,9 +77,9 @@ def read_prompts(options: list[tuple[str, Any]]) -> list[ObjectPrompt]:
             object_id, is_chosen = value, True
         else:
             masks = masks_in(value) if option == "mask" else []
-            if len(masks) > 1:
-                _add_masks(prompts, frame_idx, masks, is_chosen)
-                object_id, is_chosen = masks[-1].value, False
+            if numbered := {mask.value: mask for mask in masks if mask.value is not None}:
+                _add_masks(prompts, frame_idx, numbered, is_chosen)
+                object_id, is_chosen = max(numbered), False
                 continue
             if option != "point":
                 if not is_chosen and (frame_idx, object_id) in prompts:
@@ -91,17 +91,17 @@ def read_prompts(options: list[tuple[str, Any]]) -> list[ObjectPrompt]:
 
 
 def _add_masks(
-    prompts: dict[tuple[int, int], ObjectPrompt], frame_idx: int, masks: list[MaskPrompt], is_chosen: bool
+    prompts: dict[tuple[int, int], ObjectPrompt], frame_idx: int, masks: dict[int, MaskPrompt], is_chosen: bool
 ) -> None:
     """Adds masks of a picture, each as the object whose number is its value."""
     if is_chosen:
+        path = next(iter(masks.values())).path
         raise ValueError(
-            f"{masks[0].path} has several objects ({', '.join(str(mask.value) for mask in masks)}): leave out the "
-            "--object before it, they keep these numbers"
+            f"{path} has several objects ({', '.join(map(str, masks))}): leave out the --object before it, they keep "
+            "these numbers"
         )
-    for mask in masks:
-        prompt = prompts.setdefault((frame_idx, mask.value), ObjectPrompt(frame_idx, mask.value))
-        prompt.add("mask", mask)
+    for object_id, mask in masks.items():
+        prompts.setdefault((frame_idx, object_id), ObjectPrompt(frame_idx, object_id)).add("mask", mask)
 
 
 def check_inside(prompt: ObjectPrompt, size: tuple[int, int]) -> None:
@@ -179,4 +179,4 @@ def read_values(path: str) -> np.ndarray:
         return ((pixels > 0) & (pixels >= 0.5 * min(pixels.max(), 1))).astype(np.int64)
     if pixels.ndim == 2:
         return pixels.astype(np.int64)
-    return (pixels.reshape(*pixels.shape[:2], -1)[..., channels] > 0).any(-1).astype(np.int64)
+    return np.any(pixels.reshape(*pixels.shape[:2], -1)[..., channels] > 0, axis=-1).astype(np.int64)

@@ -1,7 +1,7 @@
 """`edgetam segment`: masks of the objects that are prompted in pictures."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -78,7 +78,7 @@ class Segmenter:
         """The model's outputs for objects that all have a mask, or all have none."""
         clicks, masks = [], []
         for prompt in prompts:
-            box = prompt.box
+            box: Sequence[float] | None = prompt.box
             if prompt.mask is not None:
                 mask = prompt.mask.pixels()
                 masks.append(self._low_res(mask))
@@ -117,6 +117,9 @@ class Segmenter:
             yield CutMask.placed((part > 0).numpy(), left, top, *size), score, present
 
 
-def corner_points(box: tuple[float, ...] | None) -> list[tuple[float, float, int]]:
+def corner_points(box: Sequence[float] | None) -> list[tuple[float, float, int]]:
     """A box as two points (x, y, label) with the labels of its corners; no points for None."""
-    return [] if box is None else [(*box[:2], BOX_CORNER_LABELS[0]), (*box[2:], BOX_CORNER_LABELS[1])]
+    if box is None:
+        return []
+    x_min, y_min, x_max, y_max = box
+    return [(x_min, y_min, BOX_CORNER_LABELS[0]), (x_max, y_max, BOX_CORNER_LABELS[1])]

@@ -37,7 +37,7 @@ from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
 FRAMES_PER_CHECKPOINT = 10
 OBJECTS_AT_ONCE = 16  # masks that are brought to the size of the video together
 # What decides the results, so that a resumed run must have it as it was; by option
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "model": VIDEO_CHECKPOINT,
     "prompts": [],
     "start": None,
@@ -86,7 +86,11 @@ def track(
     )
     if options.compile:
         model.compile()
-    tracking = (LiveTracking if source.is_live else RecordedTracking)(model, processor, source, prompts, settings)
+    tracking: LiveTracking | RecordedTracking
+    if source.is_live:
+        tracking = LiveTracking(model, processor, source, prompts, settings)
+    else:
+        tracking = RecordedTracking(model, processor, source, prompts, settings)
     run = TrackRun(model, processor, source, tracking, prompts, settings, folder)
     if options.resume:
         run.go_on()
@@ -137,7 +141,7 @@ def are_settings(settings: dict[str, Any]) -> bool:
         and isinstance(settings["stride"], int)
         and settings["stride"] > 0
         and isinstance(settings["dtype"], str | None)
-        and isinstance(settings["frame_rate"], Real | None)
+        and isinstance(settings["frame_rate"], int | float | None)
         and overlay_video.LOWEST_RATE <= (settings["frame_rate"] or 1) <= overlay_video.HIGHEST_RATE
     )
 
@@ -193,6 +197,7 @@ class TrackRun:
     def go_on(self) -> None:
         """Takes over what an earlier run has finished; raises a ValueError if that was another video."""
         rows, source = self.folder.load_checkpoint(self.tracking.session, self.object_ids), self.source
+        assert not source.is_live  # whose frames come once
         size = (source.height, source.width)
         if [row["frame"] for row in rows] != self.tracking.frame_indices[: len(rows)]:
             raise ValueError(f"{self.folder.frames} has other frames than those of this run: {START_AGAIN}")
@@ -240,12 +245,12 @@ class TrackRun:
         names = map(source.frame_name, tracking.frame_indices)
         extras = {"colours": source.colours(), "sound": tracking.sound()} if overlay_video.av is not None else {}
         writer, self.overlay_path = self.folder.open_overlay((source.height, source.width), rate, names, **extras)
-        steps, num_finished = tracking.steps(self.num_done), self.num_done
+        steps = tracking.steps(self.num_done)
         bar = {"desc": "track", "unit": "frame", "total": tracking.num_frames, "disable": is_quiet}
         with writer:
             try:
                 for idx, step in enumerate(logging.tqdm(steps, **bar)):
-                    if idx >= num_finished:
+                    if step.output is not None:
                         self.write(step)
                         self.num_done = idx + 1
                         if self.num_done % FRAMES_PER_CHECKPOINT == 0 and not source.is_live:
@@ -258,6 +263,7 @@ class TrackRun:
     def write(self, step: Step) -> None:
         """Writes the masks and the line of a frame."""
         output, name = step.output, self.source.frame_name(step.frame_idx)
+        assert output is not None  # or an earlier run has written them
         masks = dict(zip(output.object_ids, self.masks_of(output)))
         nothing = np.zeros((self.source.height, self.source.width), bool)  # of objects that are prompted later on
         all_masks = [masks.get(object_id, nothing) for object_id in self.object_ids]

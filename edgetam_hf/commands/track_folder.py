@@ -47,7 +47,7 @@ class TrackFolder:
         """Notes what was asked and the properties of the video."""
         write_json_whole({"settings": settings, "video": video}, self.run)
 
-    def started_with(self) -> list[dict[str, Any]]:
+    def started_with(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """(settings, properties of the video) as `start` has written them."""
         if not self.run.exists():
             raise ValueError(f"nothing to resume in {self.path}: start without --resume")
@@ -55,10 +55,10 @@ class TrackFolder:
             content = json.loads(self.run.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
             content = None
-        parts = [content.get(name) for name in ("settings", "video")] if isinstance(content, dict) else [None]
-        if not all(isinstance(part, dict) for part in parts):
+        settings, video = map(content.get, ("settings", "video")) if isinstance(content, dict) else (None, None)
+        if not isinstance(settings, dict) or not isinstance(video, dict):
             raise ValueError(f"{self.run} is not what `edgetam track` has written there: {START_AGAIN}")
-        return parts
+        return settings, video
 
     def write_masks(self, masks: Sequence[np.ndarray], object_ids: list[int], name: str) -> None:
         """Writes the masks of a frame, boolean (H, W)."""

@@ -6,9 +6,10 @@ import zlib
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -70,7 +71,7 @@ class RecordedVideo:
     `frames` are its frames; `num_frames`, `height`, `width` and `frame_rate` describe it.
     """
 
-    is_live = False
+    is_live: Literal[False] = False
 
     def __init__(self, path: str):
         self.path = Path(path)
@@ -102,8 +103,9 @@ class RecordedVideo:
 
     def time_of(self, frame_idx: int) -> float:
         """Seconds from the first frame of the video to another one."""
-        is_known = self.times is not None and frame_idx < len(self.times)
-        return float(self.times[frame_idx]) if is_known else frame_idx / self.frame_rate
+        if self.times is not None and frame_idx < len(self.times):
+            return float(self.times[frame_idx])
+        return frame_idx / self.frame_rate
 
     def colours(self) -> Colours | None:
         """`Colours` of the frames."""
@@ -130,7 +132,7 @@ class LiveVideo:
         address, format, options, timeout: how PyAV opens it.
     """
 
-    is_live = True
+    is_live: Literal[True] = True
     num_frames = None
 
     def __init__(
@@ -170,7 +172,7 @@ class LiveVideo:
     def _arriving(self) -> Iterator[tuple[int, float | None, torch.Tensor]]:
         """(index, seconds since the first one or None, uint8 tensor (3, H, W)) of each frame as it comes."""
         frame_idx, first_time, size = 0, None, None
-        aspect = self._stream.sample_aspect_ratio or 1
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
         try:
             for picture in self.container.decode(self._stream):
                 frame = to_frame(picture, aspect)
@@ -199,7 +201,7 @@ class LiveVideo:
 
 def fingerprint(pixels: np.ndarray) -> int:
     """Number by which a frame, uint8 array (H, W, 3), is known again."""
-    return zlib.crc32(pixels)
+    return zlib.crc32(pixels.data)
 
 
 def _possible_rate(rate: Any) -> float:

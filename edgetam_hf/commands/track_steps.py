@@ -139,7 +139,7 @@ class LiveTracking:
 
     def steps(self, num_done: int) -> Iterator[Step]:
         """Each `Step` in turn, until the video ends or enough frames have arrived."""
-        first_time = None
+        first_time: float | None = None
         for frame_idx, time, frame in self.source.arriving:
             prompts = [prompt for prompt in self.upcoming if prompt.frame_idx == frame_idx]
             if frame_idx < self.start or ((frame_idx - self.start) % self.settings["stride"] and not prompts):
@@ -147,8 +147,10 @@ class LiveTracking:
             output = self._track(frame, prompts)
             first_time = time if first_time is None else first_time
             rate, num_before = self.settings["frame_rate"], self.session.num_frames - 1
-            is_timed = rate is None and time is not None
-            seconds = time - first_time if is_timed else num_before / (rate or self.source.frame_rate)
+            if rate is None and time is not None and first_time is not None:
+                seconds = time - first_time
+            else:
+                seconds = num_before / (rate or self.source.frame_rate)
             yield Step(frame_idx, _as_picture(frame), seconds, output)
             if self.session.num_frames == self.num_frames:
                 return
@@ -158,15 +160,17 @@ class LiveTracking:
 
     def _track(self, frame: torch.Tensor, prompts: list[ObjectPrompt]) -> EdgeTamVideoSegmentationOutput:
         """Output of the model on the next frame, uint8 (3, H, W), on which there may be prompts."""
+        height, width = frame.shape[-2:]
         for prompt in prompts:
             self.processor.add_inputs_to_inference_session(
                 self.session,
                 self.session.num_frames,
                 prompt.object_id,
-                original_size=frame.shape[-2:],
+                original_size=(height, width),
                 **inputs_of(prompt),
             )
         self.upcoming = [prompt for prompt in self.upcoming if prompt not in prompts]
+        assert self.session.frame_processor is not None  # it is a session of the processor
         pixel_values = send(self.session.frame_processor(frame), self.model.device).to(self.session.dtype)
         return self.model(self.session, frame=pixel_values, return_dict=True)
 
@@ -182,7 +186,7 @@ def _as_picture(frame: torch.Tensor) -> np.ndarray:
 
 def inputs_of(prompt: ObjectPrompt) -> dict[str, Any]:
     """Arguments of `add_inputs_to_inference_session` for an `ObjectPrompt`."""
-    inputs = {}
+    inputs: dict[str, Any] = {}
     if prompt.points:
         inputs["input_points"] = [[[point[:2] for point in prompt.points]]]
         inputs["input_labels"] = [[[point[2] for point in prompt.points]]]

@@ -41,10 +41,13 @@ def track_sequence(
     )
     for frame_idx in range(len(sequence.frames)):
         if masks := sequence.first_masks(frame_idx):
-            prompts = {"input_masks": list(masks.values())}
-            if has_boxes:
-                prompts = {"input_boxes": [[CutMask.of(mask).box for mask in masks.values()]]}
-            processor.add_inputs_to_inference_session(session, frame_idx, list(masks), **prompts)
+            processor.add_inputs_to_inference_session(
+                session,
+                frame_idx,
+                list(masks),
+                input_boxes=[[CutMask.of(mask).box for mask in masks.values()]] if has_boxes else None,
+                input_masks=None if has_boxes else list(masks.values()),
+            )
             model(session, frame_idx=frame_idx, return_dict=True)  # answers them; the call below tracks the others
         if not session.obj_ids:
             yield frame_idx, {}

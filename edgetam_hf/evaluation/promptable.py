@@ -130,7 +130,8 @@ def annotate_object(
     session = processor.init_video_session(video.sequence.frames, inference_device=model.device, dtype=model.dtype)
     rounds: list[Round] = []
     scores: dict[int, tuple[float, float]] = {}
-    true_frames, frame_idx = set(video.true_frames), video.frames[0]
+    true_frames = set(video.true_frames)
+    frame_idx: int | None = video.frames[0]
     while frame_idx is not None and len(rounds) < num_frames:
         clicks = click_on_frame(model, processor, session, frame_idx, video.truth(frame_idx))
         start = frame_idx if mode == "online" else video.frames[0]

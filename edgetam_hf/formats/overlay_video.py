@@ -13,7 +13,7 @@ from .sound import Sound
 try:
     import av
 except ImportError:
-    av = None  # type: ignore[assignment]
+    av = None
 
 LOWEST_RATE, HIGHEST_RATE = 0.01, 1000.0  # frames per second
 TIME_BASE = Fraction(1, 90000)  # in which the frame rates of film and television are whole numbers

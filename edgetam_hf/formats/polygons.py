@@ -9,7 +9,7 @@ from ..found_objects import CutMask
 try:
     from skimage import measure
 except ImportError:
-    measure = None  # type: ignore[assignment]
+    measure = None
 
 TOLERANCE = 0.5  # pixels that a corner may be off when it is left out
 

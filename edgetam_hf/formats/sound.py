@@ -9,7 +9,7 @@ from typing import Any
 try:
     import av
 except ImportError:
-    av = None  # type: ignore[assignment]
+    av = None
 
 COPIED_CODECS = ("aac", "alac", "flac", "mp3", "opus")  # what players find in an MP4
 

@@ -45,7 +45,7 @@ def check_checkpoint(checkpoint: str | Path, process_idx: int = 0, num_processes
 
 
 @contextmanager
-def reading(checkpoint: str | Path) -> Iterator[None]:
+def reading(checkpoint: str | Path | None) -> Iterator[None]:
     """Within it a checkpoint is read; whatever goes wrong is a ValueError of one line that says what to do."""
     try:
         yield

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from ..base_edgetam import EdgeTamBaseModel
@@ -37,7 +38,11 @@ class Distillation(nn.Module):
     """
 
     def __init__(
-        self, student: EdgeTamBaseModel, teacher: nn.Module, feature_weight: float = 1.0, memory_weight: float = 1.0
+        self,
+        student: EdgeTamBaseModel,
+        teacher: PreTrainedModel,
+        feature_weight: float = 1.0,
+        memory_weight: float = 1.0,
     ):
         super().__init__()
         has_memory = isinstance(student, EdgeTamVideoModel)
@@ -57,7 +62,7 @@ class Distillation(nn.Module):
         )
 
     @property
-    def teacher(self) -> nn.Module:
+    def teacher(self) -> PreTrainedModel:
         """The frozen model, where the student is."""
         teacher, device = self.hidden_teacher[0], self.student.device
         return teacher if teacher.device == device else teacher.to(device)
@@ -83,16 +88,19 @@ class Distillation(nn.Module):
         Raises:
             ValueError: as the student.
         """
-        batch = {"mask_labels": mask_labels, "prompt_seeds": prompt_seeds}
         if pixel_values_videos is None:
-            output = self.student(pixel_values=pixel_values, **batch)
+            output = self.student(pixel_values=pixel_values, mask_labels=mask_labels, prompt_seeds=prompt_seeds)
+            assert pixel_values is not None  # or the student has raised
             features = output.image_embeddings[-1] - self.student.no_memory_embedding.flatten()[:, None, None]
             differences = {"features": self._difference("features", features, self._teach(pixel_values))}
         else:
             if prompt_seeds is None:
-                batch["prompt_seeds"] = torch.randint(2**31, (len(pixel_values_videos),))  # for teacher and student
-            output = self.student(pixel_values_videos=pixel_values_videos, **batch)
-            differences = self._compare_clips(output, pixel_values_videos, batch)
+                prompt_seeds = torch.randint(2**31, (len(pixel_values_videos),))  # for teacher and student
+            output = self.student(
+                pixel_values_videos=pixel_values_videos, mask_labels=mask_labels, prompt_seeds=prompt_seeds
+            )
+            assert mask_labels is not None  # or the student has raised
+            differences = self._compare_clips(output, pixel_values_videos, mask_labels, prompt_seeds)
         terms = {name: self.weights[name] * difference for name, difference in differences.items()}
         output["loss"] = output.loss + sum(terms.values())
         output["loss_dict"] = {**output.loss_dict, **{name: term.detach() for name, term in terms.items()}}
@@ -105,16 +113,20 @@ class Distillation(nn.Module):
         return F.mse_loss(projected.float(), taught)
 
     def _compare_clips(
-        self, output: EdgeTamClipOutput, pixel_values_videos: torch.Tensor, batch: dict[str, torch.Tensor]
+        self,
+        output: EdgeTamClipOutput,
+        pixel_values_videos: torch.Tensor,
+        mask_labels: torch.Tensor,
+        prompt_seeds: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """The differences of clips, by place."""
         learnt, frames = output.memory_embeddings, pixel_values_videos.flatten(0, 1)
         features = self._difference("features", output.frame_embeddings.flatten(0, 1), self._teach(frames))
         with torch.no_grad():
-            taught = self._track(learnt, pixel_values_videos, batch)
+            taught = self._track(learnt, pixel_values_videos, mask_labels, prompt_seeds)
         memory = features.new_zeros(())
         for clip_idx, frames_learnt in enumerate(learnt):
-            is_object = (batch["mask_labels"][clip_idx] >= 0).flatten(2).any(-1).any(0)
+            is_object = (mask_labels[clip_idx] >= 0).flatten(2).any(-1).any(0)
             pairs = [(maps[is_object], taught[clip_idx][t][is_object]) for t, maps in frames_learnt.items()]
             if pairs and is_object.any():
                 memory = memory + self._difference("memory", *(torch.cat(maps) for maps in zip(*pairs))) / len(learnt)
@@ -136,15 +148,16 @@ class Distillation(nn.Module):
         self,
         learnt: tuple[dict[int, torch.Tensor], ...],
         pixel_values_videos: torch.Tensor,
-        batch: dict[str, torch.Tensor],
+        mask_labels: torch.Tensor,
+        prompt_seeds: torch.Tensor,
     ) -> Sequence[dict[int, torch.Tensor]]:
         """By clip and frame what the teacher's memory attention gives, (O, C, h, w), on the frames of `learnt`."""
         videos = torch.stack([self._resize(frames) for frames in pixel_values_videos])
-        labels = batch["mask_labels"].float().flatten(0, 1)
+        labels = mask_labels.float().flatten(0, 1)
         labels = F.interpolate(labels, videos.shape[-2:]).unflatten(0, videos.shape[:2])
         if isinstance(self.teacher, EdgeTamVideoModel):
-            seeds, simulation = batch["prompt_seeds"], self.student.prompt_simulation
-            return learn_from_clips(self.teacher, videos, labels, seeds, simulation).memory_embeddings
+            simulation = self.student.prompt_simulation
+            return learn_from_clips(self.teacher, videos, labels, prompt_seeds, simulation).memory_embeddings
         return [
             self._track_natively(frames, masks > 0, set(range(len(frames))) - tracked.keys())
             for frames, masks, tracked in zip(videos, labels, learnt)

@@ -1,13 +1,14 @@
 """Pictures of what a model has learnt so far: true masks beside predicted ones, as PNG and in TensorBoard."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import nn
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from transformers.integrations import TensorBoardCallback
 
@@ -33,7 +34,9 @@ class MaskPictures(TrainerCallback):
         self.item, self.steps, self.folder = item, steps, folder
         self.callbacks = callbacks
 
-    def on_step_end(self, args, state, control, model=None, **kwargs):
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, *, model: nn.Module, **kwargs: Any
+    ) -> None:
         if state.is_world_process_zero and state.global_step % self.steps == 0:
             self.draw(model, state.global_step)
 
@@ -71,7 +74,7 @@ def draw_item(model: nn.Module, item: dict[str, torch.Tensor]) -> Image.Image:
     columns = []
     for t in np.linspace(0, len(frames) - 1, min(len(frames), MAX_FRAMES)).round().astype(int):
         pixels = as_pixels(frames[t])
-        rows = [overlay(pixels, (masks[t, is_object] > 0).numpy()) for masks in (labels, logits)]
+        rows = [overlay(pixels, list((masks[t, is_object] > 0).numpy())) for masks in (labels, logits)]
         columns.append(np.concatenate([np.asarray(row) for row in rows]))
     return Image.fromarray(np.concatenate(columns, axis=1))
 

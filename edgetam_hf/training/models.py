@@ -26,7 +26,10 @@ try:
 except ImportError:
     peft = None  # type: ignore[assignment]
 
-CLASSES = {"image": (EdgeTamConfig, EdgeTamModel), "video": (EdgeTamVideoConfig, EdgeTamVideoModel)}
+CLASSES: dict[str, tuple[type[EdgeTamConfig], type[EdgeTamModel | EdgeTamVideoModel]]] = {
+    "image": (EdgeTamConfig, EdgeTamModel),
+    "video": (EdgeTamVideoConfig, EdgeTamVideoModel),
+}
 # of a memory that is new: as wide as the image model
 MEMORY_WIDTHS = (
     "memory_attention_hidden_size",
@@ -111,9 +114,8 @@ def make_learner(model: EdgeTamModel | EdgeTamVideoModel, settings: Settings) ->
     parameters = dict(model.named_parameters())
     for name in matching_names(parameters, settings.frozen, "frozen"):
         parameters[name].requires_grad_(False)
-    if settings.lora:
-        model = add_adapters(model, settings.lora)
-    learning = [plain_name(name) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    learner = add_adapters(model, settings.lora) if settings.lora else model
+    learning = [plain_name(name) for name, parameter in learner.named_parameters() if parameter.requires_grad]
     if not learning:
         raise ValueError("frozen matches every parameter: nothing is left to learn")
     # a configuration's rates may be for parts that get no adapters
@@ -121,7 +123,7 @@ def make_learner(model: EdgeTamModel | EdgeTamVideoModel, settings: Settings) ->
     matching_names(known, settings.learning_rates, "learning_rates")
     if settings.teacher:
         return Distillation(model, load_quietly(AutoModel, settings.teacher, dtype=torch.float32))
-    return model
+    return learner
 
 
 def matching_names(names: Collection[str], patterns: Iterable[str], key: str) -> list[str]:

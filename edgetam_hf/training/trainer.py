@@ -5,8 +5,7 @@ about it follows from i: so a run that was resumed, or that has other processes,
 """
 
 import shutil
-import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -15,8 +14,11 @@ from typing import Any, NoReturn
 import torch
 from safetensors import SafetensorError
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import SequentialSampler
 from transformers import ProcessorMixin, Trainer, TrainingArguments
+from transformers.utils import ModelOutput
 
 from ..loading import hidden_file_bars
 from .checkpoint_check import TRAINER_STATE, reading
@@ -66,6 +68,8 @@ class EdgeTamTrainer(Trainer):
         **kwargs: those of `Trainer`; the training data are as long as the run.
     """
 
+    optimizer: Optimizer | None
+
     def __init__(
         self,
         learning_rates: dict[str, float] | None = None,
@@ -82,22 +86,23 @@ class EdgeTamTrainer(Trainer):
         self.part_sums: dict[bool, dict[str, tuple[torch.Tensor | float, int]]] = {True: {}, False: {}}
         self.writing_folder: Path | None = None
 
-    def _get_train_sampler(self, *args, **kwargs):
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
 
-    def create_optimizer(self, model=None):  # transformers<5: is called without a model
+    # transformers<5: calls it without a model
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         if self.optimizer is None:
             model = self.model if model is None else model
             optimizer_class, options = self.get_optimizer_cls_and_kwargs(self.args, model)
             self.optimizer = optimizer_class(parameter_groups(model, self.learning_rates, self.args), **options)
         return self.optimizer
 
-    def create_scheduler(self, num_training_steps, optimizer=None):
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
         is_new = self.lr_scheduler is None
         scheduler = super().create_scheduler(num_training_steps, optimizer)
         if is_new and self.cool_down_steps:
 
-            def cool(factor):
+            def cool(factor: Callable[[int], float]) -> Callable[[int], float]:
                 return lambda step: factor(step) * min(1.0, (num_training_steps - step) / self.cool_down_steps)
 
             scheduler.lr_lambdas = [cool(factor) for factor in scheduler.lr_lambdas]
@@ -105,7 +110,9 @@ class EdgeTamTrainer(Trainer):
 
     # Logs.
 
-    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> torch.Tensor | tuple[torch.Tensor, ModelOutput]:
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         sums = self.part_sums[model.training]
         for name, value in outputs["loss_dict"].items():
@@ -113,7 +120,7 @@ class EdgeTamTrainer(Trainer):
             sums[name] = (total + value.detach().float(), count + 1)
         return (loss, outputs) if return_outputs else loss
 
-    def log(self, logs, *args, **kwargs):
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         for is_training, key, prefix in ((True, "loss", ""), (False, "eval_loss", "eval_")):
             if key in logs:
                 for name, (total, count) in self.part_sums[is_training].items():
@@ -123,7 +130,7 @@ class EdgeTamTrainer(Trainer):
 
     # Losses and gradients that are no numbers.
 
-    def training_step(self, model, inputs, *args, **kwargs):
+    def training_step(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *args, **kwargs)
         self.micro_losses.append(loss)
         if self.accelerator.sync_gradients:  # all processes are here, and the weights still good
@@ -134,7 +141,9 @@ class EdgeTamTrainer(Trainer):
                 self.stop(self.state.global_step + 1, f"the loss is {losses[tuple(bad[0])].item()} on items {batches}")
         return loss
 
-    def _maybe_log_save_evaluate(self, tr_loss, grad_norm, *args, **kwargs):
+    def _maybe_log_save_evaluate(
+        self, tr_loss: torch.Tensor, grad_norm: torch.Tensor | float | None, *args: Any, **kwargs: Any
+    ) -> None:
         is_skipped = self.accelerator.optimizer_step_was_skipped  # in search of the scale of half precision
         if grad_norm is not None and not is_skipped and not torch.as_tensor(grad_norm).isfinite():
             last = self.state.global_step * items_per_step(self.args) - 1
@@ -155,25 +164,25 @@ class EdgeTamTrainer(Trainer):
 
     # Checkpoints.
 
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         with reading(resume_from_checkpoint):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
-    def _load_optimizer_and_scheduler(self, checkpoint):
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with reading(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
-    def _load_rng_state(self, checkpoint):
+    def _load_rng_state(self, checkpoint: str | None) -> None:
         with reading(checkpoint):
             super()._load_rng_state(checkpoint)
 
-    def _get_output_dir(self, trial):
+    def _get_output_dir(self, trial: Any) -> str:
         return str(self.writing_folder or super()._get_output_dir(trial))
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
         """Path of a folder whose content goes to the output folder in the end, completely or not at all."""
-        folder, step, model = self.folder, self.state.global_step, typing.cast(nn.Module, self.model)
+        folder, step, model = self.folder, self.state.global_step, self.model
         if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
@@ -189,7 +198,7 @@ class EdgeTamTrainer(Trainer):
         finally:
             self.writing_folder = None
 
-    def _save_checkpoint(self, model, trial):
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         name = f"checkpoint-{self.state.global_step}"
         with self.writing() as folder:
             super()._save_checkpoint(model, trial)

@@ -53,7 +53,7 @@ class Canvas:
             (slice(top_in - top, bottom_in - top), slice(left_in - left, right_in - left)),
         )
 
-    def cast_shadow(self, coverage: np.ndarray, center: tuple[float, float], softness: float, depth: float) -> None:
+    def cast_shadow(self, coverage: np.ndarray, center: np.ndarray, softness: float, depth: float) -> None:
         """Darkens the picture softly under an object at `center` (x, y)."""
         margin = int(3 * softness)
         shadow = blurred(np.pad(coverage, margin), softness)
@@ -61,7 +61,7 @@ class Canvas:
         target, source = self._window(top, left, *shadow.shape)
         self.picture[target] *= 1 - depth * shadow[source][..., None]
 
-    def place(self, color: np.ndarray, coverage: np.ndarray, center: tuple[float, float]) -> None:
+    def place(self, color: np.ndarray, coverage: np.ndarray, center: np.ndarray | tuple[float, float]) -> None:
         """Draws an object on top, centred at (x, y), as the next instance."""
         top, left = round(center[1] - coverage.shape[0] / 2), round(center[0] - coverage.shape[1] / 2)
         target, source = self._window(top, left, *coverage.shape)
@@ -145,12 +145,12 @@ def _draw_object(
     return draw_shape(rng, library.photographs, size, near)
 
 
-def _put(rng: np.random.Generator, canvas: Canvas, drawn: tuple[np.ndarray, np.ndarray], center) -> None:
+def _put(rng: np.random.Generator, canvas: Canvas, drawn: tuple[np.ndarray, np.ndarray], center: np.ndarray) -> None:
     color, coverage = drawn
     if rng.random() < 0.45:
         offset = rng.normal(0, 0.05 * max(coverage.shape), 2)
         softness = rng.uniform(1, 0.08 * max(coverage.shape) + 1.5)
-        canvas.cast_shadow(coverage, tuple(offset + center), softness, rng.uniform(0.1, 0.7))
+        canvas.cast_shadow(coverage, offset + center, softness, rng.uniform(0.1, 0.7))
     canvas.place(color, coverage, center)
 
 
@@ -174,7 +174,9 @@ def _lay_large(rng: np.random.Generator, library: Library, canvas: Canvas) -> No
         _put(rng, canvas, _draw_object(rng, library, int(size), None), rng.uniform(0.05, 0.95, 2) * PICTURE_SIZE)
 
 
-def _grid_object(rng: np.random.Generator, library: Library, kind: int, size: int, look) -> tuple:
+def _grid_object(
+    rng: np.random.Generator, library: Library, kind: int, size: int, look: tuple[np.ndarray, int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     albedo, material_seed, sprite = look
     if kind == 0:
         motif = library.sprites[rng.integers(len(library.sprites))] if rng.random() < 0.7 else None

@@ -34,6 +34,7 @@ def write_clips(clips: Iterable[Clip], root: Path) -> None:
             for frame_idx, (frame, masks) in enumerate(zip(clip.frames, clip.masks, strict=True)):
                 Image.fromarray(frame).save(frames / f"{frame_idx:05d}.jpg", quality=JPEG_QUALITY)
                 write_index_picture(masks, range(1, len(masks) + 1), annotations / f"{frame_idx:05d}.png")
+        assert layout.listing is not None
         (unfinished / layout.listing).parent.mkdir(parents=True)
         (unfinished / layout.listing).write_text("\n".join(names) + "\n", encoding="utf-8")
 

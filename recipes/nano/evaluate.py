@@ -4,7 +4,7 @@ python -m recipes.nano.evaluate --checkpoint edgetam_hf/nano --data data/composi
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from edgetam_hf.modeling_edgetam import EdgeTamModel
-from edgetam_hf.prompts_edgetam import Prompts
+from edgetam_hf.prompts_edgetam import LARGEST_PREVIOUS_LOGIT
 from scipy import ndimage
 
 from edgetam_hf.evaluation.clicks import center_of, largest_error
@@ -37,7 +37,14 @@ class Judge:
         union = (mask | truth).sum()
         self.ious.setdefault(kind, []).append(float((mask & truth).sum() / max(union, 1)))
 
-    def predict(self, image_embeddings, clicks=None, box=None, previous=None, multimask_output=False):
+    def predict(
+        self,
+        image_embeddings: list[torch.Tensor],
+        clicks: list[tuple[tuple[float, float], int]] | None = None,
+        box: Sequence[float] | None = None,
+        previous: torch.Tensor | None = None,
+        multimask_output: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Mask logits (M, h, w) and predicted IoUs (M) of one object.
 
         Args:
@@ -54,7 +61,7 @@ class Judge:
         if box is not None:
             prompts["input_boxes"] = torch.tensor(box, dtype=torch.float32)[None, None]
         if previous is not None:
-            prompts["input_masks"] = Prompts().with_previous_masks(previous[None, None]).masks
+            prompts["input_masks"] = previous[None, None].clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
         output = self.model(image_embeddings=image_embeddings, multimask_output=multimask_output, **prompts)
         return output.pred_masks[0, 0], output.iou_scores[0, 0]
 

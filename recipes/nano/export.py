@@ -57,7 +57,7 @@ def blend_image_parts(tracker: EdgeTamVideoModel, image_model: EdgeTamModel, sha
 @torch.no_grad()
 def shift_object_score(tracker: EdgeTamVideoModel, shift: float = OBJECT_SCORE_SHIFT) -> EdgeTamVideoModel:
     """The tracker, which calls an object visible from another logit on than 0."""
-    tracker.mask_decoder.pred_obj_score_head.proj_out.bias += shift
+    tracker.mask_decoder.pred_obj_score_head.proj_out.bias.add_(shift)
     return tracker
 
 

@@ -40,7 +40,7 @@ def set_image_size(model: EdgeTamModel, size: int) -> None:
 class DenseHead(nn.Module):
     """Per-pixel embedding and boundary from image embeddings, by a path like the mask decoder's upscaling."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         size = HIDDEN_SIZE
         self.upscale_conv1 = nn.ConvTranspose2d(size, size // 4, kernel_size=2, stride=2)
@@ -66,13 +66,13 @@ class DenseHead(nn.Module):
 class NanoTrainee(nn.Module):
     """The model with its dense head, initialised so that clicks can be told apart from the start."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.model = EdgeTamModel(nano_config())
         self.dense_head = DenseHead()
         with torch.no_grad():
             for lateral in self.model.vision_encoder.neck.convs[:2]:  # both feed the map of stride 16
-                lateral.weight *= 0.2
+                lateral.get_parameter("weight").mul_(0.2)
             self.model.prompt_encoder.shared_embedding.positional_embedding.copy_(
                 self.model.shared_image_embedding.positional_embedding
             )

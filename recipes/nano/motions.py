@@ -61,7 +61,9 @@ def draw_poses(rng: np.random.Generator, centers: np.ndarray, sprite_size: tuple
     return pose_matrices(sprite_size, centers, angles, np.stack([widths, scales], 1))
 
 
-def pose_matrices(sprite_size: tuple[int, int], centers: np.ndarray, angles: np.ndarray, scales: np.ndarray):
+def pose_matrices(
+    sprite_size: tuple[int, int], centers: np.ndarray, angles: np.ndarray, scales: np.ndarray
+) -> np.ndarray:
     """Affine matrices (T, 2, 3) from (x, y) in a sprite to (x, y) in the picture, in pixels from the outer corner.
 
     Args:

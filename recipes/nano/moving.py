@@ -65,7 +65,7 @@ class MovingComposites:
     def __len__(self) -> int:
         return len(self.composites)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["MovingComposites"], tuple[Path, str, int, int, float]]:
         # a worker process reads the files again: a pickled memory map carries all its data
         return MovingComposites, (self.root, self.split, self.size, self.num_cut, self.tempo)
 
@@ -129,7 +129,9 @@ class MovingComposites:
         return [pictures[0].copy() for _ in range(num_frames)] if is_still else pictures
 
 
-def bounding_box(pose: np.ndarray, sprite_size: tuple[int, int], size: tuple[int, int]):
+def bounding_box(
+    pose: np.ndarray, sprite_size: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
     """Box (left, top, right, bottom) in a picture (width, height) with all of a posed sprite in it, None if outside."""
     box = []
     for (a, b, c), length in zip(pose.tolist(), size, strict=True):
