@@ -146,7 +146,7 @@ class EdgeTamProjectedAttention(nn.Module):
         output_attentions: bool,
     ) -> Callable[..., tuple[torch.Tensor, torch.Tensor | None]]:
         name = self.config._attn_implementation
-        # PyTorch has no fused kernel for such values on a CPU, and its other one looks for rows without any key
+        # on a CPU PyTorch has no fused kernel for values of another width; its unfused one looks for rows without a key
         is_unfused = name == "sdpa" and query.device.type == "cpu" and query.shape[-1] != value.shape[-1]
         if output_attentions or name == "eager" or is_unfused:
             return eager_attention_forward
@@ -202,7 +202,7 @@ class EdgeTamTokenToImageAttention(EdgeTamAttention):
             attention_bias: broadcastable to (B * O, H, T, L); with it every object needs its own pixels.
             output_attentions: whether to compute the weights.
         """
-        if output_attentions:  # as they are defined, and with a gradient
+        if output_attentions:  # computed without the identities, which have no weights to return
             key, value = (_for_each_object(states, query.shape[0]) for states in (key, value))
             return super().forward(query, key, value, attention_bias, output_attentions)
         # the tokens of all objects that share a picture are one set of queries
@@ -216,7 +216,7 @@ class EdgeTamTokenToImageAttention(EdgeTamAttention):
     def _attend_to_unprojected(
         self, tokens: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_bias: torch.Tensor | None
     ) -> torch.Tensor:
-        """As `EdgeTamAttention.forward`, by identity (1) for the logits and by (2), read to the right, for the output.
+        """As `EdgeTamAttention.forward`, by the right sides of identity (1) for the logits and (2) for the output.
 
         Every head of a token becomes a query of C channels, and all of them are queries of one head, to which the
         pixels as they are serve as keys and as values. The bias of the keys, b · t in (1), is the same for all pixels,
@@ -246,7 +246,7 @@ class EdgeTamImageToTokenAttention(EdgeTamProjectedAttention):
         attention_bias: torch.Tensor | None = None,
         added_to: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, None]:
-        """Attention output (B * O, L, C) of pixels, and `None` for weights, which nobody asks for.
+        """Attention output (B * O, L, C) of pixels, and `None` in place of weights, which are never asked for.
 
         Args:
             query: (B, L, C) or (B * O, L, C), the pixels.
@@ -267,7 +267,7 @@ class EdgeTamImageToTokenAttention(EdgeTamProjectedAttention):
         weights = F.softmax(logits, dim=-1, dtype=torch.float32).to(query.dtype).flatten(2)
         if added_to is not None:
             added_to = _for_each_object(added_to, values.shape[0])
-        if is_absorbed:  # identity (2), read to the left: weights of each of H heads sum to one
+        if is_absorbed:  # the left side of identity (2): the weights of each of H heads sum to one
             values = values @ self.o_proj.weight.T + self.o_proj.bias / self.num_heads  # (B * O, H * T, C)
             return weights @ values if added_to is None else torch.baddbmm(added_to, weights, values), None
         output = self.o_proj(weights @ values)
@@ -276,12 +276,12 @@ class EdgeTamImageToTokenAttention(EdgeTamProjectedAttention):
     def _as_blocks(self, states: torch.Tensor) -> torch.Tensor:
         """Block-diagonal (B, I, H * T) of states (B, T, I): rows of a head are zero in the columns of the others.
 
-        So one product with it is that of every head.
+        A single product with it has those of all heads side by side.
         """
         blocks = torch.eye(self.num_heads, dtype=states.dtype, device=states.device)[:, None, :, None]
         return (self.split_heads(states).transpose(2, 3)[:, :, :, None] * blocks).flatten(3).flatten(1, 2)
 
 
 def _for_each_object(states: torch.Tensor, num_objects: int) -> torch.Tensor:
-    """States (B * O, L, C) of objects, of which some share the states (B, L, C) of their picture."""
+    """States (B * O, L, C) for every object, of states (B, L, C) that the objects of a picture may share."""
     return states[:, None].expand(-1, num_objects // states.shape[0], -1, -1).flatten(0, 1)

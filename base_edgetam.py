@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checks_edgetam import check_concept, check_device, check_tensor, read_prompts
+from .checks_edgetam import check_device, check_guidance, check_tensor, read_prompts
 from .configuration_edgetam import EdgeTamConfig
 from .folding_edgetam import is_untouched
 from .losses_edgetam import LossWeights
@@ -61,9 +61,9 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
     def compile(self, **options: Any) -> None:
         """Compiles the parts that do the work, in place, each when it runs for the first time.
 
-        One object and several objects are compiled separately; from then on no number of clicks or objects, of points
-        in mask generation, and no frame of a video whose memory is full compiles anything anew. The options are those
-        of `torch.compile`. Copies and pickles of the model are not compiled.
+        One object and more than one are compiled separately. After that, other numbers of clicks, of objects or of
+        points in mask generation compile nothing anew, nor do frames of a video once its memory is full. The options
+        are those of `torch.compile`. Copies and pickles of the model are not compiled.
         """
         self.vision_encoder.backbone.compile(**options)
         for part in map(self.get_submodule, self._parts_of_objects):
@@ -161,7 +161,7 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
         return embeddings.sparse, embeddings.dense
 
     def read_prompts(self, prompts: Prompts, batch_size: int, device: torch.device) -> Prompts:
-        """Prompts of a user as the prompt encoder takes them; raises a ValueError if they are wrong or elsewhere."""
+        """Prompts of a user as the prompt encoder takes them; raises a ValueError for wrong ones or another device."""
         prompts = read_prompts(prompts, batch_size, self.config.prompt_encoder_config.num_point_embeddings - 1)
         for name, prompt in prompts.named_inputs().items():
             check_device(name, prompt, device, self)
@@ -193,9 +193,9 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
             num_tokens = num_prompt_tokens + decoder.num_mask_tokens + 2  # and those of IoU and object score
             attention_shape = (self.config.mask_decoder_config.num_attention_heads, height * width)
             tokens_shape = (batch_size, num_objects, num_tokens, channels)
-            concept = {"attention_similarity": attention_similarity, "target_embedding": target_embedding}
-            check_concept(**concept, tokens_shape=tokens_shape, attention_shape=attention_shape)
-            for name, tensor in concept.items():
+            guidance = {"attention_similarity": attention_similarity, "target_embedding": target_embedding}
+            check_guidance(**guidance, tokens_shape=tokens_shape, attention_shape=attention_shape)
+            for name, tensor in guidance.items():
                 if tensor is not None:
                     check_device(name, tensor, image_embeddings[-1].device, self)
         if target_embedding is not None:

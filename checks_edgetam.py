@@ -1,7 +1,7 @@
-"""What the public models accept, looked at before anything is computed; the errors say how anything else is mended.
+"""What the public models accept, checked before anything is computed; each error says how to mend it.
 
-Shapes, dtypes and devices are looked at always. Values are labels only, and those on the CPU only: anywhere else the
-program would have to wait for the device.
+Shapes, dtypes and devices are always checked. Of values only labels are, and only on the CPU: elsewhere the program
+would have to wait for the device.
 """
 
 from itertools import pairwise
@@ -141,7 +141,7 @@ def _check_labels_of_points(prompts: Prompts, largest_label: int) -> None:
             f"input_labels must have one label per point of input_points, got shape {tuple(labels.shape)} for "
             f"input_points of shape {None if points is None else tuple(points.shape)}"
         )
-    if not can_look_at(labels):
+    if not can_read_values(labels):
         return
     values = labels.detach().double()
     is_known = (values == PADDING_LABEL) | ((values >= NOT_A_POINT_LABEL) & (values <= largest_label))
@@ -153,7 +153,7 @@ def _check_labels_of_points(prompts: Prompts, largest_label: int) -> None:
         )
 
 
-def can_look_at(tensor: torch.Tensor) -> bool:
+def can_read_values(tensor: torch.Tensor) -> bool:
     """Whether the program may decide by values of a tensor: they lie on the CPU, and operations are not recorded."""
     return (
         tensor.device.type == "cpu"
@@ -174,7 +174,7 @@ def check_broadcast(name: str, tensor: Any, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must be broadcastable to shape {tuple(shape)}, got {sides}")
 
 
-def check_concept(
+def check_guidance(
     attention_similarity: Any,
     target_embedding: Any,
     tokens_shape: tuple[int, int, int, int],

@@ -1,4 +1,4 @@
-"""What a user may give to a session: integers, flags, devices, masks and pixels, checked at the door.
+"""What a user may give to a session, checked at the door: integers, object ids, dtypes, masks and pixels.
 
 Shapes: (height, width) the frames of the video, (H, W) the model input.
 """
@@ -32,13 +32,6 @@ def check_count(value: Any, name: str, least: int = 1) -> int:
     if count < least:
         raise ValueError(f"{name} must be at least {least}, got {count}")
     return count
-
-
-def read_flag(value: Any, name: str) -> bool:
-    """True or False; raises a TypeError for anything else."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be True or False, got {value!r}")
-    return bool(value)
 
 
 def check_session(session: Any, image_size: tuple[int, int] | None = None) -> Any:
@@ -75,23 +68,6 @@ def read_object_ids(obj_ids: Any) -> list[int]:
     if len(set(ids)) < len(ids):
         raise ValueError(f"obj_ids must name every object once, got {ids}")
     return ids
-
-
-def read_device(value: Any, name: str) -> torch.device:
-    """A device that is there; raises a TypeError or a ValueError otherwise."""
-    if not isinstance(value, (str, int, torch.device)) or isinstance(value, bool):
-        raise TypeError(f'{name} must be a device such as "cpu" or "cuda:0", got {value!r}')
-    try:
-        device = torch.device(value)
-        if device.type == "meta":
-            raise ValueError(f"{name} must be a device that holds numbers, got meta")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f'{name} {value!r} is not there: give a device of this machine, such as "cpu" ({reason})'
-        ) from error
-    return device
 
 
 def read_dtype(value: Any, name: str) -> torch.dtype:

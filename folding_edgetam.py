@@ -34,9 +34,9 @@ class FoldedModule(nn.Module):
         if is_recorded() or (torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)):
             return in_full_precision(fold, weights)
         if self._folded is None or not self._is_unchanged(weights):
-            if not all(map(_is_tangible, (*weights, torch.empty(0)))):  # the last is not where tensors are simulated
+            if not all(map(_is_tangible, (*weights, torch.empty(0)))):  # new ones are not where tensors are simulated
                 return in_full_precision(fold, weights)
-            with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
+            with torch.inference_mode(False), torch.no_grad():  # autograd refuses tensors of inference mode
                 self._folded = in_full_precision(fold, weights)
             self._versions = [(weakref.ref(weight), weight.data_ptr(), weight._version) for weight in weights]
         return self._folded
@@ -56,12 +56,12 @@ class FoldedModule(nn.Module):
 
 
 def is_recorded() -> bool:
-    """Whether operations are written down to be run later, so that nothing may be kept of what they compute now."""
+    """Whether operations are recorded to be run later, so that nothing may be kept of what they compute now."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 def _is_exported() -> bool:
-    """Whether operations are written down for another runtime, which wants convolutions of stored weights."""
+    """Whether operations are recorded for another runtime, which needs convolutions with stored weights."""
     return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)()
 
 
@@ -111,7 +111,7 @@ def is_plain(*modules: nn.Module) -> bool:
 
 
 def can_merge(first: nn.Module, second: nn.Module) -> bool:
-    """Whether two convolutions in a row can be one: the second is 1x1, and nobody looks between them."""
+    """Whether two convolutions in a row can be one: the second is 1x1, and no hook sees the map between them."""
     return (
         isinstance(first, nn.Conv2d)
         and isinstance(second, nn.Conv2d)

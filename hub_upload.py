@@ -50,11 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Passes for options that go together; what needs no work is refused before any.
-
-    Raises:
-        ValueError: saying which do not.
-    """
+    """Raises a ValueError that says which options do not go together, before any work is done."""
     if options.nano == (options.source is not None):
         raise ValueError("give one source: a folder or Hub id, or --nano")
     if options.push and options.repo_id is None:

@@ -120,9 +120,10 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
     def to_dict(self) -> dict[str, Any]:
         """Settings that load this class with remote code allowed and native's class without."""
         settings = super().to_dict()
-        settings.pop("_processor_class", None)
+        settings.pop("_processor_class", None)  # transformers<5: would write it in place of `processor_class` below
         if self.mask_generation is None:
             settings.pop("mask_generation", None)
+        # transformers<5: the class has this name, which later versions still find
         settings["image_processor_type"] = "Sam2ImageProcessorFast"
         settings["processor_class"] = "Sam2Processor"
         settings["auto_map"] = {self._auto_class: remote_code_name(self)}
@@ -328,7 +329,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
             is_confident = scores > pred_iou_thresh
             masks, scores = masks[is_confident.to(masks.device)], scores[is_confident]
         stability = StabilityFilter(mask_threshold, stability_score_offset, stability_score_thresh)
-        points = torch.zeros(len(scores), 2)  # nobody asks what prompted these masks
+        points = torch.zeros(len(scores), 2)  # what prompted the masks is not asked for
         kept = candidates_of_crop(masks, scores, points, crop, Crop(0, 0, width, height), stability)
         run_lengths = [rle for mask in kept.masks(height, width, mask_threshold) for rle in masks_to_rle(mask[None])]
         return run_lengths, kept.scores.to(masks.device), kept.boxes.to(masks.device)

@@ -1,4 +1,4 @@
-"""Small layers that several parts of EdgeTAM are built of."""
+"""Small layers that more than one part of EdgeTAM uses."""
 
 import torch
 import torch.nn.functional as F

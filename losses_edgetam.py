@@ -1,4 +1,4 @@
-"""Losses of SAM 2 (arXiv 2408.00714, section on training details) on masks as the decoder draws them.
+"""Losses of SAM 2 (arXiv 2408.00714, section on training details) on low-res masks.
 
 Shapes: B pictures, O objects per picture, M masks per object, (h, w) a quarter of the model input. Targets are the
 coverage of each cell of 4x4 pixels, the share that the object covers: they need 16 times less memory than true masks.
@@ -12,14 +12,14 @@ import torch.nn.functional as F
 
 from .mask_decoder_edgetam import MaskPrediction
 
-CELL = 4  # pixels of the model input to a pixel of a mask
+CELL = 4  # pixels of the model input along each side of a pixel of a low-res mask
 
 
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms; the defaults are those of SAM 2 and of EdgeTAM's table of hyperparameters.
 
-    With focal loss alone a model without any training learns to draw nothing; `cross_entropy` is for such a model.
+    With focal loss alone a model that starts from random weights ends in empty masks; `cross_entropy` prevents that.
     """
 
     cross_entropy: float = 0.0
@@ -70,8 +70,9 @@ def segmentation_losses(
 ) -> dict[str, torch.Tensor]:
     """Weighted losses of every object, a tensor (B, O) for each term.
 
-    Of an ambiguous prompt the best of the multimask outputs learns the target, and all of them learn to predict their
-    IoU; elsewhere the single mask does. Of an object that is not in the picture the object score learns alone.
+    For an ambiguous prompt the best of the multimask outputs learns the target, and all of them learn to predict their
+    IoU; for any other prompt the single mask learns both. For an object that is not in the picture only the object
+    score learns.
 
     Args:
         prediction: `MaskPrediction` of the M masks.
@@ -104,8 +105,8 @@ def segmentation_losses(
 
 def mean_over_objects(losses: dict[str, torch.Tensor], is_object: torch.Tensor) -> dict[str, torch.Tensor]:
     """Scalars of losses (B, O), each the mean over pictures of the mean over their objects, is_object (B, O)."""
-    share = is_object / is_object.sum(-1, keepdim=True).clamp(min=1) / len(is_object)
-    return {name: (loss * share).sum() for name, loss in losses.items()}
+    weights = is_object / is_object.sum(-1, keepdim=True).clamp(min=1) / len(is_object)
+    return {name: (loss * weights).sum() for name, loss in losses.items()}
 
 
 def add_up(losses: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,6 @@
 """From confident low-res masks to the masks of a picture: stability, edges of crops, duplicates, small regions.
 
-A mask is upsampled alone, and only where it can matter, first to measure it and again if it is among the results.
+Each mask is upsampled by itself and only near its object: once to measure it, and again if it is among the results.
 
 Shapes: N masks, (h, w) low-res masks of a crop, (H, W) the original picture. Boxes are (left, top, right, bottom).
 """
@@ -20,9 +20,9 @@ from .crops_edgetam import Crop, is_cut_by_crop
 from .device_edgetam import fetch
 from .masks_edgetam import masks_to_boxes, remove_small_regions
 
-# Interpolation may exceed the values between which it lies by a rounding error, which this much covers.
+# Interpolated values may exceed all values that they are made of by a rounding error, at most this part of the level.
 ROUNDING = 1e-5
-# Parts of masks wait on the device until they have about this many pixels together, a byte each.
+# Parts of masks are fetched from the device together, once they have about this many pixels of a byte each.
 MAX_PIXELS_AT_ONCE = 2**27
 
 
@@ -57,8 +57,9 @@ class BoxedLogits:
     def upsampled(self, height: int, width: int) -> tuple[torch.Tensor, int, int]:
         """Logits (H', W') where any exceed `floor` at the size (height, width), and the (left, top) of this part.
 
-        Bilinear interpolation is linear along one axis after the other, which leaves equal numbers (to the bit, on a
-        CPU, if the size has more than 128 rows and columns together: for less, PyTorch takes another way).
+        Bilinear interpolation is linear interpolation along one axis and then along the other. Computed so, numbers are
+        equal (to the bit, on a CPU, if the size has more than 128 rows and columns together: below that, PyTorch's
+        bilinear interpolation adds in another order).
         """
         lines, left = self._stretched(self.logits, self.left, self.width, width)
         lines, top = self._stretched(lines.T, self.top, self.height, height)
@@ -66,7 +67,7 @@ class BoxedLogits:
 
     def _stretched(self, lines: torch.Tensor, start: int, old_length: int, new_length: int) -> tuple[torch.Tensor, int]:
         """Lines (…, L), which begin at `start` of an axis, on a longer or shorter axis; and where they begin on it."""
-        if old_length == new_length:  # exact also for infinite logits, of which interpolation makes NaN
+        if old_length == new_length:  # exact also for infinite logits, which interpolation would turn into NaN
             return lines, start
         stop = start + lines.shape[1]
         padded = F.pad(lines, (start, old_length - stop), value=self.floor)

@@ -53,8 +53,8 @@ class EdgeTamTwoWayAttentionBlock(GradientCheckpointingLayer):
             tokens: as returned.
             image: as returned, or (B, L, C) where objects share it.
             token_encoding, image_encoding: position encodings, added to queries and keys but not to values.
-            token_bias, image_bias: attention bias of keys that are tokens or pixels, or `None`. (They come one by one,
-                because checkpointing looks for gradients of tensors, and not of tuples.)
+            token_bias, image_bias: attention bias of keys that are tokens or pixels, or `None`. (They are no pair,
+                because checkpointing finds gradients of tensors, but not of tensors in tuples.)
         """
         if self.is_first:  # the initial tokens are their own encoding, and the result replaces them
             tokens, _ = self.self_attn(tokens, tokens, tokens, token_bias)
@@ -127,8 +127,8 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
 
     No two kernels overlap, so every output pixel depends on one input pixel alone:
     output[2 * y + i, 2 * x + j] = weight[:, :, i, j].T @ input[y, x] + bias. A product of the pixels (L, C) with the
-    weight as a matrix (C, 4 * C') gives all of them, and what is to be added comes in the same step. The 2x2 pixels of
-    one pixel stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
+    weight as a matrix (C, 4 * C') gives all of them, and what is to be added comes in the same step. The 2x2 pixels
+    made of one stay together, row by row: (B * O, L, C) becomes (B * O, L * 4, C').
     """
 
     bias: torch.Tensor
@@ -161,7 +161,7 @@ def from_blocks(pixels: torch.Tensor, height: int) -> torch.Tensor:
 
 
 class DecodedTokens(NamedTuple):
-    """What the tokens of objects say once they have attended to the image: scores, and what masks are drawn of.
+    """The tokens of objects after they have attended to the image: scores, and all that masks are drawn from.
 
     iou_scores: (B, O, M); mask_tokens: (B, O, M, C); object_score_logits: (B, O, 1); attentions: weights of tokens to
     the image, as `EdgeTamModel.forward` returns them; pixels: (B, O, L, C), the image as every object sees it.
@@ -200,7 +200,7 @@ class MaskPrediction(NamedTuple):
 class ChosenMasks(NamedTuple):
     """One mask of each object.
 
-    masks: logits (B, O, 4h, 4w); iou_scores: (B, O); tokens: (B, O, C), of which object pointers are made.
+    masks: logits (B, O, 4h, 4w); iou_scores: (B, O); tokens: (B, O, C), from which object pointers are made.
     """
 
     masks: torch.Tensor
@@ -242,7 +242,7 @@ class EdgeTamMaskDecoder(nn.Module):
         target_embedding: torch.Tensor | None = None,
         output_attentions: bool = False,
     ) -> MaskPrediction:
-        """A `MaskPrediction`, of which `choose_masks` takes one mask for each object.
+        """A `MaskPrediction`, from which `choose_masks` takes one mask for each object.
 
         It joins two steps, which mask generation takes one by one: `decode_tokens` and `draw_masks`.
 
@@ -304,7 +304,7 @@ class EdgeTamMaskDecoder(nn.Module):
     def draw_masks(
         self, pixels: torch.Tensor, mask_tokens: torch.Tensor, image_embeddings: Sequence[torch.Tensor]
     ) -> torch.Tensor:
-        """Logits (N, M, 4h, 4w): of every mask token the products of a vector with the upscaled pixels.
+        """Logits (N, M, 4h, 4w): products of the upscaled pixels with a vector that is made of each mask token.
 
         Args:
             pixels: (N, L, C), the image as every object sees it.

@@ -1,4 +1,4 @@
-"""The memory bank of one object: what was said of it and found of it on each frame, and what later frames see of that.
+"""The memory bank of one object: its prompts and results on each frame, and what later frames see of them.
 
 Shapes: (H, W) the model input, (h, w) = (H / 16, W / 16), C channels of the model, N points, K latents of m channels
 that a frame leaves in memory. Points are (x, y) in pixels of the model input.
@@ -42,11 +42,12 @@ class PackedMask(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """One thing that a user says of an object on a frame: clicks and a box, or a mask in their place.
+    """One prompt of an object on a frame: clicks and a box, or a mask in their place.
 
     clicks: `Prompts` of points (1, 1, N, 2) and labels (1, 1, N), the corners of a box first; empty for a mask.
     is_conditioning: whether its frame is a conditioning frame. is_correction: whether it corrects what tracking has
-    found, and does not begin the object there. Both are decided with the first answer, and hold for all later ones.
+    found, and does not begin the object there. Both are `None` until the prompt is answered for the first time, and
+    stay as they were decided then.
     """
 
     clicks: Prompts = field(default_factory=Prompts)
@@ -123,9 +124,9 @@ def split_results(
 class ObjectOnFrame:
     """All that is known of an object on one frame.
 
-    prompts: what was said, in order; it stays until it is cleared. result: what later frames remember. staged: the
-    answer to prompts, which waits until tracking goes on, and then becomes the result: so it does not matter in which
-    order frames are prompted. A result may be dropped: then the prompts wait again, as new ones do.
+    prompts: in order; they stay until they are cleared. result: what later frames remember. staged: the answer to
+    prompts, kept apart until tracking goes on and it becomes the result: so it does not matter in which order frames
+    are prompted. A result may be dropped: then the prompts are unanswered again, as new ones are.
     """
 
     prompts: tuple[Prompt, ...] = ()
@@ -138,7 +139,7 @@ class ObjectOnFrame:
         return self.staged or self.result
 
     @property
-    def waiting(self) -> tuple[Prompt, ...]:
+    def unanswered(self) -> tuple[Prompt, ...]:
         """The prompts that the newest result does not answer, in order."""
         newest = self.newest
         if newest is None or newest.prompt not in self.prompts:
@@ -223,9 +224,9 @@ def stack_memories(memories: Sequence[ObjectMemory], frame_embedding: torch.Tens
 
 
 def closest_frames(frames: Collection[int], frame_idx: int, limit: int) -> list[int]:
-    """At most `limit` (-1: all) of the frames, sorted: the last before, the next at or after, then whatever is near.
+    """At most `limit` (-1: all) of the frames, sorted: the last before, the next at or after, then the nearest.
 
-    As `select_closest_cond_frames` of the original release; of two that are as near, the earlier one counts.
+    As `select_closest_cond_frames` of the original release; of two that are equally near, the earlier one.
     """
     if limit < 0 or len(frames) <= limit:
         return sorted(frames)
@@ -239,7 +240,7 @@ class TrackedObject:
     """One object, frame by frame.
 
     frames: what is known of each frame, in the order in which tracking last went through them; others come before.
-    key_frames: the prompted and conditioning ones among them, sorted, so that nobody has to search all frames.
+    key_frames: the prompted and conditioning ones among them, sorted, so that not all frames need to be searched.
     directions: in which direction tracking last went through frames. They are no part of `frames`, because they are
     needed of all frames of a video, even where everything else is forgotten, and runs of frames take no space.
     """
@@ -267,12 +268,12 @@ class TrackedObject:
 
     @property
     def prompts(self) -> dict[int, tuple[Prompt, ...]]:
-        """What was said, by frame."""
+        """Prompts, by frame."""
         return {t: self.frames[t].prompts for t in self.key_frames if self.frames[t].prompts}
 
     @property
     def staged(self) -> dict[int, FrameResult]:
-        """Answers that wait until tracking goes on, by frame."""
+        """Answers that become results when tracking goes on, by frame."""
         return {t: staged for t in self.key_frames if (staged := self.frames[t].staged) is not None}
 
     @property
@@ -287,17 +288,17 @@ class TrackedObject:
         results = ((t, record.result) for t, record in self.frames.items())
         return {t: result for t, result in results if result is not None and not result.is_conditioning}
 
-    # What was said.
+    # Prompts.
 
     def add_prompt(self, frame_idx: int, prompt: Prompt) -> None:
-        """Adds what is said of the object on a frame; a mask leaves nothing of what was said before."""
+        """Adds a prompt of the object on a frame; a mask replaces all earlier ones."""
         record = self.on(frame_idx)
         if record.prompts:
             prompt = replace(prompt, is_conditioning=record.prompts[0].is_conditioning)
         self._set(frame_idx, replace(record, prompts=(prompt,) if prompt.has_mask else (*record.prompts, prompt)))
 
     def clear_prompts(self, frame_idx: int) -> None:
-        """Takes back what was said on a frame, and what was found there."""
+        """Takes back all prompts on a frame, and what was found there."""
         self._set(frame_idx, ObjectOnFrame())
 
     def is_new(self, frame_idx: int) -> bool:
@@ -312,12 +313,12 @@ class TrackedObject:
         return is_correction and bool(self.conditioning)
 
     def next_prompt(self, frame_idx: int) -> Prompt:
-        """The first prompt that waits on a frame, for which is decided what it does.
+        """The first unanswered prompt on a frame, once it is decided what it does.
 
         A correction belongs to the same kind of frame as what it corrects; where the object begins, its frame is a
         conditioning frame.
         """
-        prompt = self.on(frame_idx).waiting[0]
+        prompt = self.on(frame_idx).unanswered[0]
         is_correction = self.is_correction(frame_idx, prompt)
         is_conditioning = not is_correction or bool(prompt.is_conditioning)
         if (prompt.is_conditioning, prompt.is_correction) == (is_conditioning, is_correction):
@@ -340,26 +341,26 @@ class TrackedObject:
         return frames | {t for t in self.prompts if 0 <= step * (frame_idx - t) < reach.num_pointers}
 
     def can_be_restored(self, frame_idx: int) -> bool:
-        """Whether the next prompt that waits on a conditioning frame was answered before, and without memory."""
-        prompt = next(iter(self.on(frame_idx).waiting), Prompt())
+        """Whether the next unanswered prompt on a conditioning frame was answered before, and without memory."""
+        prompt = next(iter(self.on(frame_idx).unanswered), Prompt())
         needs_no_memory = prompt.is_correction is False or (prompt.has_mask and prompt.is_correction is not None)
         return bool(prompt.is_conditioning) and needs_no_memory
 
     def is_lost(self, frame_idx: int) -> bool:
-        """Whether tracking went through a frame, but nothing is left of what it found, and no prompt begins there."""
-        waiting = self.on(frame_idx).waiting
-        begins = waiting and (waiting[0].has_mask or not self.is_correction(frame_idx, waiting[0]))
+        """Whether tracking went through a frame, its result was dropped, and no prompt begins the object there."""
+        unanswered = self.on(frame_idx).unanswered
+        begins = unanswered and (unanswered[0].has_mask or not self.is_correction(frame_idx, unanswered[0]))
         was_tracked = self.direction_at(frame_idx) is not None and bool(self.conditioning)
         return was_tracked and not self.result_at(frame_idx) and not begins
 
-    # What was found.
+    # Results.
 
     def stage(self, frame_idx: int, result: FrameResult) -> None:
-        """Keeps the answer to the next prompt that waits on a frame until tracking goes on."""
+        """Keeps the answer to the next unanswered prompt on a frame until tracking goes on."""
         record, answered = self.on(frame_idx), result.prompt
         assert answered is not None
-        waiting = record.waiting[0]
-        prompts = tuple(answered if prompt is waiting else prompt for prompt in record.prompts)
+        unanswered = record.unanswered[0]
+        prompts = tuple(answered if prompt is unanswered else prompt for prompt in record.prompts)
         self._set(frame_idx, replace(record, prompts=prompts, staged=result))
 
     def commit(self) -> None:
@@ -400,7 +401,7 @@ class TrackedObject:
         self.directions = tuple(runs)
 
     def drop_results(self, frame_idx: int) -> None:
-        """Drops what was found on a frame, whose prompts wait again."""
+        """Drops what was found on a frame, so that its prompts are unanswered again."""
         self._set(frame_idx, ObjectOnFrame(self.on(frame_idx).prompts))
 
     def memory_at(self, frame_idx: int, reach: Reach, reverse: bool | None = None) -> ObjectMemory:
@@ -446,7 +447,7 @@ class TrackedObject:
                     self._set(t, replace(self.on(t), result=replace(result, mask=None, memory=memory)))
 
     def forget_prompts_before(self, frame_idx: int) -> None:
-        """Drops what was said of frames ahead of this one, which are gone, if their results are gone, too."""
+        """Drops the prompts on frames before this one, which are gone, where their results are gone, too."""
         for t in self.key_frames:
             if t < frame_idx and self.on(t).newest is None:
                 self._set(t, ObjectOnFrame())

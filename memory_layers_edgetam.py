@@ -1,7 +1,7 @@
-"""Layers of the memory (arXiv 2501.07256, section 3): what a frame and its mask leave, and how later frames look it up.
+"""Layers of the memory (arXiv 2501.07256, section 3): what frames and masks leave, and how later frames use it.
 
-A frame passes memory attention, which looks up what earlier frames have left. Once its masks are found, the memory
-encoder joins them with the frame, and the 2D spatial perceiver compresses that to a few latents, its memory.
+In memory attention a frame attends to what earlier frames have left. Once its masks are found, the memory encoder
+joins them with the frame, and the 2D spatial perceiver compresses that to a few latents, its memory.
 
 Shapes: O objects, (H, W) the model input, (h, w) = (H / 16, W / 16), L = h * w pixels of the image embedding. C are the
 channels of the model, m those of the memory. A frame leaves K latents: the global ones, then G = g * g of a grid, row
@@ -45,7 +45,7 @@ class EdgeTamFrameAttention(EdgeTamRotaryAttention):
         return self.attend(rotate(query, rotation), rotate(key, rotation), value)[0]
 
 
-class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
+class EdgeTamMemoryCrossAttention(EdgeTamRotaryAttention):
     """Attention of a frame to the memory."""
 
     def forward(
@@ -73,7 +73,7 @@ class EdgeTamMemoryLookup(EdgeTamRotaryAttention):
         return self.attend(query, key, self.split_heads(self.v_proj(memory)))[0]
 
     def _average_unprojected(self, query: torch.Tensor, key: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Heads of the output side by side (O, L, I), by identity (2) of attention_edgetam.py, read to the right.
+        """Heads of the output side by side (O, L, I), by the right side of identity (2) in attention_edgetam.py.
 
         Weights p of a query sum to one, so memories x can be averaged before they are projected:
 
@@ -120,7 +120,7 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         super().__init__()
         size = config.memory_attention_hidden_size
         self.self_attn = EdgeTamFrameAttention(config)
-        self.cross_attn_image = EdgeTamMemoryLookup(config, config.memory_encoder_output_channels)
+        self.cross_attn_image = EdgeTamMemoryCrossAttention(config, config.memory_encoder_output_channels)
         self.mlp = EdgeTamMemoryAttentionMLP(config)
         self.layer_norm1 = nn.LayerNorm(size)
         self.layer_norm2 = nn.LayerNorm(size)
@@ -135,10 +135,10 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         rotation: Rotation,
         latent_rotation: Rotation,
     ) -> torch.Tensor:
-        """Frame tokens (O, L, C); see `EdgeTamMemoryLookup`.
+        """Frame tokens (O, L, C); see `EdgeTamMemoryCrossAttention`.
 
-        Objects share their frame until the first layer looks at the memory: `frame` may be (1, L, C), and its attention
-        to itself is then computed once for all of them.
+        Objects share their frame until the first layer attends to the memory: `frame` may be (1, L, C), and its
+        attention to itself is then computed once for all of them.
         """
         attended = self.self_attn(self.layer_norm1(frame), rotation)
         frame = frame + F.dropout(attended, self.dropout, self.training)
@@ -314,7 +314,7 @@ class EdgeTamPerceiverAttention(EdgeTamLatentAttention):
     """Attention of the latents to the map, whose keys and values get a position encoding after their projection."""
 
     def forward(self, latents: torch.Tensor, windows: torch.Tensor, encoding: torch.Tensor) -> torch.Tensor:
-        """Attention output (O, K, m): global latents look at all windows, those of the grid at their own.
+        """Attention output (O, K, m): global latents attend to all windows, those of the grid to their own.
 
         Args:
             latents: (O, K, m).
@@ -338,7 +338,7 @@ class EdgeTamPerceiverSelfAttention(EdgeTamLatentAttention):
     def forward(self, latents: torch.Tensor, num_global: int) -> torch.Tensor:
         """Attention output (O, K, m) of latents (O, K, m), of which `num_global` are global.
 
-        Global latents look at each other. A latent of the grid looks at nothing but itself, and attention to a single
+        Global latents attend to each other. A latent of the grid attends to itself alone, and attention to a single
         key is its value, as the only weight is one.
         """
         value = self.v_proj(latents)

@@ -104,10 +104,10 @@ class EdgeTamModel(EdgeTamBaseModel):
     def confident_masks(
         self, image_embeddings: Sequence[torch.Tensor], points: torch.Tensor, pred_iou_thresh: float = 0.0
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Masks that a predicted IoU above the threshold promises to be good: what mask generation asks for.
+        """Masks whose predicted IoU exceeds a threshold, for mask generation.
 
-        They are those of `forward` with `multimask_output=True`, but no mask is drawn for a prompt of which none is
-        confident. On a GPU this waits for the device once, for the scores.
+        They are those of `forward` with `multimask_output=True`, but nothing is drawn for a prompt without such a mask.
+        On a GPU this waits for the device once, for the scores.
 
         Args:
             image_embeddings: of one picture, see `get_image_embeddings`.
@@ -131,10 +131,10 @@ class EdgeTamModel(EdgeTamBaseModel):
             decoded = self.mask_decoder.decode_tokens(image_embeddings[2], encoding, embeddings)
             scores.append(decoded.iou_scores[0, :, 1:])
             decoded_prompts.extend(zip(decoded.pixels[0], decoded.mask_tokens[0]))
-        (all_scores,) = fetch([torch.cat(scores).float()])  # the one wait
+        (all_scores,) = fetch([torch.cat(scores).float()])  # the only wait for the device
         is_confident = all_scores > (pred_iou_thresh if pred_iou_thresh > 0 else -1.0)
         masks = [image_embeddings[0][0, :0]]
-        drawn_idx = is_confident.any(dim=1).nonzero()[:, 0]  # on the CPU, as is all that says what to draw
+        drawn_idx = is_confident.any(dim=1).nonzero()[:, 0]  # on the CPU, as all indices are
         for part in drawn_idx.split(MAX_PROMPTS_AT_ONCE) if len(drawn_idx) else ():
             pixels, mask_tokens = map(torch.stack, zip(*(decoded_prompts[idx] for idx in part)))
             drawn = self.mask_decoder.draw_masks(pixels, mask_tokens, image_embeddings)
@@ -183,7 +183,7 @@ class EdgeTamModel(EdgeTamBaseModel):
             image_embeddings (`list[torch.Tensor]`, *optional*):
                 What `get_image_embeddings` or an earlier call returned, instead of `pixel_values`.
             multimask_output (`bool`, *optional*, defaults to `True`):
-                Three masks per object, for prompts that may mean several things, or one.
+                Three masks per object, for ambiguous prompts, or one.
             attention_similarity (`torch.Tensor`, *optional*):
                 Added to the logits of the attention of tokens to the image, broadcastable to `(batch_size *
                 num_objects, num_heads, num_tokens, H / 16 * W / 16)` (PerSAM, arXiv 2305.03048).
@@ -200,7 +200,7 @@ class EdgeTamModel(EdgeTamBaseModel):
                 name for labels, and `input_labels` may be missing: evaluate with
                 `TrainingArguments(label_names=["mask_labels"])`, or there is no `eval_loss`.
             prompt_seeds (`torch.Tensor` of shape `(batch_size,)`, *optional*):
-                Integers that decide what users are simulated for each picture; by default PyTorch's global generator
+                Integers that decide how users are simulated for each picture; by default PyTorch's global generator
                 does.
 
         Raises:

@@ -16,7 +16,7 @@ from torch import nn
 from transformers.utils import logging
 
 from .base_edgetam import EdgeTamBaseModel
-from .checks_edgetam_video import check_count, check_pixels, check_session, read_flag
+from .checks_edgetam_video import check_count, check_pixels, check_session
 from .configuration_edgetam import EdgeTamVideoConfig
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
@@ -30,6 +30,7 @@ from .memory_layers_edgetam import (
 from .position_edgetam import sine_time_encoding
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
+from .settings_edgetam import as_flag
 from .stages_edgetam_video import ABSENT_LOGIT, Memories, ObjectPrediction
 from .tracking_edgetam import EdgeTamVideoSegmentationOutput, find_objects
 from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
@@ -53,7 +54,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
     from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
-    from .settings_edgetam import height_width  # noqa: F401
     from .training_edgetam import check_labels  # noqa: F401
     from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
@@ -113,7 +113,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         self.spatial_perceiver = EdgeTamSpatialPerceiver(config)
         self.object_pointer_proj = EdgeTamFeedForward(size, size, size, num_layers=3)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
-        # in checkpoints, but of no use: nothing waits for its gradient
+        # not used, but a part of checkpoints; so it needs no gradient
         self.no_memory_positional_encoding = nn.Parameter(torch.zeros(1, 1, size), requires_grad=False)
         self.memory_temporal_positional_encoding = nn.Parameter(torch.zeros(config.num_maskmem, 1, 1, memory_size))
         self.no_object_pointer = nn.Parameter(torch.zeros(1, size))
@@ -247,9 +247,9 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
 
         With `pixel_values_videos` and `mask_labels` instead of a session: the loss on clips, as an `EdgeTamClipOutput`.
 
-        Where prompts wait on the frame they are answered, and other objects of a video are left as they are. Otherwise,
-        and on every new frame of a stream, objects are tracked; what a prompt has decided stays. Gradients are recorded
-        in training mode only, so that a session does not grow.
+        New prompts on the frame are answered, and other objects of a video are left as they are. Without new prompts,
+        and on every new frame of a stream, objects are tracked, but for those whose result on the frame answers a
+        prompt. Gradients are recorded in training mode only, so that a session does not grow.
 
         Args:
             inference_session (`EdgeTamVideoInferenceSession`):
@@ -277,7 +277,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
                 that would leave out one on which an object was prompted; a session of another image size.
             TypeError: for a session of another class, an index that is no integer, and a frame of integers.
         """
-        return_dict = self.config.return_dict if return_dict is None else read_flag(return_dict, "return_dict")
+        return_dict = self.config.return_dict if return_dict is None else as_flag(return_dict, "return_dict")
         if mask_labels is not None or pixel_values_videos is not None:
             if inference_session is not None:
                 raise ValueError(
@@ -286,14 +286,14 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             output = learn_from_clips(self, pixel_values_videos, mask_labels, prompt_seeds)
             return output if return_dict else output.to_tuple()
         session = check_session(inference_session, self.prompt_encoder.image_size)
-        reverse = read_flag(reverse, "reverse")
+        reverse = as_flag(reverse, "reverse")
         if frame is not None:
             frame = self._read_frame(session, frame)
         found = self._find_objects(session, frame_idx, frame, reverse, answers_prompts=True)
         return found if return_dict else found.to_tuple()
 
     def _find_objects(self, *arguments: Any, **settings: Any) -> EdgeTamVideoSegmentationOutput:
-        """See `find_objects`; without gradients, but in training mode, so that a session does not grow."""
+        """See `find_objects`; with gradients in training mode only, so that a session does not grow."""
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             return find_objects(self, *arguments, **settings)
 
@@ -342,7 +342,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         count = session.num_frames
         if max_frame_num_to_track is not None:
             count = check_count(max_frame_num_to_track, "max_frame_num_to_track", 0)
-        reverse, is_shown = read_flag(reverse, "reverse"), read_flag(show_progress_bar, "show_progress_bar")
+        reverse, is_shown = as_flag(reverse, "reverse"), as_flag(show_progress_bar, "show_progress_bar")
         return self._propagate(session, start_frame_idx, count, reverse, is_shown)
 
     def _propagate(

@@ -13,7 +13,7 @@ Rotation = tuple[torch.Tensor, torch.Tensor]  # cosines and signed sines, both (
 
 
 def table(function: Callable) -> Callable:
-    """Decorator of functions of numbers, devices and dtypes, whose last results are kept: nobody may write into them.
+    """Decorator that keeps the last results of a function of numbers, devices and dtypes; do not write into them.
 
     Nothing is kept where operations are recorded, so that tables become a part of the graph, or simulated.
     """
@@ -23,7 +23,7 @@ def table(function: Callable) -> Callable:
     def look_up(*args: Any) -> Any:
         if is_recorded() or type(torch.empty(0)) is not torch.Tensor:
             return function(*args)
-        with torch.inference_mode(False), torch.no_grad():  # what autograd takes too
+        with torch.inference_mode(False), torch.no_grad():  # autograd refuses tensors of inference mode
             return kept(*args)
 
     return look_up

@@ -32,6 +32,7 @@ def _with_small_parts_in_memory(device_map: Any, large_parts: tuple[str, ...], s
 def _check_that_all_is_loaded(model: PreTrainedModel, info: dict, source: Any) -> None:
     """Raises a ValueError for tensors that the source of a model lacks, or has in another shape."""
     remedy = "ignore_mismatched_sizes=True initialises them anew"
+    # transformers<5: mismatched keys are names alone; later ones stand in tuples with two shapes
     if mismatched := sorted(key if isinstance(key, str) else key[0] for key in info["mismatched_keys"]):
         expected = tuple(model.state_dict()[mismatched[0]].shape)
         raise ValueError(
@@ -58,7 +59,6 @@ class EdgeTamPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
-    _supports_flash_attn_2 = True
     _supports_flex_attn = True
     _supports_attention_backend = True
     _no_split_modules = ["RepVitBlock", "RepVitStem", "RepVitDownsample", "EdgeTamTwoWayAttentionBlock"]  # noqa: RUF012

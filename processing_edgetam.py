@@ -311,6 +311,7 @@ class EdgeTamProcessor(Sam2Processor):
         The code files are written too, so that the folder loads where this package is not installed.
         """
         files = super().save_pretrained(save_directory)
+        # transformers<5: reads the settings of the parts from files of their own
         part_files = {name: Path(save_directory) / file for name, file in self.part_files.items()}
         for name, path in part_files.items():
             getattr(self, name).to_json_file(path)

@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from .checks_edgetam_video import (
     check_nested,
     check_session,
-    read_device,
     read_dtype,
-    read_flag,
     read_masks,
     read_object_ids,
 )
@@ -22,7 +20,7 @@ from .memory_bank_edgetam import PackedMask, Prompt
 from .processing_edgetam import EdgeTamProcessor
 from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
-from .settings_edgetam import height_width
+from .settings_edgetam import as_device, as_flag, height_width
 from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
@@ -115,8 +113,8 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             "processing_device": processing_device,
             "video_storage_device": video_storage_device,
         }
-        inference_device = read_device(inference_device, "inference_device")
-        devices = {n: inference_device if value is None else read_device(value, n) for n, value in given.items()}
+        inference_device = as_device(inference_device, "inference_device")
+        devices = {n: inference_device if value is None else as_device(value, n) for n, value in given.items()}
         frames = None if video is None else open_video(video, devices["video_storage_device"])
         return EdgeTamVideoInferenceSession(
             frames=frames,
@@ -182,7 +180,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         """
         session = check_session(inference_session)
         obj_ids = read_object_ids(obj_ids)
-        clear_old_inputs = read_flag(clear_old_inputs, "clear_old_inputs")
+        clear_old_inputs = as_flag(clear_old_inputs, "clear_old_inputs")
         prompts = {"input_points": input_points, "input_labels": input_labels, "input_boxes": input_boxes}
         for name, value in {**prompts, "original_size": original_size}.items():
             check_nested(value, name)
@@ -324,15 +322,15 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         session: EdgeTamVideoInferenceSession, frame_idx: int, obj_id: int, prompt: Prompt, clear_old_inputs: bool
     ) -> Prompt:
         """The prompt, after the clicks that the object already has on the frame unless they are to be cleared."""
-        said = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
-        if clear_old_inputs or not said or said[-1].has_mask:
+        earlier = session.objects[obj_id].on(frame_idx).prompts if obj_id in session.objects else ()
+        if clear_old_inputs or not earlier or earlier[-1].has_mask:
             return prompt
         if prompt.has_box:
             raise ValueError(
                 f"a box must come before clicks, but object {obj_id} has some on frame {frame_idx}: give "
                 "clear_old_inputs=True"
             )
-        return prompt.after(said[-1])
+        return prompt.after(earlier[-1])
 
     @classmethod
     def _get_arguments_from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> list[Any]:

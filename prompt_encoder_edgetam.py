@@ -100,8 +100,8 @@ class EdgeTamPromptEncoder(nn.Module):
     ) -> PromptEmbeddings:
         """Prompt embeddings.
 
-        A box is two points, its corners, ahead of the clicks; one point that says nothing always ends the list, and
-        without clicks and boxes another one stands for them.
+        A box is two points, its corners, ahead of the clicks. A point without a position always ends the list; without
+        clicks and boxes, a second one stands in their place.
 
         Args:
             prompts: `Prompts` of B pictures, with labels for all points.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from .masks_edgetam import masks_to_boxes
 from .prompts_edgetam import BOX_CORNER_LABELS, PADDING_LABEL, Prompts
 
 BOX_NOISE, LARGEST_BOX_NOISE = 0.1, 20.0  # of a side, and in pixels
@@ -82,7 +83,7 @@ class PromptSimulator:
         return [np.random.default_rng((seed, self.num_draws)) for seed in self.seeds]
 
     def plan_clip(self, num_frames: int) -> ClipPlan:
-        """The `ClipPlan` of a clip; at least one of several frames is left to be tracked.
+        """The `ClipPlan` of a clip; of two or more frames at least one is left to be tracked.
 
         A single frame is a picture: it is prompted and corrected, as in the training of SAM 2.
         """
@@ -99,7 +100,7 @@ class PromptSimulator:
     def first_prompts(self, masks: torch.Tensor) -> Prompts:
         """`Prompts` of two points for masks bool (B, O, H, W): the corners of a box, or a click and padding.
 
-        Where a mask is empty, a click tells that the object is not there.
+        Where a mask is empty, the click is a negative one.
         """
         is_visible = masks.flatten(2).any(-1)
         is_box = (self._uniform(1, masks.device) < self.settings.box_share) & is_visible
@@ -111,14 +112,14 @@ class PromptSimulator:
         return Prompts(points, labels)
 
     def draw_multimask(self, is_ambiguous: torch.Tensor) -> torch.Tensor:
-        """Whether the multimask outputs learn from prompts, ambiguous or not (B, O), and not the single mask; bool."""
+        """Whether the multimask outputs learn, not the single mask: bool (B, O), false for unambiguous prompts."""
         draws = self._uniform(is_ambiguous.shape[1], is_ambiguous.device)
         return is_ambiguous & (draws >= self.settings.single_mask_share)
 
     def correct(self, prompts: Prompts, logits: torch.Tensor, coverage: torch.Tensor) -> Prompts:
         """The prompts of the next round: the mask itself, and after the earlier points a click where it is wrong.
 
-        Where nothing is wrong the click tells that a place is none of the object's.
+        Where nothing is wrong, the click is a negative one beside the object.
 
         Args:
             prompts: those of the last round.
@@ -141,7 +142,7 @@ class PromptSimulator:
         return torch.from_numpy(values).float().to(device)
 
     def _click(self, inside: torch.Tensor, outside: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Points (B, O, 2), all as likely, in one of two regions (B, O, rows, columns), with labels (B, O) 1 or 0."""
+        """Points (B, O, 2) from two regions (B, O, rows, columns), all equally likely; labels (B, O): 1 inside."""
         rows, columns = inside.shape[-2:]
         cumulated = (inside | outside).flatten(2).float().cumsum(-1)
         rank = self._uniform(inside.shape[1], inside.device)[..., None] * cumulated[..., -1:]
@@ -153,12 +154,7 @@ class PromptSimulator:
 
     def _boxes(self, masks: torch.Tensor) -> torch.Tensor:
         """Corners (B, O, 2, 2) of boxes round masks (B, O, H, W), with the noise of a user's hand."""
-        ends = []
-        for is_covered in (masks.any(-2), masks.any(-1)):  # columns give x, rows give y
-            length = is_covered.shape[-1]
-            first = is_covered.float().argmax(-1)
-            ends.append(torch.stack((first, length - 1 - is_covered.flip(-1).float().argmax(-1)), dim=-1))
-        corners = torch.stack(ends, dim=-1).float()
+        corners = masks_to_boxes(masks.flatten(0, 1)).view(*masks.shape[:2], 2, 2).float()
         noise = (BOX_NOISE * (corners[..., 1:, :] - corners[..., :1, :])).clamp(max=LARGEST_BOX_NOISE)
         corners = corners + noise * (2 * self._uniform(masks.shape[1], masks.device, 2, 2) - 1)
         limits = torch.tensor((self.size[1] - 1.0, self.size[0] - 1.0), device=masks.device)

@@ -1,4 +1,4 @@
-"""Prompts: what a user says of objects, in one record from the processor to the prompt encoder.
+"""Prompts of objects, in one record from the processor to the prompt encoder.
 
 Shapes: B pictures, O objects per picture, N points per object, (H, W) the model input in pixels. Points are (x, y) and
 boxes (x_min, y_min, x_max, y_max) in pixels of the model input.
@@ -29,7 +29,7 @@ PROMPT_LAYOUTS = {  # of the arguments of a model: shape, rank, and the last sid
     "input_boxes": ("(batch_size, num_objects, 4)", 3, 4),
     "input_masks": ("(batch_size, num_objects, height, width)", 4, None),
 }
-LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is fed back with a new click, in training and after it
+LARGEST_PREVIOUS_LOGIT = 32.0  # of a mask that is given to the model again with a new click, in training and after it
 
 
 class Prompts(NamedTuple):
@@ -57,13 +57,13 @@ class Prompts(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is said."""
+        """Whether no prompt is given."""
         return all(prompt is None for prompt in self)
 
     @property
     def num_objects(self) -> int:
-        """Number of objects O; 1 if nothing is said."""
-        # the first kind tells: masks, of which all objects may share one, come last
+        """Number of objects O; 1 if no prompt is given."""
+        # that of the first kind: masks come last, since all objects may share one
         return next((prompt.shape[1] for prompt in self if prompt is not None), 1)
 
     def map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "Prompts":
@@ -104,5 +104,5 @@ class Prompts(NamedTuple):
         return self._replace(points=points, labels=labels)
 
     def with_previous_masks(self, logits: torch.Tensor) -> "Prompts":
-        """The prompts with the logits (B, O, h, w) that a model found for earlier ones, clamped as it learnt them."""
+        """The prompts with the logits (B, O, h, w) that a model found for earlier ones, clamped as in training."""
         return self._replace(masks=logits.clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT))

@@ -37,7 +37,7 @@ class ConvNorm(FoldedModule):
 
     @property
     def is_foldable(self) -> bool:
-        """Whether the normalisation is a fixed affine function, and nobody looks at what it is applied to."""
+        """Whether the normalisation is a fixed affine function, and no hook sees its input."""
         return (
             not self.bn.training
             and is_plain(self.c, self.bn)

@@ -29,7 +29,7 @@ class EdgeTamVideoInferenceSession:
 
     `EdgeTamVideoProcessor.init_video_session` makes sessions and `add_inputs_to_inference_session` adds prompts;
     `EdgeTamVideoModel` fills in the results. A session can be pickled. Several threads may use one: whoever changes it
-    holds its `lock`, so that a prompt that is given while a frame is tracked waits for the end of that frame.
+    holds its `lock`, so that a prompt that is given while a frame is tracked takes effect after that frame.
 
     Args:
         frames (`Sequence`, *optional*):
@@ -52,15 +52,15 @@ class EdgeTamVideoInferenceSession:
 
             * Of a video all prompts are kept, as they were given, and results only near the frame that was tracked
               last. Where tracking comes near a prompted frame again, its prompts are answered again. So tracking gives
-              what it gives without a limit, with two exceptions. Clicks that correct frames further back than the
-              limit: where such a frame is only shown, they are answered from the memory that is left, and anew when
-              tracking comes by. And tracking that starts beside, or turns back towards, frames that were tracked
-              before: those further back than the limit are not remembered.
+              what it gives without a limit, with two exceptions: Clicks that correct a frame further back than the
+              limit are answered from the memory that is left while the frame is only shown, and again when tracking
+              reaches it. And tracking that starts beside frames that were tracked before, or turns back towards them,
+              does not remember those further back than the limit.
             * An object attends to the closest conditioning frames, at most `num_maskmem` of the model or
               `max_memory_frames`, whichever is more. (Without a limit a model with `max_cond_frame_num=-1`, such as
               EdgeTAM, attends to all that there are, and grows with them.)
-            * Frames of a stream do not come back: there the same number of newest conditioning frames counts, and what
-              was said on older ones is forgotten with them.
+            * Frames of a stream do not come back: there the same number of newest conditioning frames counts, and
+              the prompts on older ones are forgotten with them.
         max_objects_per_batch (`int`, *optional*, defaults to 8):
             Number of objects that are computed at once.
         video_storage_device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
@@ -212,22 +212,22 @@ class EdgeTamVideoInferenceSession:
         """Whether a frame has prompts that were never answered."""
         return any(tracked_object.is_new(frame_idx) for tracked_object in self.objects.values())
 
-    def waiting_in_reach(self, frame_idx: int, reverse: bool, reach: Reach) -> dict[int, list[int]]:
-        """Ids of the objects with prompts that wait, for every frame whose results the memory bank needs on a frame.
+    def unanswered_in_reach(self, frame_idx: int, reverse: bool, reach: Reach) -> dict[int, list[int]]:
+        """Ids of the objects with unanswered prompts, by frame, for all frames whose results are needed on a frame.
 
         Where nothing is forgotten these are all frames that are there.
         """
-        waiting: dict[int, list[int]] = {}
+        unanswered: dict[int, list[int]] = {}
         for obj_id, tracked_object in self.objects.items():
             in_reach: Collection[int] = self.image_embeddings if self.is_stream else tracked_object.key_frames
             if not self.is_stream and self.num_kept is not None:
                 in_reach = tracked_object.frames_in_reach(frame_idx, reverse, reach)
             for t in in_reach:
-                if tracked_object.on(t).waiting:
-                    waiting.setdefault(t, []).append(obj_id)
-        return dict(sorted(waiting.items()))
+                if tracked_object.on(t).unanswered:
+                    unanswered.setdefault(t, []).append(obj_id)
+        return dict(sorted(unanswered.items()))
 
-    # What users change.
+    # Changes by users.
 
     def add_prompts(self, frame_idx: int, prompts: dict[int, Prompt], size: tuple[int, int]) -> None:
         """Records the whole prompts of objects on a frame, by object id; size (height, width) is that of the frame.
@@ -278,7 +278,7 @@ class EdgeTamVideoInferenceSession:
             if self.is_stream:
                 self.video_height = self.video_width = None
 
-    # What tracking changes, in a draft.
+    # Changes by tracking, in a draft.
 
     def draft(self) -> "EdgeTamVideoInferenceSession":
         """A session to compute with: this one does not change until it adopts it."""
@@ -308,20 +308,20 @@ class EdgeTamVideoInferenceSession:
         self.num_streamed = frame_idx + 1
 
     def reopen_prompts(self, frame_idx: int) -> None:
-        """Lets prompts on a frame wait again whose masks were dropped."""
+        """Drops answers on a frame whose masks were dropped, so that the prompts are answered again."""
         for tracked_object in self.objects.values():
             record = tracked_object.on(frame_idx)
             if record.prompts and record.newest is not None and record.newest.mask is None:
                 tracked_object.drop_results(frame_idx)
 
     def mark_reopened(self, frame_idx: int, reverse: bool) -> None:
-        """Notes that tracking goes through a frame whose prompts were answered before, but wait again."""
+        """Notes that tracking goes through a frame whose prompts were answered before, but are unanswered again."""
         for tracked_object in self.objects.values():
-            if tracked_object.on(frame_idx).waiting and not tracked_object.is_new(frame_idx):
+            if tracked_object.on(frame_idx).unanswered and not tracked_object.is_new(frame_idx):
                 tracked_object.mark_direction(frame_idx, reverse)
 
     def stage_answers(self, frame_idx: int, results: dict[int, FrameResult]) -> None:
-        """Keeps answers to the next prompts that wait on a frame, by object id, until tracking goes on."""
+        """Keeps answers to the next unanswered prompts on a frame, by object id, until tracking goes on."""
         for obj_id, result in results.items():
             self.objects[obj_id].stage(frame_idx, result)
 
@@ -338,7 +338,7 @@ class EdgeTamVideoInferenceSession:
     def record_tracked(self, frame_idx: int, results: dict[int, FrameResult], reverse: bool) -> None:
         """Keeps what tracking finds on a frame, by object id; it went through that frame for all objects.
 
-        Of an object that is missing in `results` there is an answer to prompts on the frame, which stays.
+        An object that is missing in `results` has an answer to prompts on the frame, which stays.
         """
         for obj_id, tracked_object in self.objects.items():
             if tracked_object.conditioning and tracked_object.on(frame_idx).staged is None:

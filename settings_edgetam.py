@@ -1,4 +1,4 @@
-"""Settings of the image processor, checked: sizes, flags, means, and how arrays are laid out.
+"""Settings of processors, checked: sizes, flags, numbers, devices, and how arrays are laid out.
 
 Sizes are (height, width) in pixels.
 """
@@ -17,7 +17,7 @@ LAYOUTS = ("channels_first", "channels_last")
 
 
 def check_numbers(tensor: Any, name: str) -> None:
-    """Raises a TypeError for anything but a tensor whose numbers lie in memory, one by one."""
+    """Raises a TypeError for anything but a dense tensor of real numbers in memory."""
     if not isinstance(tensor, torch.Tensor):
         raise TypeError(f"{name} must be a tensor, got {type(tensor).__name__}")
     if not _is_plain(tensor):
@@ -28,11 +28,10 @@ def check_numbers(tensor: Any, name: str) -> None:
 
 
 def as_plain_tensor(values: Any, name: str, content: str) -> torch.Tensor:
-    """The tensor of an array, or the tensor itself; 16 to 64 bits without a sign become signed, which PyTorch computes.
+    """The tensor of an array, or the tensor itself; unsigned integers of 16 to 64 bits become signed.
 
     Raises:
-        TypeError: for anything else than real numbers that lie in memory, one by one; it says that `name` must hold
-            `content`.
+        TypeError: for anything but dense real numbers in memory; it says that `name` must hold `content`.
     """
     if isinstance(values, np.ndarray):
         dtype = values.dtype
@@ -60,7 +59,7 @@ def as_list(value: Any, name: str) -> Any:
     """What an array or a tensor holds, as nested lists or a single number; anything else stays as it is.
 
     Raises:
-        TypeError: for a tensor whose numbers do not lie in memory, one by one.
+        TypeError: for a tensor that is not dense, or has no real numbers in memory.
     """
     if isinstance(value, torch.Tensor):
         check_numbers(value, name)
@@ -187,14 +186,18 @@ def _output_layout(value: Any, name: str) -> str:
 
 def as_device(value: Any, name: str) -> torch.device:
     """A device that this computer has."""
+    if not isinstance(value, (str, int, torch.device)) or isinstance(value, bool):
+        raise TypeError(f'{name} must be a device such as "cpu" or "cuda:0", got {value!r}')
     try:
         device = torch.device(value)
+        if device.type == "meta":
+            raise ValueError(f"{name} must be a device that holds numbers, got meta")
         torch.empty(0, device=device)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:  # each backend has its own
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'{name} must be a device that is there, such as "cpu", got {value!r}: {reason}') from error
-    if device.type == "meta":
-        raise ValueError(f'{name} must be a device that computes, such as "cpu", got {value!r}')
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:  # each backend has its own
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f'{name} {value!r} is not there: give a device of this machine, such as "cpu" ({reason})'
+        ) from error
     return device
 
 

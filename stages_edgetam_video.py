@@ -1,4 +1,4 @@
-"""The stages of which tracking is made: what it asks of a model, be that a PyTorch model or exported graphs.
+"""The stages of tracking: what it asks of a model, be that a PyTorch model or exported graphs.
 
     frame -> image embeddings, once for all objects -> attend to memory -> decode masks -> encode memory
 
@@ -43,7 +43,7 @@ class ObjectPrediction(NamedTuple):
 
 
 class TrackingConfig(Protocol):
-    """The numbers of a configuration by which tracking goes; see `EdgeTamVideoConfig`."""
+    """The fields of a configuration that tracking reads; see `EdgeTamVideoConfig`."""
 
     num_maskmem: int
     max_object_pointers_in_encoder: int
@@ -125,7 +125,7 @@ class TrackingModel(Protocol):
 
 
 def is_ambiguous(config: TrackingConfig, num_points: torch.Tensor, has_memory: bool) -> torch.Tensor:
-    """Whether so few clicks (integers of any shape) may mean several things, so that the best of three masks is taken.
+    """Whether so few clicks (integers of any shape) are ambiguous, so that the best of three masks is taken.
 
     has_memory: whether the object was seen on other frames.
     """

@@ -49,8 +49,8 @@ class EdgeTamVideoSegmentationOutput(ModelOutput):
 class PromptedObject(NamedTuple):
     """An object that is clicked or boxed.
 
-    previous_mask: low-res logits (4h, 4w) of what was found on the frame before, if anything was. memory: what it
-    remembers where the prompt corrects tracking, `None` where the object begins.
+    previous_mask: low-res logits (4h, 4w) of the mask that was found earlier on the same frame, if there is one.
+    memory: what the object remembers where the prompt corrects tracking, `None` where the object begins.
     """
 
     prompt: Prompt
@@ -59,7 +59,7 @@ class PromptedObject(NamedTuple):
 
     @property
     def layout(self) -> Hashable:
-        """Equal for objects that can be computed together."""
+        """What objects that are computed together must have in common."""
         return self.previous_mask is not None, self.memory and self.memory.size
 
 
@@ -72,7 +72,7 @@ class AdoptedBatch:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What each object answers."""
+        """The prompt that each result answers."""
         return list(self.objects.values())
 
     def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
@@ -90,11 +90,11 @@ class PromptedBatch:
 
     @property
     def prompts(self) -> list[Prompt]:
-        """What each object answers."""
+        """The prompt that each result answers."""
         return [prompted.prompt for prompted in self.objects.values()]
 
     def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
-        """What the model finds where they are prompted."""
+        """What the model finds from clicks and boxes, and from memory where they correct tracking."""
         frame_embedding, objects = frame_embeddings[-1], self.objects.values()
         memories = [prompted.memory for prompted in objects if prompted.memory is not None]
         if memories:
@@ -119,7 +119,7 @@ class TrackedBatch:
 
     @property
     def prompts(self) -> list[None]:
-        """Nothing that they answer."""
+        """`None` for each object: nothing is answered."""
         return [None] * len(self.objects)
 
     def run(self, model: TrackingModel, frame_embeddings: list[torch.Tensor]) -> ObjectPrediction:
@@ -159,7 +159,7 @@ def _grouped(objects: dict[int, Any], layout_of: Callable[[Any], Hashable], limi
 
 
 class Tracker:
-    """A model at work on the draft of a session, which is of no use after an error."""
+    """A model at work on the draft of a session, which is to be thrown away after an error."""
 
     def __init__(self, model: TrackingModel, session: EdgeTamVideoInferenceSession):
         self.model, self.session = model, session
@@ -169,7 +169,8 @@ class Tracker:
     def receive(self, frame: torch.Tensor, frame_idx: int | None) -> int:
         """Finds all objects on the next frame of a stream, pixel values (1, 3, H, W); returns the index of the frame.
 
-        What waits on earlier frames is answered first, and becomes memory. Answers on this frame can be refined yet.
+        Unanswered prompts on earlier frames are answered first, and become memory. Answers on this frame can still be
+        refined.
         """
         session = self.session
         frame_idx = session.next_frame_idx(frame_idx)
@@ -182,7 +183,7 @@ class Tracker:
         return frame_idx
 
     def answer(self, frame_idx: int) -> None:
-        """Answers the prompts that wait on a frame; of other objects there is what tracking has found."""
+        """Answers the prompts on a frame; objects without one keep what tracking has found."""
         self.session.reopen_prompts(frame_idx)
         self._restore_conditioning(frame_idx, reverse=False)
         self._find_lost(frame_idx, self.session.obj_ids)
@@ -196,19 +197,19 @@ class Tracker:
         self.session.reopen_prompts(frame_idx)
         self.session.mark_reopened(frame_idx, reverse)
         self._restore_conditioning(frame_idx, reverse)
-        for t, obj_ids in self.session.waiting_in_reach(frame_idx, reverse, self.reach).items():
+        for t, obj_ids in self.session.unanswered_in_reach(frame_idx, reverse, self.reach).items():
             self._answer_prompts(t, obj_ids)
         self.session.commit_answers()
         self._track_objects(frame_idx, reverse)
 
     def output(self, frame_idx: int) -> EdgeTamVideoSegmentationOutput:
-        """The newest results on a frame; objects of which nothing is known are absent."""
+        """The newest results on a frame; objects without one are absent."""
         nothing = torch.full((), ABSENT_LOGIT, device=self.session.inference_state_device)
         absent = FrameResult(nothing.expand(self.model.mask_size), torch.zeros_like(nothing), nothing, nothing, None)
         found = [tracked_object.result_at(frame_idx) or absent for tracked_object in self.session.objects.values()]
 
         def stack(parts: list[torch.Tensor]) -> torch.Tensor:
-            # `torch.stack` takes no empty list, so the parts begin with one that is left out again
+            # `torch.stack` takes no empty list, so the parts begin with that of `absent`, which is cut off here
             return send(torch.stack([part.to(self.model.dtype) for part in parts])[1:], self.model.device)
 
         return EdgeTamVideoSegmentationOutput(
@@ -220,29 +221,29 @@ class Tracker:
         )
 
     def _restore_conditioning(self, frame_idx: int, reverse: bool) -> None:
-        """Finds results of conditioning frames in reach anew that were dropped, as far as they need no memory."""
+        """Computes dropped results of conditioning frames in reach again, where that needs no memory."""
         objects = self.session.objects
-        for t, obj_ids in self.session.waiting_in_reach(frame_idx, reverse, self.reach).items():
+        for t, obj_ids in self.session.unanswered_in_reach(frame_idx, reverse, self.reach).items():
             dropped = [obj_id for obj_id in obj_ids if objects[obj_id].on(t).newest is None]
             while restored := [obj_id for obj_id in dropped if objects[obj_id].can_be_restored(t)]:
                 self.session.restore_results(t, self._compute(t, self._plan_answers(t, restored)))
 
     def _answer_prompts(self, frame_idx: int, obj_ids: list[int]) -> None:
-        """Stages the answers to all prompts of objects that wait on a frame, of each object one after the other."""
+        """Stages the answers to all unanswered prompts on a frame, for each object one after the other."""
         objects = self.session.objects
-        while waiting := [obj_id for obj_id in obj_ids if objects[obj_id].on(frame_idx).waiting]:
-            self._find_lost(frame_idx, waiting)
-            self.session.stage_answers(frame_idx, self._compute(frame_idx, self._plan_answers(frame_idx, waiting)))
+        while unanswered := [obj_id for obj_id in obj_ids if objects[obj_id].on(frame_idx).unanswered]:
+            self._find_lost(frame_idx, unanswered)
+            self.session.stage_answers(frame_idx, self._compute(frame_idx, self._plan_answers(frame_idx, unanswered)))
 
     def _find_lost(self, frame_idx: int, obj_ids: list[int]) -> None:
-        """Tracks those objects again that tracking has found on a frame before, but whose masks were dropped."""
+        """Tracks objects on a frame again whose results of tracking were dropped there."""
         objects = self.session.objects
         lost = [obj_id for obj_id in obj_ids if objects[obj_id].is_lost(frame_idx)]
         memories = {obj_id: objects[obj_id].memory_at(frame_idx, self.reach) for obj_id in lost}
         self.session.restore_results(frame_idx, self._compute(frame_idx, FramePlan(tracked=memories)))
 
     def _track_objects(self, frame_idx: int, reverse: bool) -> None:
-        """Finds all objects on a frame, but for those whose result there comes from a prompt."""
+        """Tracks all objects on a frame but those whose result there answers a prompt."""
         memories = {}
         for obj_id, tracked_object in self.session.objects.items():
             result = tracked_object.result_at(frame_idx)
@@ -252,7 +253,7 @@ class Tracker:
         self.session.record_tracked(frame_idx, results, reverse)
 
     def _plan_answers(self, frame_idx: int, obj_ids: list[int]) -> FramePlan:
-        """How the first prompts of objects that wait on a frame are answered.
+        """How the first unanswered prompts of objects on a frame are answered.
 
         Clicks that correct tracking (`TrackedObject.is_correction` says which do) see memory, in the direction of
         tracking. All clicks see the last mask.
@@ -314,7 +315,7 @@ def find_objects(
         frame_idx: index of a frame that is there, or of `frame`, by default the next one.
         frame: pixel values (1, 3, H, W) of the next frame of a stream.
         reverse: whether tracking goes back in time.
-        answers_prompts: whether prompts on the frame that are new are answered and nothing is tracked then.
+        answers_prompts: whether new prompts on the frame are answered; where there are any, nothing is tracked.
     """
     with session.lock:
         draft = session.draft()

@@ -55,8 +55,8 @@ def check_labels(mask_labels: Any, prompt_seeds: Any, leading: Sequence[int], si
 class Answer(NamedTuple):
     """What a model answers to prompts.
 
-    prediction: `MaskPrediction` (B, O, …) with all masks; is_ambiguous: bool (B, O), whether the prompts may mean
-    several things; chosen: the masks that a user is shown, a record whose `masks` are logits (B, O, 4h, 4w), or
+    prediction: `MaskPrediction` (B, O, …) with all masks; is_ambiguous: bool (B, O), whether the prompts are
+    ambiguous; chosen: the masks that a user is shown, a record whose `masks` are logits (B, O, 4h, 4w), or
     (O, 4h, 4w) of one clip.
     """
 
@@ -102,7 +102,7 @@ def learn_from_pictures(
     """The `MaskPrediction` after the last correction of a simulated user, the loss, and its terms by name.
 
     Args:
-        model: the model, whose `prompt_simulation` and `loss_weights` count.
+        model: the model, with its `prompt_simulation` and `loss_weights`.
         image_embeddings: see `EdgeTamModel.get_image_embeddings`.
         mask_labels: (B, O, H, W).
         seeds: integers (B,), see `PromptSimulator`.

@@ -9,8 +9,7 @@ import torch
 from PIL import Image
 from transformers import Sam2VideoVideoProcessor
 
-from .checks_edgetam_video import read_device
-from .settings_edgetam import check_numbers, remote_code_name
+from .settings_edgetam import as_device, check_numbers, remote_code_name
 
 
 class EdgeTamVideoVideoProcessorKwargs(
@@ -41,7 +40,7 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
 
     def frame_processor(self, device: torch.device | str = "cpu") -> Callable[[torch.Tensor], torch.Tensor]:
         """A function that makes pixel values (3, H, W), on a device, of a frame, uint8 (3, height, width)."""
-        return partial(self.preprocess_frame, device=read_device(device, "device"))
+        return partial(self.preprocess_frame, device=as_device(device, "device"))
 
     def preprocess_frame(self, frame: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
         """Pixel values (3, H, W) of a frame, uint8 (3, height, width).

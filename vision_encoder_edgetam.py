@@ -67,7 +67,7 @@ class EdgeTamVisionNeck(nn.Module):
     def join(self, hidden_states: Sequence[torch.Tensor], projections: Sequence[nn.Conv2d] = ()) -> list[torch.Tensor]:
         """List of the maps (B, C, height, width) of the stages, from stride 4 to stride 32; see `forward`.
 
-        The first maps may pass `projections` at the end, a convolution each, which are merged with those of the neck.
+        Each of `projections` is a convolution that is applied to one of the first maps, merged with that of the neck.
         """
         convs = self.convs[::-1]
         stages = [states.permute(0, 3, 1, 2) for states in hidden_states]
@@ -80,7 +80,7 @@ class EdgeTamVisionNeck(nn.Module):
         return maps
 
     def can_project(self, projections: Sequence[nn.Module]) -> bool:
-        """Whether nothing is added to, or made of, the maps that pass the projections, and nobody looks at them."""
+        """Whether the top-down path leaves out the maps that are projected, and no hook sees them."""
         return len(projections) <= min(self.config.fpn_top_down_levels) and all(
             can_merge(conv, projection) for conv, projection in zip(self.convs[::-1], projections)
         )
@@ -145,7 +145,7 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         return self.as_requested(output, return_dict)
 
     def project(self, pixel_values: torch.Tensor, projections: Sequence[nn.Conv2d]) -> EdgeTamVisionEncoderOutput:
-        """As `forward`, without position encodings; the first maps have passed convolutions of kernel size 1.
+        """As `forward`, without position encodings; convolutions of kernel size 1 are applied to the first maps.
 
         Such a convolution and that of the neck before it are one convolution, whose weight is the product of theirs.
         It is a quarter of the work, and needs `can_project`.
@@ -157,7 +157,7 @@ class EdgeTamVisionModel(EdgeTamPreTrainedModel):
         )
 
     def can_project(self, projections: Sequence[nn.Module]) -> bool:
-        """Whether `project` can stand for `forward` and the projections after it, and nobody sees it."""
+        """Whether `project` can stand for `forward` and the projections after it: no hook misses a call."""
         return is_untouched(self.neck, EdgeTamVisionNeck) and self.neck.can_project(projections)
 
     def _stages(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:

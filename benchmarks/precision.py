@@ -48,15 +48,17 @@ def in_dtypes(model, device):
 
 def iou(masks, others):
     """IoU of pairs of bool masks (N, h, w), as a list; 1 where both are empty."""
-    intersection, union = (masks & others).sum((1, 2)), (masks | others).sum((1, 2))
-    return torch.where(union > 0, intersection / union.clamp(min=1), 1.0).tolist()
+    from edgetam_hf.losses_edgetam import mask_iou
+
+    return mask_iou(masks.flatten(1), others.flatten(1)).tolist()
 
 
 @torch.no_grad()
 def compare_on_images(arguments):
     """IoUs with float32 by dtype and kind of prompt."""
     from edgetam_hf import EdgeTamModel, nano_checkpoint
-    from edgetam_hf.evaluation.clicks import box_of, center_of
+    from edgetam_hf.evaluation.clicks import center_of
+    from edgetam_hf.found_objects import CutMask
     from recipes.nano.composites import HELD_OUT_SEED, draw_composite, load_library
     from recipes.nano.crops import normalize
     from recipes.nano.evaluate import SMALLEST_SHARE
@@ -71,7 +73,7 @@ def compare_on_images(arguments):
             continue
         prompts = {
             "click": {"input_points": torch.tensor([[[center_of(truth)] for truth in truths]])},
-            "box": {"input_boxes": torch.tensor([[box_of(truth) for truth in truths]])},
+            "box": {"input_boxes": torch.tensor([[CutMask.of(truth).box for truth in truths]])},
         }
         pixels = normalize(torch.tensor(picture)[None] / 255).to(arguments.device)
         masks = {}

@@ -27,14 +27,10 @@ formats, written as dog_{command}… for dog.jpg:
   cutouts    dog_{command}_cutouts/1.png …: each object on its own, transparent around it
 """
 MOST_DIGITS = 18  # of integers that PyTorch and files can hold
-PROMPT: dict[str, Any] = {
-    "action": "append",
-    "dest": "prompts",
-}  # options whose order counts, as a list of (option, value)
-YES: dict[str, Any] = {
-    "action": "store_true",
-    "default": None,
-}  # a switch of which --resume can tell that it was not given
+# Options whose order counts, as a list of (option, value)
+PROMPT: dict[str, Any] = {"action": "append", "dest": "prompts"}
+# A switch that stays None if it is not given, which --resume has to know
+YES: dict[str, Any] = {"action": "store_true", "default": None}
 
 
 def parse_point(text: str) -> tuple[str, tuple[float, float, int]]:
@@ -173,7 +169,7 @@ def add_speed_options(command: Command) -> None:
 
 
 def add_picture_argument(command: Command) -> None:
-    """Adds the pictures of a command that takes one or several."""
+    """Adds the pictures of a command that takes one or more."""
     command.add_argument(
         "pictures",
         nargs="*",

@@ -76,7 +76,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(function: Callable[[int, object], None]) -> Iterator[None]:
-    """Within it a function handles the signals; only the main thread may set that, and who ignores them goes on to."""
+    """Within it a function handles the signals; only the main thread can do that, and ignored signals stay ignored."""
     is_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
@@ -90,7 +90,7 @@ def _handled_by(function: Callable[[int, object], None]) -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its kind where it says nothing."""
+    """The first line of an error's message, or the error's class where the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

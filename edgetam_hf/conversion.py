@@ -104,13 +104,13 @@ def to_original(state_dict: Tensors, config: EdgeTamConfig | None = None, name: 
     """State dict under the names of the original release from one of Transformers.
 
     Args:
-        state_dict: tensors by name. Transformers 4 leaves out one of the two equal position matrices: that is allowed.
+        state_dict: tensors by name; of the two equal position matrices that of the prompts may be missing.
         config: `EdgeTamVideoConfig` or `EdgeTamConfig` of the model; EdgeTAM itself unless given.
         name: what errors call the state dict.
 
     Raises:
         ValueError: naming every key that is unknown, missing or of another shape; and where the two position matrices
-            differ, of which the original release has one.
+            differ, since the original release has only one.
     """
     tensors = _with_prompt_matrix(state_dict)
     check_tensors(tensors, model_tensors(config or release_config(tensors), name), name)
@@ -124,7 +124,7 @@ def to_original(state_dict: Tensors, config: EdgeTamConfig | None = None, name: 
 
 
 def release_config(names: Iterable[str]) -> EdgeTamConfig:
-    """Configuration of EdgeTAM, of the parts that names of a state dict, of either kind, speak of."""
+    """Configuration of EdgeTAM with the parts that a state dict of either kind has, by its names."""
     if not any(name.startswith(VIDEO_PARTS) for name in names):
         return EdgeTamConfig()
     has_occlusion = {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"}
@@ -203,7 +203,8 @@ def _separate(joined: Tensors) -> Tensors:
 
 
 def _with_prompt_matrix(tensors: Tensors) -> Tensors:
-    """The tensors with the matrix of the prompts, which Transformers 4 leaves out of what it saves."""
+    """The tensors with the matrix of the prompts, which some checkpoints lack."""
+    # transformers<5: saves only one of the two equal matrices
     if IMAGE_MATRIX in tensors and PROMPT_MATRIX not in tensors:
         return {**tensors, PROMPT_MATRIX: tensors[IMAGE_MATRIX].clone()}
     return tensors

@@ -17,7 +17,7 @@ from small_datasets import HEIGHT, NUM_FRAMES, WIDTH, square, write_index
 from small_models import make_processor
 
 from edgetam_cli import main
-from edgetam_hf.evaluation.clicks import box_of, center_of, click_ious, read_masked_pictures
+from edgetam_hf.evaluation.clicks import center_of, click_ious, read_masked_pictures
 from edgetam_hf.evaluation.inference import share_of, track_sequence, write_sequence
 from edgetam_hf.evaluation.metrics import region_similarity
 from edgetam_hf.evaluation.scoring import ObjectScores, report_categories, report_scores, score_results
@@ -29,6 +29,7 @@ from edgetam_hf.evaluation.video_datasets import (
     read_mask_files,
 )
 from edgetam_hf.formats.index_pictures import index_picture
+from edgetam_hf.found_objects import CutMask
 
 GOLDEN = Path(__file__).with_name("golden_metrics")
 
@@ -179,7 +180,7 @@ def test_results_are_those_of_the_session(davis, video_model, video_processor, t
     write_sequence(video_model, video_processor, sequence, tmp_path, has_boxes=has_boxes)
     session = video_processor.init_video_session(str(davis / "JPEGImages/480p/cat"))
     masks = [square(0, 0), square(0, 1)]
-    prompts = {"input_boxes": [[box_of(mask) for mask in masks]]} if has_boxes else {"input_masks": masks}
+    prompts = {"input_boxes": [[CutMask.of(mask).box for mask in masks]]} if has_boxes else {"input_masks": masks}
     video_processor.add_inputs_to_inference_session(session, 0, [1, 2], **prompts)
     for output in video_model.propagate_in_video_iterator(session):
         logits = video_processor.post_process_masks([output.pred_masks], [[HEIGHT, WIDTH]], binarize=False)[0][:, 0]

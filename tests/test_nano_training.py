@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("skimage")
 pytest.importorskip("tqdm")
 
-from edgetam_hf.evaluation.clicks import box_of, largest_error
+from edgetam_hf.evaluation.clicks import largest_error
 from recipes.nano import composites, losses, prompts, sprites, train
 from recipes.nano.model import NanoTrainee, set_image_size
 
@@ -77,20 +77,6 @@ def test_mask_loss_is_small_only_for_the_right_mask():
         assert losses.mask_loss(-right, targets, balance).item() > 1
 
 
-def test_dice_loss_of_half_a_mask():
-    targets = torch.tensor([1.0, 1.0, 0.0, 0.0])
-    logits = torch.tensor([100.0, -100.0, -100.0, -100.0])
-    assert losses.dice_loss(logits, targets).item() == pytest.approx(1 - 3 / 4)
-
-
-def test_balanced_cross_entropy_weighs_object_and_background_alike():
-    few, many = torch.zeros(100), torch.zeros(100)
-    few[:1], many[:99] = 1, 1
-    logits = torch.zeros(100)
-    assert losses.balanced_cross_entropy(logits, few).item() == pytest.approx(np.log(2), rel=1e-4)
-    assert losses.balanced_cross_entropy(logits, many).item() == pytest.approx(np.log(2), rel=1e-4)
-
-
 def test_dense_loss_prefers_separate_embeddings():
     instances = torch.zeros(1, 8, 8, dtype=torch.uint8)
     instances[:, :, 4:] = 1
@@ -122,7 +108,7 @@ def test_prompts_lie_on_their_objects():
                 elif label == 0:
                     assert instances[picture_idx, y, x] != number
             box = drawn.boxes[picture_idx, object_idx]
-            assert box[0] == prompts.PADDING or (box - torch.tensor(corners[number])).abs().max() < 6
+            assert box[0] == prompts.PADDING_LABEL or (box - torch.tensor(corners[number])).abs().max() < 6
 
 
 def test_corrections_point_at_the_error():
@@ -136,10 +122,9 @@ def test_corrections_point_at_the_error():
     assert 32 <= points[0, 0, 0] < 48 <= points[0, 1, 0]
 
 
-def test_largest_error_and_box_of_a_square():
+def test_largest_error_of_a_square():
     truth = np.zeros((20, 20), bool)
     truth[5:12, 3:10] = True
-    assert box_of(truth) == [3, 5, 9, 11]
     assert largest_error(np.zeros_like(truth), truth) == ((6.0, 8.0), 1)
     assert largest_error(truth, truth) is None
 

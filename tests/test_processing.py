@@ -469,7 +469,7 @@ def test_call_rejects_mask_labels(processor, labels, error, message):
         ({"return_tensors": "tf"}, ValueError, 'return_tensors must be "pt", "np" or None'),
         ({"data_format": "channels_last"}, ValueError, 'data_format must be "channels_first"'),
         ({"input_data_format": "HWC"}, ValueError, 'input_data_format must be "channels_first" or "channels_last"'),
-        ({"device": "toaster"}, ValueError, "device must be a device that is there"),
+        ({"device": "toaster"}, ValueError, "device 'toaster' is not there"),
         ({"sise": 64}, TypeError, "the image processor has no setting sise; it accepts .*size"),
     ],
 )

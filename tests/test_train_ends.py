@@ -97,7 +97,7 @@ FILES = ("adapter_config.json", "config.json", "model.safetensors", "trainer_sta
 
 def move_files(folder):
     """The last move of a training, of small files."""
-    with checkpoints.whole_folder(folder, lambda: None, True) as temporary:
+    with checkpoints.whole_entries(folder, lambda: None, True) as temporary:
         for name in FILES:
             (temporary / name).touch()
 
@@ -126,7 +126,7 @@ def test_training_killed_in_its_last_move_is_finished_by_resuming(config, finish
 
 def test_folders_of_a_last_move_that_was_killed_are_replaced(tmp_path):
     for number in range(2):
-        with checkpoints.whole_folder(tmp_path, lambda: None, True) as temporary:
+        with checkpoints.whole_entries(tmp_path, lambda: None, True) as temporary:
             (temporary / "adapter").mkdir()
             (temporary / "adapter" / f"weights{number}").touch()
     assert [path.name for path in (tmp_path / "adapter").iterdir()] == ["weights1"]

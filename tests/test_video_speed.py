@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from edgetam_hf.attention_edgetam import EdgeTamAttention
-from edgetam_hf.memory_layers_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryLookup
+from edgetam_hf.memory_layers_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryCrossAttention
 from edgetam_hf.position_edgetam import grid_rotation, rotate, sine_place_encoding, sine_position_encoding
 from simulated_gpu import on_gpu
 from small_models import make_video_model, random, small_video_config
@@ -30,18 +30,18 @@ def wide_model():
 def test_projected_averages_equal_averages_of_projections(attention, num_heads, size):
     config = small_video_config(hidden_size=size, memory_attention_num_attention_heads=num_heads)
     config._attn_implementation = attention
-    lookup = EdgeTamMemoryLookup(config, 64).eval()
+    cross_attention = EdgeTamMemoryCrossAttention(config, 64).eval()
     num_queries = QUERIES_AT_ONCE + 88  # the last block is smaller
     states, keys, memory = random((1, num_queries, size)), random((2, 40, 64), 1), random((2, 40, 64), 2)
     rotation, latent_rotation = (
         grid_rotation(*sides, size // num_heads, 100.0, keys.device) for sides in ((25, 24), (4, 4))
     )
-    query, key, value = lookup.project(states, keys, memory)
+    query, key, value = cross_attention.project(states, keys, memory)
     key = torch.cat((rotate(key[:, :, :16], latent_rotation), key[:, :, 16:]), dim=2)
     expected = F.scaled_dot_product_attention(rotate(query, rotation).expand(2, -1, -1, -1), key, value)
-    expected = lookup.o_proj(expected.transpose(1, 2).flatten(2))
-    close(lookup(states, keys, memory, rotation, latent_rotation), expected)
-    half = copy.deepcopy(lookup).bfloat16()  # which projects the memory
+    expected = cross_attention.o_proj(expected.transpose(1, 2).flatten(2))
+    close(cross_attention(states, keys, memory, rotation, latent_rotation), expected)
+    half = copy.deepcopy(cross_attention).bfloat16()  # which projects the memory
     actual = half(*(part.bfloat16() for part in (states, keys, memory)), rotation, latent_rotation)
     assert (actual.float() - expected).abs().mean() < 0.02 * expected.std()
 

@@ -67,7 +67,7 @@ class PictureRun:
         return {**head, "pictures": self.reports, "failed": self.failed, **coco}
 
     def _search(self, place: OutputPlace, find: Callable[[np.ndarray], list[FoundObject]]) -> PictureResult | None:
-        """The `PictureResult` of a picture; None for one of several that failed, of which a line says why."""
+        """The `PictureResult` of a picture; None if it failed and there are others, after a line that says why."""
         try:
             pixels = load_picture(place.picture)
             return PictureResult(place.picture, pixels, find(pixels), self.has_prompts)
@@ -132,7 +132,7 @@ def describe_object(found: FoundObject) -> dict[str, Any]:
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report as text: of one picture a line per object and where the files are, of several a line per picture."""
+    """The report as text: for one picture a line per object and where the files are, for more a line per picture."""
     if "pictures" in report:
         return _table_of_pictures(report)
     num_pixels = report["height"] * report["width"]

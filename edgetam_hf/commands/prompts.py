@@ -31,7 +31,7 @@ class MaskPrompt:
 
 @dataclass
 class ObjectPrompt:
-    """What is said of one object on one frame; of a picture there is frame 0 only.
+    """Prompts of one object on one frame; a picture is frame 0.
 
     points: (x, y, label) and box: (x_min, y_min, x_max, y_max), in pixels of the picture; the processor makes `Prompts`
     in pixels of the model input of them.

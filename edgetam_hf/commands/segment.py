@@ -75,14 +75,14 @@ class Segmenter:
     def _answer(
         self, embeddings: list[torch.Tensor], prompts: list[ObjectPrompt], size: tuple[int, int]
     ) -> EdgeTamImageSegmentationOutput:
-        """The model's outputs for objects of which all or none have a mask."""
+        """The model's outputs for objects that all have a mask, or all have none."""
         clicks, masks = [], []
         for prompt in prompts:
             box: Sequence[float] | None = prompt.box
             if prompt.mask is not None:
                 mask = prompt.mask.pixels()
                 masks.append(self._low_res(mask))
-                if box is None and not prompt.points:  # a mask alone says little to the model, but it refines a box
+                if box is None and not prompt.points:  # a mask is no prompt of its own to the model: it refines a box
                     box = CutMask.of(mask).box
                     if box is None:
                         raise ValueError(f"--mask {prompt.mask.path} is empty: give one with pixels that are not zero")

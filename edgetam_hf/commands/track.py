@@ -35,7 +35,7 @@ from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
 from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
 
 FRAMES_PER_CHECKPOINT = 10
-OBJECTS_AT_ONCE = 16  # whose masks are brought to the size of the video together
+OBJECTS_AT_ONCE = 16  # masks that are brought to the size of the video together
 # What decides the results, so that a resumed run must have it as it was; by option
 SETTINGS: dict[str, Any] = {
     "model": VIDEO_CHECKPOINT,
@@ -71,7 +71,7 @@ def track(
     settings: dict[str, Any],
     folder: TrackFolder,
 ) -> dict[str, Any]:
-    """The report of a run whose source is open and whose folder is locked."""
+    """The report of a run, once its source is open and its folder is locked."""
     check_frames(source, [prompt.frame_idx for prompt in prompts], "--frame")
     check_object_numbers(prompts)
     for prompt in prompts:
@@ -165,7 +165,7 @@ def check_object_numbers(prompts: list[ObjectPrompt]) -> None:
 
 
 def tell_missing_packages() -> None:
-    """Prints what will not be written, for want of a package."""
+    """Prints what will not be written, because a package is missing."""
     if overlay_video.av is None:
         print("edgetam: without PyAV the overlay becomes a folder of pictures: pip install av", file=sys.stderr)
     if run_lengths.coco_mask is None:
@@ -177,7 +177,7 @@ def tell_missing_packages() -> None:
 
 @dataclass
 class TrackRun:
-    """A run, of which `num_done` frames are finished."""
+    """A run; `num_done` of its frames are finished."""
 
     model: EdgeTamVideoModel
     processor: EdgeTamVideoProcessor

@@ -79,14 +79,14 @@ class RecordedTracking:
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
-        """Says what to track, in a session that knows nothing yet."""
+        """Adds the prompts to the session, which is new."""
         for prompt in prompts:
             self.processor.add_inputs_to_inference_session(
                 self.session, self.places[prompt.frame_idx], prompt.object_id, **inputs_of(prompt)
             )
 
     def steps(self, num_done: int) -> Iterator[Step]:
-        """`Step` after `Step`, the first `num_done` of which are finished."""
+        """Each `Step` in turn; the first `num_done` were finished by an earlier run."""
         outputs, rate = self._outputs(num_done), self.settings["frame_rate"]
         first_time = self.source.time_of(self.frame_indices[0])
         for idx, frame_idx in enumerate(self.frame_indices):
@@ -128,20 +128,20 @@ class LiveTracking:
     ):
         self.model, self.processor, self.source, self.settings = model, processor, source, settings
         self.num_frames = settings["max_frames"]
-        self.start, self.waiting = min(prompt.frame_idx for prompt in prompts), prompts
+        self.start, self.upcoming = min(prompt.frame_idx for prompt in prompts), prompts
         self.session = processor.init_video_session(
             inference_device=model.device, dtype=model.dtype, max_memory_frames=1
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
-        """Says what to track as soon as the prompted frames come."""
-        self.waiting = list(prompts)
+        """Keeps the prompts until their frames arrive."""
+        self.upcoming = list(prompts)
 
     def steps(self, num_done: int) -> Iterator[Step]:
-        """`Step` after `Step`, until the video ends or enough frames have come."""
+        """Each `Step` in turn, until the video ends or enough frames have arrived."""
         first_time: float | None = None
         for frame_idx, time, frame in self.source.arriving:
-            prompts = [prompt for prompt in self.waiting if prompt.frame_idx == frame_idx]
+            prompts = [prompt for prompt in self.upcoming if prompt.frame_idx == frame_idx]
             if frame_idx < self.start or ((frame_idx - self.start) % self.settings["stride"] and not prompts):
                 continue
             output = self._track(frame, prompts)
@@ -154,8 +154,8 @@ class LiveTracking:
             yield Step(frame_idx, _as_picture(frame), seconds, output)
             if self.session.num_frames == self.num_frames:
                 return
-        if self.waiting:
-            first = min(prompt.frame_idx for prompt in self.waiting)
+        if self.upcoming:
+            first = min(prompt.frame_idx for prompt in self.upcoming)
             raise ValueError(f"{self.source.name} has ended before frame {first}, for which there is a prompt")
 
     def _track(self, frame: torch.Tensor, prompts: list[ObjectPrompt]) -> EdgeTamVideoSegmentationOutput:
@@ -169,13 +169,13 @@ class LiveTracking:
                 original_size=(height, width),
                 **inputs_of(prompt),
             )
-        self.waiting = [prompt for prompt in self.waiting if prompt not in prompts]
+        self.upcoming = [prompt for prompt in self.upcoming if prompt not in prompts]
         assert self.session.frame_processor is not None  # it is a session of the processor
         pixel_values = send(self.session.frame_processor(frame), self.model.device).to(self.session.dtype)
         return self.model(self.session, frame=pixel_values, return_dict=True)
 
     def sound(self) -> None:
-        """None: there is no time to wait for it."""
+        """None: a live overlay does not wait for sound."""
         return None
 
 

@@ -47,12 +47,6 @@ def largest_error(mask: np.ndarray, truth: np.ndarray) -> tuple[tuple[float, flo
     return point, int(truth[int(point[1]), int(point[0])])
 
 
-def box_of(truth: np.ndarray) -> list[float]:
-    """The tight box (x_min, y_min, x_max, y_max) of a mask (H, W)."""
-    (rows,), (columns,) = np.nonzero(truth.any(1)), np.nonzero(truth.any(0))
-    return [float(columns[0]), float(rows[0]), float(columns[-1]), float(rows[-1])]
-
-
 # Pictures with masks.
 
 

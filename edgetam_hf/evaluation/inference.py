@@ -15,9 +15,9 @@ import torch
 from ..files.names import inside
 from ..files.writing import whole_file, whole_folder
 from ..formats.index_pictures import write_index_picture
+from ..found_objects import CutMask
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam_video import EdgeTamVideoProcessor
-from .clicks import box_of
 from .video_datasets import VideoSequence
 
 
@@ -45,7 +45,7 @@ def track_sequence(
                 session,
                 frame_idx,
                 list(masks),
-                input_boxes=[[box_of(mask) for mask in masks.values()]] if has_boxes else None,
+                input_boxes=[[CutMask.of(mask).box for mask in masks.values()]] if has_boxes else None,
                 input_masks=None if has_boxes else list(masks.values()),
             )
             model(session, frame_idx=frame_idx, return_dict=True)  # answers them; the call below tracks the others
@@ -96,7 +96,7 @@ def write_sequence(
 
 
 def share_of(sequences: Sequence[Any], process_idx: int, num_processes: int) -> list[Any]:
-    """The sequences that one of several processes tracks: each falls to one process, long ones to different ones.
+    """The sequences that one process of many tracks: each falls to one process, long ones to different ones.
 
     What else has a name and frames can be shared out, too.
     """

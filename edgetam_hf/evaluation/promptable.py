@@ -15,11 +15,11 @@ The protocol of SAM 2 (arXiv 2408.00714, appendix, "Interactive offline and onli
 What the paper does not say is decided here: The video of an object begins with the frame on which the object first
 appears, as the paper has it where masks are given. J and F are means over all frames with ground truth, annotated ones
 included, then over objects. IoU is J, so that it is 1 where an absent object is found to be absent. Frames without
-ground truth are never annotated. Of several wrong regions the largest one counts, in pixels; its centre is its pixel
+ground truth are never annotated. The wrong region that counts is the largest one, in pixels; its centre is its pixel
 that is farthest from its edge. A mask that is right gets no click, so that an object can need fewer frames (offline,
-if no mask is wrong; online, if no IoU is too low); what it has then counts for all higher limits. Passes of an object
-share a session, as those of a user do: what was clicked stays, and is remembered as a tracked frame and not as a
-conditioning frame, as in the original release. Masks are logits above 0, holes are not filled.
+if no mask is wrong; online, if no IoU is too low); what it has then counts for all higher limits. All rounds of an
+object have one session, as with a user: clicks stay, and later clicked frames are remembered as tracked frames and not
+as conditioning frames, as in the original release. Masks are logits above 0, holes are not filled.
 """
 
 from collections.abc import Sequence
@@ -118,7 +118,7 @@ def annotate_object(
 ) -> list[Round]:
     """List of the `Round`s of an object, one per annotated frame, at least one and at most `num_frames`.
 
-    Online, a pass with a limit of n frames and one with n + 1 are equal up to the frame that only the second one
+    Online, tracking with a limit of n frames and with one of n + 1 are equal up to the frame that only the second
     annotates. So round n goes on to the end without it, and round n + 1 goes back to it.
 
     Args:

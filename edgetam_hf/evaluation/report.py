@@ -92,7 +92,7 @@ def _row(name: str, mean: float, j: dict[str, float], f: dict[str, float]) -> di
 
 
 def write_plot(scores: list[ObjectScores], path: Path) -> bool:
-    """Writes a picture of J&F over the part of the video that has passed, for each object and their mean.
+    """Writes a plot of J&F over time, as a part of the video's length, for each object and their mean.
 
     Args:
         scores: list of `ObjectScores`.
@@ -215,5 +215,5 @@ def _frame_of(sequence: VideoSequence, frame_idx: int) -> np.ndarray:
 
 
 def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """One PIL picture of several of one height."""
+    """PIL pictures of one height, joined into one."""
     return Image.fromarray(np.concatenate([np.asarray(picture) for picture in pictures], axis=1))

@@ -97,7 +97,7 @@ def report_scores(scores: list[ObjectScores]) -> dict[str, Any]:
 def report_categories(
     scores: list[ObjectScores], sequences: Sequence[VideoSequence], seen: set[str] | None
 ) -> dict[str, Any]:
-    """G of YouTube-VOS and the four means of which it is the mean: J and F of objects of seen and unseen categories.
+    """G of YouTube-VOS and the four means that it averages: J and F of objects of seen and of unseen categories.
 
     Of each object J and F are means over its frames; those are averaged over the objects of a group. As youtube-vos.org
     defines it; frames on which an absent object is found to be absent count as right, as they do in `score_sequence`.

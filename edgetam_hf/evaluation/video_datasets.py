@@ -16,7 +16,7 @@ from ..files.reading import read_json, read_text
 from ..pictures_edgetam import open_picture, read_index_picture
 from ..video_frames_edgetam import PictureFolder
 
-VOID = 255  # pixels without a verdict, in DAVIS: background
+VOID = 255  # pixels without a label, in DAVIS; they count as background
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ LAYOUTS = {
 
 
 def read_indices(path: str | Path) -> np.ndarray:
-    """uint8 array (H, W) of the object ids in a palette or grey picture; pixels without a verdict are 0.
+    """uint8 array (H, W) of the object ids in a palette or grey picture; pixels without a label are 0.
 
     A grey picture without other values than 0 and 255 is the mask of object 1, as in DAVIS 2016.
 
@@ -70,7 +70,7 @@ def read_indices(path: str | Path) -> np.ndarray:
 
 
 def read_mask_files(files: dict[int | None, Path], size: tuple[int, int]) -> dict[int, np.ndarray]:
-    """Boolean masks (H, W) by object id, of the objects that a frame has any pixel of.
+    """Boolean masks (H, W) by object id, of the objects that are visible on a frame.
 
     Args:
         files: path by object id, of pictures whose pixels above 0 are the object; or `{None: path}`

@@ -30,7 +30,7 @@ class Colours(NamedTuple):
 
 
 def colours_of(stream: Any) -> Colours:
-    """`Colours` of the pictures of a video stream; what it does not tell is taken for that of HD video."""
+    """`Colours` of the pictures of a video stream; what the stream does not tell is that of HD video."""
     codec = stream.codec_context
     return Colours(
         *(BT709 if value in UNKNOWN_COLOURS else value for value in (codec.color_primaries, codec.color_trc))
@@ -88,7 +88,7 @@ class OverlayVideo:
             sound.add_stream(self.container)
 
     def _add_stream(self, colours: Colours) -> Any:
-        """The video stream, as which sound has to be added before anything is written."""
+        """The video stream; like that of the sound, it has to be added before anything is written."""
         height, width = self.shape[:2]
         # 1001 is the denominator of the rates of television, such as 30000/1001
         stream = self.container.add_stream("libx264", rate=Fraction(self.frame_rate).limit_denominator(1001))

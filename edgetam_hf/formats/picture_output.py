@@ -63,7 +63,7 @@ def check_libraries(formats: Iterable[str]) -> None:
 def write_result(result: PictureResult, place: OutputPlace, formats: Iterable[str]) -> dict[str, Any]:
     """Writes the files of a picture, each whole or not at all; returns their paths by format, and what is hidden.
 
-    `hidden` lists the numbers of objects of which nothing is seen in the index picture, because others cover them.
+    `hidden` lists the numbers of objects that others cover completely in the index picture.
     """
     written: dict[str, Any] = {}
     place.overlay.parent.mkdir(parents=True, exist_ok=True)

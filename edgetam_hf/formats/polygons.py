@@ -35,7 +35,7 @@ def rings_of(mask: CutMask) -> list[np.ndarray]:
 
 
 def joined(rings: Sequence[np.ndarray]) -> np.ndarray:
-    """One ring of several, (N, 2): each is joined to those before it where they are nearest, by a cut of no width."""
+    """One ring (N, 2) of many: each is joined to those before it where they are nearest, by a cut of no width."""
     whole = rings[0]
     for ring in rings[1:]:
         whole_idx, ring_idx = _nearest(whole, ring)

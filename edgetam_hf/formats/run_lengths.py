@@ -1,9 +1,9 @@
 """Run lengths of masks as COCO has them; read without trust, for pycocotools writes past its memory for damaged ones.
 
 A mask (H, W) is read column by column: a run of background, one of the object, and so on; their lengths add up to the
-number of pixels. `counts` lists the lengths, or writes them as text: each is a number of 5 bits per character, the
-lowest first, of which the sixth bit says that more follow and the fifth bit of the last one is the sign. From the
-fourth length on, it is the difference to the last but one.
+number of pixels. `counts` lists the lengths, or writes them as text: each number has 5 bits per character, the lowest
+first; the sixth bit of a character says that more follow, and the fifth bit of the last character is the sign. From the
+fourth length on, the number is the difference to the last length but one.
 """
 
 from collections.abc import Sequence

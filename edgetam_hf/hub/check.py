@@ -97,14 +97,14 @@ def check_folder(folder: str | Path, source: Source, repo_id: str, tag: str) -> 
 
 
 def check_ours(classes: dict[str, str]) -> None:
-    """Passes if all classes come from the folder."""
+    """Raises a `CheckError` unless all classes come from the folder."""
     for name, found in classes.items():
         if not found.startswith("transformers_modules."):
             raise CheckError(f"{name} gives {found} instead of the code of the folder")
 
 
 def check_printed(expected: Sequence[tuple[str, str]], printed: Sequence[str]) -> None:
-    """Passes if each example printed what stands in the card."""
+    """Raises a `CheckError` unless each example printed what stands in the card."""
     for number, ((_, result), text) in enumerate(zip(expected, printed, strict=True), start=1):
         if not text.strip() or result != text:
             raise CheckError(f"code block {number} of the card prints {text!r}, the card says {result!r}")

@@ -40,11 +40,7 @@ class Target(NamedTuple):
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Passes for USER/NAME.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """Raises a ValueError for anything but USER/NAME."""
     try:
         validate_repo_id(repo_id)
         is_valid = repo_id.count("/") == 1 and repo_id.isascii()
@@ -55,11 +51,7 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def check_tag(tag: str) -> None:
-    """Passes for the name of a tag.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """Raises a ValueError for what cannot be the name of a tag."""
     if not re.fullmatch(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*", tag) or tag == "main":
         raise ValueError(f"--tag must be a name like v1 or v1.0, of letters, digits, '-', '_' and '.', got {tag!r}")
 

@@ -29,11 +29,7 @@ def read_source(source: str | Path, is_nano: bool, folder: str | Path) -> str:
 
 
 def check_source(source: str | Path) -> None:
-    """Passes for a checkpoint of the original release, a folder, and what may be the id of a repository.
-
-    Raises:
-        ValueError: for anything else.
-    """
+    """Raises a ValueError unless it is an original checkpoint, a folder, or possibly the id of a repository."""
     if Path(source).is_dir() or Path(source).suffix in ORIGINAL_SUFFIXES:
         return
     try:

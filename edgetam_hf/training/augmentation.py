@@ -60,7 +60,7 @@ class Augmentation:
         """Frames (T, 3, H, W), float, and masks (T, O, H, W), uint8, mirrored, turned and sheared alike.
 
         What comes in from outside is 0: in frames that are normalised already, the mean colour. `size` is the (height,
-        width) of the clip before it was resized: angles are those that one saw there.
+        width) of the clip before it was resized: angles are measured at that size.
         """
         if rng.random() < self.flip_probability:
             frames, masks = TF.horizontal_flip(frames), TF.horizontal_flip(masks)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is whole, before a training goes on from it: Trainer passes over what is missing."""
+"""Whether a checkpoint is whole, before a training goes on from it: Trainer ignores files that are missing."""
 
 import zipfile
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "pytorch_model.bin"
 
 
 def check_checkpoint(checkpoint: str | Path, process_idx: int = 0, num_processes: int = 1) -> None:
-    """Passes for a checkpoint of `edgetam train` of which every file that a training goes on from is whole.
+    """Checks that all files of a checkpoint from which a training goes on are whole.
 
     Args:
         checkpoint: folder checkpoint-STEP.

@@ -24,7 +24,7 @@ FREE_ARGUMENTS = re.compile(
 
 
 @contextmanager
-def whole_folder(folder: str | Path, wait_for_everyone: Callable[[], None], is_mover: bool) -> Iterator[Path]:
+def whole_entries(folder: str | Path, wait_for_everyone: Callable[[], None], is_mover: bool) -> Iterator[Path]:
     """Path of a temporary folder whose entries move to `folder` when the block ends; if it raises, they vanish.
 
     The file `FINISHED` moves last: where it is, all others are.
@@ -66,7 +66,7 @@ def remove_old_checkpoints(folder: str | Path, num_kept: int, best: str | None =
 
 
 def name_last_checkpoint(folder: str | Path) -> str:
-    """Half a sentence on what is left after an error."""
+    """The end of an error message: which checkpoint is left."""
     checkpoints = list_checkpoints(folder)
     return f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
 

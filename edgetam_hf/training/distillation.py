@@ -95,7 +95,7 @@ class Distillation(nn.Module):
             differences = {"features": self._difference("features", features, self._teach(pixel_values))}
         else:
             if prompt_seeds is None:
-                prompt_seeds = torch.randint(2**31, (len(pixel_values_videos),))  # teacher and student share
+                prompt_seeds = torch.randint(2**31, (len(pixel_values_videos),))  # for teacher and student
             output = self.student(
                 pixel_values_videos=pixel_values_videos, mask_labels=mask_labels, prompt_seeds=prompt_seeds
             )
@@ -134,7 +134,7 @@ class Distillation(nn.Module):
 
     @torch.no_grad()
     def _teach(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """The teacher's image embeddings (B, C, h, w), which know nothing of memory."""
+        """The teacher's image embeddings (B, C, h, w), before any memory."""
         return self.teacher.vision_encoder(self._resize(pixel_values), return_dict=True).fpn_hidden_states[-1]
 
     def _resize(self, pixel_values: torch.Tensor) -> torch.Tensor:

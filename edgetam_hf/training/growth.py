@@ -1,4 +1,4 @@
-"""A larger memory, made of the weights of a smaller one."""
+"""Weights of a larger memory from those of a smaller one: more latents, or more layers of memory attention."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from ..memory_layers_edgetam import grid_side
 LATENTS_2D = "spatial_perceiver.latents_2d"  # (rows * columns, m)
 LAYERS = "memory_attention.layers"
 LAYER = re.compile(rf"{re.escape(LAYERS)}\.(\d+)\.(.+)")
-# The last of what a layer adds to the frame.
+# The last layer in each of the three terms that a layer of memory attention adds to the frame.
 BRANCH_END = re.compile(r".*(o_proj|down_proj)\.(weight|bias)")
 
 

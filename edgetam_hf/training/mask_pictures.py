@@ -19,7 +19,7 @@ MAX_FRAMES = 4  # of a clip that are drawn
 
 
 class MaskPictures(TrainerCallback):
-    """Draws the masks of one item every so many steps.
+    """Draws the masks of one item every `steps` steps.
 
     Args:
         item: a batch of one picture or clip, as the trainer's data are.

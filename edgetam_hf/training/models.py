@@ -1,4 +1,4 @@
-"""What learns: the model of the settings, its processor, and what of it is frozen, adapted or taught."""
+"""The model that settings ask for, new or from a checkpoint, with frozen parts, adapters or a teacher."""
 
 from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
@@ -64,7 +64,7 @@ def read_checkpoint(settings: ModelSettings) -> tuple[dict[str, Any], dict[str, 
 
 
 def load_known_weights(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-    """Loads weights into a model, whose other parts stay as they are: an image checkpoint has no memory.
+    """Loads weights into a model and leaves its other parts as they are: an image checkpoint has no memory.
 
     Raises:
         ValueError: for weights of another shape than the model's.

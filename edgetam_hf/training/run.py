@@ -1,4 +1,4 @@
-"""A training after its settings: from a folder that is free, or that holds an unfinished run, to the trained model."""
+"""A whole training: from settings and a folder, new or with an unfinished run, to the trained model."""
 
 import dataclasses
 from pathlib import Path
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import PartialState
 from transformers import PrinterCallback, TrainingArguments, set_seed
-from transformers.trainer import TRAINER_STATE_NAME
 
 from ..files.reading import read_json
 from ..files.writing import locked
@@ -16,7 +15,7 @@ from ..processing_edgetam import EdgeTamProcessor
 from ..processing_edgetam_video import EdgeTamVideoProcessor
 from .arguments import make_arguments
 from .augmentation import Augmentation
-from .checkpoint_check import check_checkpoint
+from .checkpoint_check import TRAINER_STATE, check_checkpoint
 from .checkpoints import check_folder, is_finished, list_checkpoints, name_last_checkpoint, write_record
 from .dataset import ItemSettings, TrainingDataset, collate
 from .mask_pictures import MaskPictures
@@ -154,12 +153,12 @@ def train(
         ) from error
     with trainer.writing() as temporary:
         if arguments.should_save:
-            trainer.state.save_to_json(str(temporary / TRAINER_STATE_NAME))
+            trainer.state.save_to_json(str(temporary / TRAINER_STATE))
             save_model(parts.learner, temporary)
 
 
 def report(folder: Path, num_steps: int) -> dict[str, Any]:
     """Figures of a finished run: its folder, the number of steps, and the last losses."""
-    log = read_json(folder / TRAINER_STATE_NAME).get("log_history", [])
+    log = read_json(folder / TRAINER_STATE).get("log_history", [])
     last = {name: value for entry in log for name, value in entry.items() if name in ("loss", "eval_loss")}
     return {"model": str(folder), "steps": num_steps, **last}

@@ -62,8 +62,8 @@ class Settings:
         teacher: folder or Hub id of a SAM 2 model to distil from.
         frozen: patterns of names of parameters that do not learn, as of the module `fnmatch`.
         lora: trains adapters in place of the model.
-        learning_rates: learning rates by patterns of names, of which the first that matches counts; that of other
-            parameters is `trainer.learning_rate`.
+        learning_rates: learning rates by patterns of names; the first pattern that matches counts, and parameters that
+            match none have `trainer.learning_rate`.
         batch_size: pictures or clips of a step over all processes; gradients are accumulated as needed. Unless given,
             `trainer.per_device_train_batch_size` and `trainer.gradient_accumulation_steps` decide.
         cool_down_steps: over so many steps at the end the learning rate falls to 0, linearly, times the schedule.

@@ -118,7 +118,7 @@ def check_fields(kind: type, values: Any, path: str = "") -> "omegaconf.DictConf
 
 
 def check_known(path: str, key: str, known: Iterable[str]) -> None:
-    """Raises a ValueError that names the nearest of the known keys, or all of them, if a key is none of them."""
+    """Raises a ValueError for an unknown key, which names the nearest of the known keys, or all of them."""
     known = list(known)
     if key not in known:
         nearest = get_close_matches(str(key), known)

@@ -1,7 +1,7 @@
 """Transformers' `Trainer` for EdgeTAM: order of the data, learning rates, logs, and what happens when things go wrong.
 
 Item i of the training data belongs to step i // items per step, whatever the number of processes, and everything random
-about it follows from i: so a run that goes on, or that is shared out, sees what it would have seen.
+about it follows from i: so a run that was resumed, or that has other processes, sees the same items.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from transformers.utils import ModelOutput
 
 from ..loading import hidden_file_bars
 from .checkpoint_check import TRAINER_STATE, reading
-from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_folder
+from .checkpoints import name_last_checkpoint, remove_old_checkpoints, whole_entries
 
 
 def plain_name(name: str) -> str:
@@ -89,6 +89,7 @@ class EdgeTamTrainer(Trainer):
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> SequentialSampler:
         return SequentialSampler(self.train_dataset)
 
+    # transformers<5: calls it without a model
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         if self.optimizer is None:
             model = self.model if model is None else model
@@ -185,7 +186,7 @@ class EdgeTamTrainer(Trainer):
         if bad := [name for name, value in model.state_dict().items() if not value.isfinite().all()]:
             raise FloatingPointError(f"step {step}: {bad[0]} is not finite; {name_last_checkpoint(folder)}")
         try:
-            whole = whole_folder(folder, self.accelerator.wait_for_everyone, self.args.should_save)
+            whole = whole_entries(folder, self.accelerator.wait_for_everyone, self.args.should_save)
             with hidden_file_bars(), whole as self.writing_folder:
                 yield self.writing_folder
         except (OSError, RuntimeError, SafetensorError) as error:

@@ -115,7 +115,7 @@ class VideoClips:
         )
 
     def _draw_frames(self, annotated: list[int], num_frames: int, rng: np.random.Generator) -> list[int]:
-        """Indices of a clip's frames, in its order, out of those of the annotated frames, ascending."""
+        """Indices of a clip's frames, in its order, drawn from the ascending indices of annotated frames."""
         longest_stride = (len(annotated) - 1) // max(1, num_frames - 1)
         stride = int(rng.integers(1, min(self.max_stride, max(1, longest_stride)) + 1))
         start = int(rng.integers(len(annotated) - stride * (num_frames - 1)))

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageFilter
 
+from edgetam_hf.found_objects import CutMask
+
 from .crops import Composites
 
 SMALLEST_AREA = 700  # pixels of a composite: less gives a blurred object
@@ -53,9 +55,8 @@ def cut_out(picture: np.ndarray, instances: np.ndarray) -> Iterator[Image.Image]
     for border in (instances[0], instances[-1], instances[:, 0], instances[:, -1]):
         areas[border] = 0
     for number in np.flatnonzero(areas >= SMALLEST_AREA)[:MOST_OF_ONE]:
-        mask = instances == number
-        (rows,), (columns,) = np.nonzero(mask.any(1)), np.nonzero(mask.any(0))
-        box = slice(rows[0] - 1, rows[-1] + 2), slice(columns[0] - 1, columns[-1] + 2)
+        mask = CutMask.of(instances == number)
+        rows, columns = (slice(side.start - 1, side.stop + 1) for side in mask.window)
         # the pixels of its border show in part what was behind it
-        opacity = Image.fromarray(255 * mask[box].astype(np.uint8)).filter(ImageFilter.MinFilter(3))
-        yield Image.merge("RGBX", [*Image.fromarray(picture[box]).split(), opacity])
+        opacity = Image.fromarray(255 * mask.widened(1).astype(np.uint8)).filter(ImageFilter.MinFilter(3))
+        yield Image.merge("RGBX", [*Image.fromarray(picture[rows, columns]).split(), opacity])

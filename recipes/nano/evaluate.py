@@ -12,9 +12,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.prompts_edgetam import LARGEST_PREVIOUS_LOGIT
 from scipy import ndimage
 
-from edgetam_hf.evaluation.clicks import box_of, center_of, largest_error
+from edgetam_hf.evaluation.clicks import center_of, largest_error
+from edgetam_hf.found_objects import CutMask
 
 from .crops import Composites, normalize
 from .model import NanoTrainee
@@ -59,7 +61,7 @@ class Judge:
         if box is not None:
             prompts["input_boxes"] = torch.tensor(box, dtype=torch.float32)[None, None]
         if previous is not None:
-            prompts["input_masks"] = previous[None, None]
+            prompts["input_masks"] = previous[None, None].clamp(-LARGEST_PREVIOUS_LOGIT, LARGEST_PREVIOUS_LOGIT)
         output = self.model(image_embeddings=image_embeddings, multimask_output=multimask_output, **prompts)
         return output.pred_masks[0, 0], output.iou_scores[0, 0]
 
@@ -89,10 +91,10 @@ def judge_object(judge: Judge, image_embeddings: list[torch.Tensor], truth: np.n
         if (click := largest_error(mask, truth)) is None:
             break
         clicks.append(click)
-        logits, _ = judge.predict(image_embeddings, clicks, previous=logits[0].clamp(-32, 32))
+        logits, _ = judge.predict(image_embeddings, clicks, previous=logits[0])
         mask = to_masks(logits, size)[0]
     judge.add(f"{prefix}, 3 clicks", mask, truth)
-    logits, _ = judge.predict(image_embeddings, box=box_of(truth))
+    logits, _ = judge.predict(image_embeddings, box=CutMask.of(truth).box)
     judge.add(f"{prefix}, box", to_masks(logits, size)[0], truth)
 
 

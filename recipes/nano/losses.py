@@ -6,28 +6,7 @@ coverage of each cell of 4x4 pixels by the object.
 
 import torch
 import torch.nn.functional as F
-
-
-def dice_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """1 - Dice of probabilities (…, L) and targets (…, L), shape (…)."""
-    probabilities = logits.sigmoid()
-    overlap = (probabilities * targets).sum(-1)
-    return 1 - (2 * overlap + 1) / (probabilities.sum(-1) + targets.sum(-1) + 1)
-
-
-def balanced_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross entropy (…) of logits (…, L) in which object and background weigh one half each."""
-    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    inside, outside = targets, 1 - targets
-    return 0.5 * (
-        (loss * inside).sum(-1) / inside.sum(-1).clamp(min=1) + (loss * outside).sum(-1) / outside.sum(-1).clamp(min=1)
-    )
-
-
-def focal_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Mean focal loss (…) of logits (…, L), exponent 2, without class weights."""
-    loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return (loss * (logits.sigmoid() - targets).square()).mean(-1)
+from edgetam_hf.losses_edgetam import balanced_cross_entropy, dice_loss, focal_loss
 
 
 def mask_loss(logits: torch.Tensor, targets: torch.Tensor, balance: float) -> torch.Tensor:
@@ -36,7 +15,8 @@ def mask_loss(logits: torch.Tensor, targets: torch.Tensor, balance: float) -> to
     `balance` fades from 1 to 0: from scratch, focal loss alone would end in empty masks.
     """
     logits, targets = logits.flatten(3), targets.flatten(2)[:, :, None].expand(-1, -1, logits.shape[2], -1)
-    loss = dice_loss(logits, targets) + (1 - balance) * 20 * focal_loss(logits, targets)
+    # weight 20 of the focal loss without class weights, of which both are a half here
+    loss = dice_loss(logits, targets) + (1 - balance) * 40 * focal_loss(logits, targets, alpha=0.5)
     return loss + balance * 2 * balanced_cross_entropy(logits, targets) if balance > 0 else loss
 
 

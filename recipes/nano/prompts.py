@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from edgetam_hf.losses_edgetam import CELL, cell_coverage
+from edgetam_hf.masks_edgetam import masks_to_boxes
+from edgetam_hf.prompts_edgetam import PADDING_LABEL
 
-CELL = 4
-PADDING = -10
 CLICK, BOX, TWO_CLICKS, BOX_AND_CLICK, NOTHING = range(5)
 KIND_WEIGHTS = (0.42, 0.36, 0.1, 0.08, 0.04)
 
@@ -29,7 +30,7 @@ class Prompts:
 
     def add_clicks(self, points: torch.Tensor, labels: torch.Tensor) -> None:
         """Appends one click (B, O, 2) with label (B, O) for each object; none where nothing was meant."""
-        labels = torch.where(self.is_object, labels, PADDING)
+        labels = torch.where(self.is_object, labels, PADDING_LABEL)
         self.points = torch.cat((self.points, points[:, :, None]), dim=2)
         self.labels = torch.cat((self.labels, labels[:, :, None]), dim=2)
 
@@ -72,19 +73,6 @@ def sample_points(cells: torch.Tensor, centered: torch.Tensor) -> torch.Tensor:
     return corner + (CELL - 1) / 2 + torch.randint(-1, 2, corner.shape)
 
 
-def tight_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """Boxes (B, O, 4) from the first to the last pixel of masks (B, O, H, W)."""
-    corners = []
-    for dim in (-2, -1):  # over rows gives x, over columns gives y
-        covered = masks.any(dim)
-        length = covered.shape[-1]
-        first = covered.float().argmax(-1)
-        last = length - 1 - covered.flip(-1).float().argmax(-1)
-        corners.append((first, last))
-    (left, right), (top, bottom) = corners
-    return torch.stack((left, top, right, bottom), dim=-1).float()
-
-
 def jitter_boxes(boxes: torch.Tensor) -> torch.Tensor:
     """Boxes (B, O, 4), half of them drawn less carefully."""
     size = (boxes[..., 2:] - boxes[..., :2]).repeat(1, 1, 2)
@@ -96,14 +84,14 @@ def draw_prompts(instances: torch.Tensor, num_objects: int) -> Prompts:
     """Random prompts for `num_objects` objects of each of the maps (B, H, W)."""
     chosen = choose_instances(instances, num_objects)
     masks = instances[:, None] == chosen[:, :, None, None]
-    targets = F.avg_pool2d(masks.float(), CELL)
+    targets = cell_coverage(masks)
     shape = chosen.shape
     kinds = torch.multinomial(torch.tensor(KIND_WEIGHTS), chosen.numel(), replacement=True).view(shape)
     has_background = ((instances == 0).flatten(1).float().mean(1) > 0.1)[:, None]
     kinds = torch.where((kinds == NOTHING) & ~has_background, CLICK, kinds)
     clickable = targets
     if (kinds == NOTHING).any():
-        background = F.avg_pool2d((instances == 0).float()[:, None], CELL).expand_as(targets)
+        background = cell_coverage(instances == 0)[:, None].expand_as(targets)
         clickable = torch.where((kinds == NOTHING)[..., None, None], background, targets)
     first = sample_points(clickable, torch.rand(shape) < 0.5)
     second = sample_points(targets, torch.zeros(shape, dtype=torch.bool))
@@ -114,13 +102,14 @@ def draw_prompts(instances: torch.Tensor, num_objects: int) -> Prompts:
     has_first, has_second = kinds != BOX, kinds == TWO_CLICKS
     labels = torch.stack(
         (
-            torch.where(has_first, 1, PADDING),
-            torch.where(has_second, torch.where(is_negative, 0, 1), PADDING),
+            torch.where(has_first, 1, PADDING_LABEL),
+            torch.where(has_second, torch.where(is_negative, 0, 1), PADDING_LABEL),
         ),
         dim=2,
     )
     has_box = (kinds == BOX) | (kinds == BOX_AND_CLICK)
-    boxes = torch.where(has_box[..., None], jitter_boxes(tight_boxes(masks)), float(PADDING))
+    boxes = masks_to_boxes(masks.flatten(0, 1)).unflatten(0, shape).float()
+    boxes = torch.where(has_box[..., None], jitter_boxes(boxes), float(PADDING_LABEL))
     return Prompts(points, labels, boxes, targets, (kinds != NOTHING) & masks.any(-1).any(-1))
 
 

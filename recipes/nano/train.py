@@ -19,13 +19,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from edgetam_hf.losses_edgetam import CELL
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 
 from .crops import Composites
 from .flat import FlatParameters
 from .losses import dense_loss, feature_penalty, prompt_loss, sample_anchors
 from .model import NanoTrainee, dense_learning_rate_scale, prompt_learning_rate_scale, set_image_size
-from .prompts import CELL, draw_corrections, draw_prompts
+from .prompts import draw_corrections, draw_prompts
 
 NUM_ANCHORS = 16
 CORRECTION_ROUNDS = (0.5, 0.3, 0.2)  # how likely none, one and two are
