@@ -15,13 +15,12 @@ from torch import nn
 from .checks_edgetam import check_device, check_guidance, check_tensor, read_prompts
 from .configuration_edgetam import EdgeTamConfig
 from .folding_edgetam import is_untouched
-from .losses_edgetam import LossWeights
 from .mask_decoder_edgetam import EdgeTamMaskDecoder, MaskPrediction
 from .position_edgetam import pixel_centres
 from .pretrained_edgetam import EdgeTamPreTrainedModel
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder
-from .prompt_simulation_edgetam import PromptSimulation
 from .prompts_edgetam import Prompts
+from .training_edgetam import LossWeights, PromptSimulation
 from .vision_encoder_edgetam import EdgeTamVisionEncoderOutput, EdgeTamVisionModel
 
 

@@ -11,10 +11,15 @@ import torch
 import torch.nn.functional as F
 from transformers.image_processing_utils import BatchFeature
 
-from .crops_edgetam import MOST_CROP_LAYERS, Crop, crops_of_picture, point_grid
-from .mask_candidates_edgetam import StabilityFilter, candidates_of_crop
-from .mask_labels_edgetam import as_label_tensor, labels_of_objects, read_objects
-from .masks_edgetam import masks_to_rle, repair_masks
+from .mask_generation_edgetam import (
+    MOST_CROP_LAYERS,
+    Crop,
+    StabilityFilter,
+    candidates_of_crop,
+    crops_of_picture,
+    point_grid,
+)
+from .masks_edgetam import as_label_tensor, labels_of_objects, masks_to_rle, read_objects, repair_masks
 from .pictures_edgetam import to_rgb
 from .settings_edgetam import (
     LARGEST_SIDE,

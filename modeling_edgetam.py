@@ -22,20 +22,16 @@ from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401 (it is publ
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
-    from .crops_edgetam import Crop  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .layers_edgetam import EdgeTamFeedForward  # noqa: F401
-    from .losses_edgetam import LossWeights  # noqa: F401
-    from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
     from .mask_decoder_edgetam import EdgeTamMaskDecoder  # noqa: F401
-    from .mask_labels_edgetam import read_objects  # noqa: F401
-    from .masks_edgetam import repair_masks  # noqa: F401
+    from .mask_generation_edgetam import Crop  # noqa: F401
+    from .masks_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .position_edgetam import pixel_centres  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
-    from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
 

@@ -38,23 +38,19 @@ from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .checks_edgetam import read_prompts  # noqa: F401
-    from .crops_edgetam import Crop  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
-    from .losses_edgetam import LossWeights  # noqa: F401
-    from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
-    from .mask_labels_edgetam import read_objects  # noqa: F401
-    from .masks_edgetam import repair_masks  # noqa: F401
+    from .mask_generation_edgetam import Crop  # noqa: F401
+    from .masks_edgetam import read_objects  # noqa: F401
     from .memory_bank_edgetam import TrackedObject  # noqa: F401
     from .modeling_edgetam import EdgeTamModel  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401
     from .pretrained_edgetam import EdgeTamPreTrainedModel  # noqa: F401
     from .prompt_encoder_edgetam import EdgeTamPromptEncoder  # noqa: F401
-    from .prompt_simulation_edgetam import PromptSimulation  # noqa: F401
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
-    from .training_edgetam import check_labels  # noqa: F401
+    from .training_edgetam import LossWeights  # noqa: F401
     from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits

@@ -19,16 +19,24 @@ from PIL import Image
 from transformers import Pipeline
 from transformers.utils import logging
 
-from .crops_edgetam import MOST_CROP_LAYERS, Crop, crops_of_picture, point_grid
 from .device_edgetam import send
-from .mask_candidates_edgetam import MaskCandidates, StabilityFilter, candidates_of_crop, without_small_regions
+from .mask_generation_edgetam import (
+    MOST_CROP_LAYERS,
+    Crop,
+    MaskCandidates,
+    StabilityFilter,
+    candidates_of_crop,
+    crops_of_picture,
+    point_grid,
+    without_small_regions,
+)
 from .masks_edgetam import masks_to_rle, repair_masks
 from .pictures_edgetam import is_picture_source, read_picture, to_rgb
 
 if TYPE_CHECKING:
     # transformers<5: the loader of remote code takes along what an entry file names, and nothing that is only reached
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
-    from .mask_labels_edgetam import read_objects  # noqa: F401
+    from .masks_edgetam import read_objects  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
 
 try:

@@ -25,11 +25,9 @@ from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 if TYPE_CHECKING:  # transformers<5: its loader of remote code takes along only files that are named here
-    from .crops_edgetam import Crop  # noqa: F401
     from .device_edgetam import send  # noqa: F401
-    from .mask_candidates_edgetam import MaskCandidates  # noqa: F401
-    from .mask_labels_edgetam import read_objects  # noqa: F401
-    from .masks_edgetam import repair_masks  # noqa: F401
+    from .mask_generation_edgetam import Crop  # noqa: F401
+    from .masks_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .stages_edgetam_video import ObjectPrediction  # noqa: F401
     from .video_file_edgetam import VideoReader  # noqa: F401

@@ -11,14 +11,20 @@ import torch
 from transformers.utils import ModelOutput
 
 from .checks_edgetam_video import check_pixels
-from .losses_edgetam import add_up
 from .memory_bank_edgetam import Prompt, Reach, TrackedObject, split_results, stack_memories
 from .pretrained_edgetam import ALWAYS_GIVEN
-from .prompt_simulation_edgetam import PromptSimulation, PromptSimulator
 from .prompts_edgetam import Prompts
 from .settings_edgetam import check_numbers
 from .stages_edgetam_video import ObjectPrediction, is_ambiguous
-from .training_edgetam import Answer, check_labels, learn_from_corrections, total_loss
+from .training_edgetam import (
+    Answer,
+    PromptSimulation,
+    PromptSimulator,
+    add_up,
+    check_labels,
+    learn_from_corrections,
+    total_loss,
+)
 
 if TYPE_CHECKING:
     from .modeling_edgetam_video import EdgeTamVideoModel

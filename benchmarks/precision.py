@@ -48,7 +48,7 @@ def in_dtypes(model, device):
 
 def iou(masks, others):
     """IoU of pairs of bool masks (N, h, w), as a list; 1 where both are empty."""
-    from edgetam_hf.losses_edgetam import mask_iou
+    from edgetam_hf.training_edgetam import mask_iou
 
     return mask_iou(masks.flatten(1), others.flatten(1)).tolist()
 

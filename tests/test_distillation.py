@@ -5,8 +5,7 @@ from copy import deepcopy
 import pytest
 import torch
 import transformers
-from edgetam_hf.losses_edgetam import LossWeights
-from edgetam_hf.prompt_simulation_edgetam import PromptSimulation
+from edgetam_hf.training_edgetam import LossWeights, PromptSimulation
 from small_models import make_model, make_native, make_native_video, make_video_model, random, small_video_config
 
 from edgetam_hf.training.distillation import Distillation

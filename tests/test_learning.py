@@ -3,8 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from edgetam_hf.losses_edgetam import (
+from edgetam_hf.mask_decoder_edgetam import MaskPrediction
+from edgetam_hf.prompts_edgetam import Prompts
+from edgetam_hf.training_edgetam import (
     LossWeights,
+    PromptSimulation,
+    PromptSimulator,
     balanced_cross_entropy,
     cell_coverage,
     dice_loss,
@@ -12,9 +16,6 @@ from edgetam_hf.losses_edgetam import (
     mask_iou,
     segmentation_losses,
 )
-from edgetam_hf.mask_decoder_edgetam import MaskPrediction
-from edgetam_hf.prompt_simulation_edgetam import PromptSimulation, PromptSimulator
-from edgetam_hf.prompts_edgetam import Prompts
 from small_models import make_model, make_video_model, make_video_processor, random
 
 SIZE = 128

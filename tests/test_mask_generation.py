@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from edgetam_hf.crops_edgetam import Crop, crops_of_picture, is_cut_by_crop, point_grid
-from edgetam_hf.mask_candidates_edgetam import BoxedLogits, MaskCandidates, without_small_regions
+from edgetam_hf.mask_generation_edgetam import (
+    BoxedLogits,
+    Crop,
+    MaskCandidates,
+    crops_of_picture,
+    is_cut_by_crop,
+    point_grid,
+    without_small_regions,
+)
 from edgetam_hf.masks_edgetam import masks_to_boxes, masks_to_rle, remove_small_regions, repair_masks
 from edgetam_hf.pipeline_edgetam import MaskGenerationOptions
 from PIL import Image

@@ -14,9 +14,8 @@ import pytest
 import torch
 import transformers
 from edgetam_hf.configuration_edgetam import EdgeTamConfig
-from edgetam_hf.crops_edgetam import Crop, crops_of_picture, point_grid
 from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
-from edgetam_hf.mask_candidates_edgetam import StabilityFilter, candidates_of_crop
+from edgetam_hf.mask_generation_edgetam import Crop, StabilityFilter, candidates_of_crop, crops_of_picture, point_grid
 from edgetam_hf.masks_edgetam import masks_to_rle, repair_masks
 from edgetam_hf.modeling_edgetam import EdgeTamModel
 from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline, MaskGenerationOptions

@@ -494,11 +494,9 @@ def test_save_pretrained_writes_both_processor_files_and_the_code(tmp_path):
     files = make(32, 96, point_pad_value=-10).save_pretrained(tmp_path)
     assert {os.path.basename(file) for file in files} == {"processor_config.json", "preprocessor_config.json"}
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "crops_edgetam.py",
         "device_edgetam.py",
         "image_processing_edgetam.py",
-        "mask_candidates_edgetam.py",
-        "mask_labels_edgetam.py",
+        "mask_generation_edgetam.py",
         "masks_edgetam.py",
         "pictures_edgetam.py",
         "preprocessor_config.json",

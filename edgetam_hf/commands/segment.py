@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from .. import EdgeTamModel, EdgeTamProcessor
 from ..found_objects import CutMask, FoundObject
-from ..mask_candidates_edgetam import BoxedLogits
+from ..mask_generation_edgetam import BoxedLogits
 from ..modeling_edgetam import EdgeTamImageSegmentationOutput
 from ..prompts_edgetam import BOX_CORNER_LABELS
 from .picture_files import SAMPLE_PICTURE

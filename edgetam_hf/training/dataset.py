@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as TF
 
 from ..image_processing_edgetam import EdgeTamImageProcessor
-from ..mask_labels_edgetam import NO_OBJECT
+from ..masks_edgetam import NO_OBJECT
 from .augmentation import Augmentation
 from .clips import Clip, ClipSource
 

@@ -11,10 +11,9 @@ from transformers import AutoModel
 
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
 from ..loading import checkpoint_of, is_image_checkpoint, load_quietly, make_processor
-from ..losses_edgetam import LossWeights
 from ..modeling_edgetam import EdgeTamModel
 from ..modeling_edgetam_video import EdgeTamVideoModel
-from ..prompt_simulation_edgetam import PromptSimulation
+from ..training_edgetam import LossWeights, PromptSimulation
 from .distillation import Distillation
 from .growth import grow_memory
 from .settings import LoraSettings, ModelSettings, Settings

@@ -6,7 +6,7 @@ coverage of each cell of 4x4 pixels by the object.
 
 import torch
 import torch.nn.functional as F
-from edgetam_hf.losses_edgetam import balanced_cross_entropy, dice_loss, focal_loss
+from edgetam_hf.training_edgetam import balanced_cross_entropy, dice_loss, focal_loss
 
 
 def mask_loss(logits: torch.Tensor, targets: torch.Tensor, balance: float) -> torch.Tensor:

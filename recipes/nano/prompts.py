@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from edgetam_hf.losses_edgetam import CELL, cell_coverage
 from edgetam_hf.masks_edgetam import masks_to_boxes
 from edgetam_hf.prompts_edgetam import PADDING_LABEL
+from edgetam_hf.training_edgetam import CELL, cell_coverage
 
 CLICK, BOX, TWO_CLICKS, BOX_AND_CLICK, NOTHING = range(5)
 KIND_WEIGHTS = (0.42, 0.36, 0.1, 0.08, 0.04)

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from edgetam_hf.losses_edgetam import CELL
 from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.training_edgetam import CELL
 
 from .crops import Composites
 from .flat import FlatParameters
