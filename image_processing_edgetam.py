@@ -91,7 +91,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
     whatever the type of its numbers, see `largest_level`. With `do_rescale=False` floats are taken as they are.
 
     Args:
-        size (`dict`, *optional*, defaults to `{"height": 1024, "width": 1024}`):
+        size (`dict`, *optional*, defaults to 1024 x 1024):
             Size of the model input; need not be square.
         mask_size (`dict`, *optional*):
             Size of the `labels` made from `segmentation_maps`; a quarter of `size` unless given.

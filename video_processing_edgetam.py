@@ -25,7 +25,7 @@ class EdgeTamVideoVideoProcessor(Sam2VideoVideoProcessor):
     """Pixel values for EdgeTAM from videos.
 
     Args:
-        size (`dict`, *optional*, defaults to `{"height": 1024, "width": 1024}`):
+        size (`dict`, *optional*, defaults to 1024 x 1024):
             Size of the model input.
         resize_with_pil (`bool`, *optional*, defaults to `False`):
             Resize frames with PIL's bicubic filter, as the original release does with folders of frames. By default
