@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import sys
+import types
 import zlib
 from pathlib import Path
 
@@ -124,6 +126,18 @@ def test_resume_tells_foreign_and_damaged_files_in_one_line(track, pictures, beg
     assert code == 1 and out == "" and err.count("\n") == 1
     assert "start again in another --output" in err or "run lengths" in err
     assert not (tmp_path / "attacked").exists() and not Path("attacked").exists()
+
+
+def test_resume_rejects_the_state_of_another_version(track, pictures, begun, monkeypatch):
+    module = types.ModuleType("edgetam_hf.module_of_another_version")
+    module.TrackedObject = type("TrackedObject", (), {"__module__": module.__name__})
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, module.__name__, module)
+        torch.save({"objects": {1: module.TrackedObject()}, "num_done": 3}, begun / "session.pt")
+    rows = (begun / "frames.jsonl").read_bytes()
+    code, _, err = track(pictures, "--resume", "--output", begun)
+    assert code == 1 and "session.pt is damaged, or no state of tracking of this version: start again" in err
+    assert (begun / "frames.jsonl").read_bytes() == rows  # the other version can go on
 
 
 def test_resume_rejects_the_state_of_other_objects(track, pictures, begun, finished):

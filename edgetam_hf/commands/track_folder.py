@@ -114,7 +114,9 @@ class TrackFolder:
         except OSError:
             raise
         except Exception as error:  # whatever foreign bytes lead PyTorch to, code in them is not run
-            raise ValueError(f"{self.checkpoint} is damaged, or no state of tracking: {START_AGAIN}") from error
+            raise ValueError(
+                f"{self.checkpoint} is damaged, or no state of tracking of this version: {START_AGAIN}"
+            ) from error
         if not _is_state(state):
             raise ValueError(f"{self.checkpoint} is no state of tracking of this version: {START_AGAIN}")
         return state
