@@ -106,11 +106,15 @@ def check_fields(kind: type, values: Any, path: str = "") -> "omegaconf.DictConf
             check_known(_join(path, error.full_key), error.key, typing.get_type_hints(error.object_type))
             raise
         except (omegaconf.errors.OmegaConfBaseException, TypeError) as error:
-            inner = str(getattr(error, "full_key", None) or name)
-            if inner != name and inner.startswith(name):
-                raise ValueError(f"{_join(path, inner)}: {_first_line(error)}") from error
-            expected = re.sub(r"\w+\.", "", inspect.formatannotation(hints[name]))  # without names of modules
-            raise ValueError(f"{_join(path, name)} must be {expected}, got {value!r}") from error
+            inner, hint, wrong = str(getattr(error, "full_key", None) or name), hints[name], value
+            if inner != name and inner.startswith(name):  # a field of a dataclass, or an entry of a list or a mapping
+                owner, key = getattr(error, "object_type", None), str(getattr(error, "key", None))
+                wrong = getattr(error, "value", value)
+                is_field = isinstance(owner, type) and dataclasses.is_dataclass(owner)
+                hint = typing.get_type_hints(owner)[key] if is_field else (typing.get_args(hint) or (hint,))[-1]
+            else:
+                inner = name
+            raise ValueError(f"{_join(path, inner)} must be {_describe(hint)}, got {wrong!r}") from error
         # fields of a mapping without types, such as those of a model's configuration, may be negative
         if hints[name] is not dict and not dataclasses.is_dataclass(hints[name]):
             check_numbers(value, _join(path, name))
@@ -138,6 +142,13 @@ def check_numbers(value: Any, path: str) -> None:
             raise ValueError(f"{path} must be a finite number, got {value}")
         if value < 0:
             raise ValueError(f"{path} must not be negative, got {value:g}")
+
+
+def _describe(hint: Any) -> str:
+    """A type as a user reads it: its alternatives, or its name without that of its module."""
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    return re.sub(r"\w+\.", "", inspect.formatannotation(hint))
 
 
 def _first_line(error: BaseException) -> str:
