@@ -243,7 +243,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
                 logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
             else:
                 logits = logits.new_zeros(*logits.shape[:2], *size)
-            if is_exclusive:
+            if is_exclusive and len(logits):
                 logits = self._apply_non_overlapping_constraints(logits)
             results.append(logits > mask_threshold if binarize else logits.to(given.dtype))
         return results

@@ -325,6 +325,13 @@ def test_post_process_masks_equals_native(processor, native):
                 assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
 
 
+def test_post_process_masks_of_no_object_are_none(processor):
+    (masks,) = processor.post_process_masks(
+        torch.zeros(1, 0, 3, 16, 16), [(40, 56)], apply_non_overlapping_constraints=True
+    )
+    assert masks.shape == (0, 3, 40, 56) and masks.dtype == torch.bool
+
+
 def test_post_process_masks_leaves_inputs_unchanged(processor):
     masks = [np.random.randn(1, 1, 16, 16).astype(np.float32)]
     logits, before = masks[0], masks[0].copy()
