@@ -80,6 +80,15 @@ def test_preprocess_equals_native_on_segmentation_maps(processor, native):
     assert ours.dtype == torch.int64 and ours.shape == (1, 16, 16)
 
 
+def test_segmentation_maps_give_labels_for_every_kind_of_tensor(processor):
+    maps = np.arange(40 * 56).reshape(40, 56) % 7
+    expected = processor(rgb(), segmentation_maps=maps, return_tensors="pt")
+    as_tensors, as_arrays = (processor(rgb(), segmentation_maps=maps, return_tensors=kind) for kind in (None, "np"))
+    for name, tensor in expected.items():
+        assert torch.equal(as_tensors[name], tensor) and isinstance(as_arrays[name], np.ndarray), name
+        assert (as_arrays[name] == tensor.numpy()).all(), name
+
+
 def test_resize_in_float_equals_the_original(processor):
     picture = torch.from_numpy(rgb()).permute(2, 0, 1)[None].float() / 255
     expected = torch.nn.functional.interpolate(picture, (64, 64), mode="bilinear", antialias=True)
