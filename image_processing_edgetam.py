@@ -165,10 +165,16 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         objects = (
             None if mask_labels is None else read_objects(mask_labels, [(p.shape[-2], p.shape[-1]) for p in pictures])
         )
+        tensor_type = kwargs.get("return_tensors")
+        needs_tensors = segmentation_maps is not None and tensor_type in (None, "np")
+        if needs_tensors:
+            kwargs["return_tensors"] = "pt"  # Transformers makes labels of nothing else
         encoding = super().preprocess(pictures, segmentation_maps, input_data_format="channels_first", **kwargs)
+        if needs_tensors and tensor_type == "np":
+            encoding = encoding.convert_to_tensors("np")
         if objects is not None:
             labels = {"mask_labels": labels_of_objects(objects, height_width(used["size"]))}
-            encoding.update(BatchFeature(labels, tensor_type=kwargs.get("return_tensors") or "pt"))
+            encoding.update(BatchFeature(labels, tensor_type=tensor_type or "pt"))
         return encoding
 
     def _checked_call(self, settings: dict) -> dict:
@@ -243,7 +249,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
                 logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
             else:
                 logits = logits.new_zeros(*logits.shape[:2], *size)
-            if is_exclusive:
+            if is_exclusive and len(logits):
                 logits = self._apply_non_overlapping_constraints(logits)
             results.append(logits > mask_threshold if binarize else logits.to(given.dtype))
         return results

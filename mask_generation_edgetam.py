@@ -135,7 +135,8 @@ class BoxedLogits:
         padded = F.pad(lines, (start, old_length - stop), value=self.floor)
         stretched = F.interpolate(padded[None], new_length, mode="linear")[0]
         scale = new_length / old_length
-        new_start = math.floor((start + 0.5) * scale - 0.5) if start > 0 else 0
+        # not below 0, where the first pixel of a much shorter axis reaches over several of the longer one
+        new_start = max(0, math.floor((start + 0.5) * scale - 0.5)) if start > 0 else 0
         new_stop = math.ceil((stop - 0.5) * scale - 0.5) + 1 if stop < old_length else new_length
         return stretched[:, new_start:new_stop], new_start
 

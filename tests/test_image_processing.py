@@ -80,6 +80,15 @@ def test_preprocess_equals_native_on_segmentation_maps(processor, native):
     assert ours.dtype == torch.int64 and ours.shape == (1, 16, 16)
 
 
+def test_segmentation_maps_give_labels_for_every_kind_of_tensor(processor):
+    maps = np.arange(40 * 56).reshape(40, 56) % 7
+    expected = processor(rgb(), segmentation_maps=maps, return_tensors="pt")
+    as_tensors, as_arrays = (processor(rgb(), segmentation_maps=maps, return_tensors=kind) for kind in (None, "np"))
+    for name, tensor in expected.items():
+        assert torch.equal(as_tensors[name], tensor) and isinstance(as_arrays[name], np.ndarray), name
+        assert (as_arrays[name] == tensor.numpy()).all(), name
+
+
 def test_resize_in_float_equals_the_original(processor):
     picture = torch.from_numpy(rgb()).permute(2, 0, 1)[None].float() / 255
     expected = torch.nn.functional.interpolate(picture, (64, 64), mode="bilinear", antialias=True)
@@ -323,6 +332,13 @@ def test_post_process_masks_equals_native(processor, native):
             for given_sizes in (sizes, torch.tensor(sizes), np.array(sizes)):
                 result = processor.post_process_masks(given, given_sizes, **settings)
                 assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
+
+
+def test_post_process_masks_of_no_object_are_none(processor):
+    (masks,) = processor.post_process_masks(
+        torch.zeros(1, 0, 3, 16, 16), [(40, 56)], apply_non_overlapping_constraints=True
+    )
+    assert masks.shape == (0, 3, 40, 56) and masks.dtype == torch.bool
 
 
 def test_post_process_masks_leaves_inputs_unchanged(processor):

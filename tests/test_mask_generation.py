@@ -133,17 +133,18 @@ def test_pipeline_equals_the_straightforward_computation_on_photographs(nano, sa
         {**CROPS, **REPAIRS, "mask_threshold": -0.1},
     ],
 )
-@pytest.mark.parametrize("width, height", [(128, 128), (211, 97), (61, 203), (40, 31), (1, 150)])
+@pytest.mark.parametrize("width, height", [(128, 128), (211, 97), (61, 203), (40, 31), (1, 150), (9, 7)])
 def test_pipeline_equals_the_straightforward_computation_with_a_random_model(small, width, height, options):
     options = {"points_per_crop": 6, "points_per_batch": 20, **LOOSE, **options}
     assert_equals_the_straightforward(small, make_picture(width, height), **options)
 
 
-@pytest.mark.parametrize("height, width", [(90, 200), (7, 300), (300, 7), (64, 64), (40, 40)])
+@pytest.mark.parametrize("height, width", [(90, 200), (7, 300), (300, 7), (64, 64), (40, 40), (8, 6), (3, 1)])
 @pytest.mark.parametrize("level", [-1.0, 0.0, 1.0])
 def test_boxed_logits_hold_all_that_exceeds_the_level(height, width, level):
     masks = torch.randn(6, 32, 32, generator=torch.Generator().manual_seed(0)) - 9
     masks[0, 5:9, 20:25] = masks[1, 0, 3] = masks[2, 31, 31] = masks[3, :, 16] = masks[4] = 5.0
+    masks[5, 2:9, 2:9] = 5.0  # on a picture of few pixels it begins in the first
     masks[0, 6, 21] = level  # a hole that is exactly at the level
     full = F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0]
     for boxed, expected in zip(BoxedLogits.cut_out(masks, level), full, strict=True):
