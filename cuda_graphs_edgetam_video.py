@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from itertools import chain
-from operator import is_, itemgetter
+from operator import is_
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from .stages_edgetam_video import Memories, ObjectPrediction, TrackingModel
 
 REPLAYED = ("get_frame_embeddings", "attend_to_memory", "decode_objects", "encode_memory")
 NUM_WARM_UPS = 2  # calls before a recording, in which is made what is compiled, folded or kept in tables
-MAX_SHAPES = 128  # of arguments; a graph of EdgeTAM keeps some 10 MB for each object
+MAX_SHAPES = 128  # of arguments; a graph of EdgeTAM keeps about 10 MB, and more with many objects
 
 
 @lru_cache
@@ -100,8 +100,9 @@ class ModelState:
         self._filled = [registry for registry in registries if registry]
         self._empty = [registry for registry in registries if not registry]
         self._parts = list(chain.from_iterable(registry.values() for registry in self._filled))
-        self._states = [vars(part) for part in modules[1:]]  # hooks of the model itself see no stage
-        self._hooks = [hooks for part in modules[1:] for hooks in (part._forward_pre_hooks, part._forward_hooks)]
+        self._inner = modules[1:]  # hooks of the model itself see no stage
+        self._attributes = [vars(part) for part in self._inner]
+        self._hooks = [hooks for part in self._inner for hooks in (part._forward_pre_hooks, part._forward_hooks)]
         weights = [part for part in self._parts if isinstance(part, torch.Tensor)]
         self.is_plain = all(type(weight) in PLAIN_TYPES and not weight.is_inference() for weight in weights)
         self._weights = weights if self.is_plain else []  # others may have no address and no version
@@ -124,28 +125,29 @@ class ModelState:
         """Whether all parts are in eval mode, without a hook or a wrapper, which a graph would run only once."""
         return not (
             any(self._hooks)
-            or any(map(itemgetter("training"), self._states))
-            or any("forward" in state for state in self._states)
+            or any(part.training for part in self._inner)
+            or any("forward" in attributes for attributes in self._attributes)
             or module_calls._has_any_global_hook()
         )
 
     def folded_weights(self) -> list[Any]:
         """All that modules have folded, see `FoldedModule`."""
-        return [state["_folded"] for state in self._states if "_folded" in state]
+        return [attributes.get("_folded") for attributes in self._attributes]
 
     def _read_weights(self) -> tuple[list[int], list[int]]:
-        return [weight.data_ptr() for weight in self._weights], [weight._version for weight in self._weights]
+        return list(map(torch.Tensor.data_ptr, self._weights)), [weight._version for weight in self._weights]
 
 
 class StageGraphs:
     """The CUDA graphs of one model: one for each stage, shapes of arguments, and stream of a caller.
 
     A stage is recorded when it meets the same shapes a second time: many occur once, such as those of a prompt.
-    Everything is forgotten when the model has changed, or too many shapes were seen. That happens to all graphs at
-    once: some releases of PyTorch clear the workspace of all products on a stream with the first graph of that stream.
+    Everything is forgotten when the model has changed, or too many shapes were seen. All graphs go at once: releases of
+    PyTorch (2.14 is one) give back the workspace of all graphs that were recorded on a stream with the first of them.
 
     Threads may share it: one after the other copies arguments, replays and copies results. All this stays on the
-    caller's stream, where the GPU keeps to that order, too. So the graphs of a stream can also share their memory.
+    caller's stream, where the GPU keeps to that order, too. So no two graphs of a stream run at once, and as results
+    are copied before the next one runs, they share the memory in which they work.
     """
 
     def __init__(self, graph_class: type[CudaGraph] = CudaGraph):

@@ -144,7 +144,8 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         `backend="cudagraphs"` compiles nothing, and takes seconds. `mode="reduce-overhead"` (or `"max-autotune"`)
         compiles the parts, too. Stages are replayed in eval mode on a GPU, and otherwise run as they are, as they do
         under autocast, and where a part has hooks or its weights are quantised. Changed weights and replaced parts
-        count at once, and anything else that was changed in the model from the next call of this method on.
+        count at once, and anything else that was changed in the model from the next call of this method on. A stage
+        that a subclass overrides has to be a function of tensors alone: its lines run only when it is recorded.
         """
         mode, is_compiled = options.get("mode"), options.get("backend") != "cudagraphs"
         self._graphs = StageGraphs() if mode in MODES_WITH_GRAPHS or not is_compiled else None
