@@ -101,6 +101,18 @@ def test_stages_are_recorded_when_their_shapes_are_seen_again(twins, recorded, t
     assert len(recorded) == num_recorded
 
 
+@torch.no_grad()
+def test_replayed_results_are_not_overwritten_and_arguments_not_written(twins, recorded):
+    frames = [random((1, 3, 128, 128), seed) for seed in range(5)]
+    given = [frame.clone() for frame in frames]
+    stages = twins[1]._graphs.stages_of(twins[1])
+    found = [stages.get_frame_embeddings(frame) for frame in frames]
+    for frame, maps in zip(given, found):
+        for actual, expected in zip(maps, twins[0].get_frame_embeddings(frame)):
+            torch.testing.assert_close(actual, expected, atol=1e-5, rtol=0)
+    assert all(map(torch.equal, frames, given)) and recorded == ["get_frame_embeddings"]
+
+
 def test_graphs_are_bounded(twins, recorded, track, monkeypatch):
     monkeypatch.setattr(cuda_graphs_edgetam_video, "MAX_SHAPES", 5)
     for prompt in (CLICK, OTHER_CLICK):
