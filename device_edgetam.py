@@ -1,6 +1,11 @@
-"""Copies of tensors to a GPU and back, with as few waits for the device as possible."""
+"""What depends on the device: copies to a GPU and back, and work cut into pieces that fit the cache of a CPU."""
+
+from collections.abc import Callable
+from functools import lru_cache
 
 import torch
+
+from .folding_edgetam import is_recorded
 
 
 def send(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
@@ -16,3 +21,26 @@ def fetch(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         return tensors
     flat = torch.cat([tensor.flatten() for tensor in tensors]).cpu()
     return [part.view(tensor.shape) for part, tensor in zip(flat.split([t.numel() for t in tensors]), tensors)]
+
+
+@lru_cache
+def has_amx() -> bool:
+    """Whether the processor has AMX, which PyTorch's fused attention uses in bfloat16."""
+    return torch.cpu._is_amx_tile_supported()
+
+
+def in_pieces(
+    function: Callable[..., torch.Tensor], *tensors: torch.Tensor, size: int = 1, dim: int = 0
+) -> torch.Tensor:
+    """`function(*tensors)`, on a CPU for so many objects (or tokens) at a time, where these do not depend on each other.
+
+    What is computed on the way then stays in the cache, and memory does not grow with the number of objects. Tensors
+    and the result have the objects in dimension `dim`; a tensor has one there that all objects share. Where operations
+    are recorded, they are not cut up.
+    """
+    if is_recorded() or tensors[0].device.type != "cpu" or max(tensor.shape[dim] for tensor in tensors) <= size:
+        return function(*tensors)
+    count = max(tensor.shape[dim] for tensor in tensors)
+    sizes = [-1] * dim + [count]
+    pieces = zip(*(tensor.expand(*sizes, *[-1] * (tensor.dim() - dim - 1)).split(size, dim) for tensor in tensors))
+    return torch.cat([function(*piece) for piece in pieces], dim)

@@ -102,7 +102,7 @@ def is_untouched(module: nn.Module, module_class: type) -> bool:
 
 def is_plain(*modules: nn.Module) -> bool:
     """Whether arithmetic with their weights may stand for modules: they are untouched, and the weights are numbers."""
-    return not _is_exported() and all(
+    return all(
         type(module) in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
         and is_untouched(module, type(module))
         and type(module.weight) in PLAIN_TYPES
@@ -110,12 +110,17 @@ def is_plain(*modules: nn.Module) -> bool:
     )
 
 
+def is_foldable(*modules: nn.Module) -> bool:
+    """Whether arithmetic with their weights may stand for modules, also where an export wants to see the modules."""
+    return not _is_exported() and is_plain(*modules)
+
+
 def can_merge(first: nn.Module, second: nn.Module) -> bool:
     """Whether two convolutions in a row can be one: the second is 1x1, and no hook sees the map between them."""
     return (
         isinstance(first, nn.Conv2d)
         and isinstance(second, nn.Conv2d)
-        and is_plain(first, second)
+        and is_foldable(first, second)
         and second.weight.shape[1:] == (first.weight.shape[0], 1, 1)
         and (second.stride, second.padding) == ((1, 1), (0, 0))
         and first.groups == 1

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .folding_edgetam import FoldedModule, is_plain, is_untouched
+from .folding_edgetam import FoldedModule, is_foldable, is_untouched
 
 
 class ConvNorm(FoldedModule):
@@ -40,7 +40,7 @@ class ConvNorm(FoldedModule):
         """Whether the normalisation is a fixed affine function, and no hook sees its input."""
         return (
             not self.bn.training
-            and is_plain(self.c, self.bn)
+            and is_foldable(self.c, self.bn)
             and self.c.bias is None
             and self.bn.weight is not None
             and self.bn.running_mean is not None
