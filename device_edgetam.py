@@ -32,7 +32,7 @@ def has_amx() -> bool:
 def in_pieces(
     function: Callable[..., torch.Tensor], *tensors: torch.Tensor, size: int = 1, dim: int = 0
 ) -> torch.Tensor:
-    """`function(*tensors)`, on a CPU for so many objects (or tokens) at a time, where these do not depend on each other.
+    """`function(*tensors)`, on a CPU for a few objects (or tokens) at a time, as these do not depend on each other.
 
     What is computed on the way then stays in the cache, and memory does not grow with the number of objects. Tensors
     and the result have the objects in dimension `dim`; a tensor has one there that all objects share. Where operations
