@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
+from torch import nn
 
-from .folding_edgetam import is_recorded
+from .folding_edgetam import is_recorded, is_watched
 
 
 def send(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
@@ -30,17 +32,24 @@ def has_amx() -> bool:
 
 
 def in_pieces(
-    function: Callable[..., torch.Tensor], *tensors: torch.Tensor, size: int = 1, dim: int = 0
-) -> torch.Tensor:
-    """`function(*tensors)`, on a CPU for a few objects (or tokens) at a time, as these do not depend on each other.
+    module: nn.Module, function: Callable[..., Any], *tensors: torch.Tensor, size: int = 1, dim: int = 0
+) -> Any:
+    """`function(*tensors)`, on a CPU for a few objects (or pixels) at a time, as these do not depend on each other.
 
-    What is computed on the way then stays in the cache, and memory does not grow with the number of objects. Tensors
-    and the result have the objects in dimension `dim`; a tensor has one there that all objects share. Where operations
-    are recorded, they are not cut up.
+    What is computed on the way then stays in the cache, and memory does not grow with the number of objects.
+
+    Args:
+        module: whose parts the function calls. If one of them is watched, all are called once, with everything.
+        function: of tensors; its result, a tensor or a named tuple of tensors, has as many objects as they have.
+        tensors: the objects are in dimension `dim`; a tensor of size one is for all of them.
+        size: how many objects at a time.
     """
-    if is_recorded() or tensors[0].device.type != "cpu" or max(tensor.shape[dim] for tensor in tensors) <= size:
-        return function(*tensors)
     count = max(tensor.shape[dim] for tensor in tensors)
-    sizes = [-1] * dim + [count]
-    pieces = zip(*(tensor.expand(*sizes, *[-1] * (tensor.dim() - dim - 1)).split(size, dim) for tensor in tensors))
-    return torch.cat([function(*piece) for piece in pieces], dim)
+    is_whole = is_recorded() or tensors[0].device.type != "cpu" or count <= size
+    if is_whole or any(map(is_watched, module.modules())):
+        return function(*tensors)
+    pieces = ([tensor] * count if tensor.shape[dim] == 1 else tensor.split(size, dim) for tensor in tensors)
+    results = [function(*piece) for piece in zip(*pieces)]
+    if torch.is_tensor(results[0]):
+        return torch.cat(results, dim)
+    return type(results[0])(*(torch.cat(parts, dim) for parts in zip(*results)))

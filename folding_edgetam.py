@@ -85,19 +85,22 @@ def in_full_precision(
         return [result.to(dtype) for result in function(*(tensor.to(precise) for tensor in tensors))]
 
 
-def is_untouched(module: nn.Module, module_class: type) -> bool:
-    """Whether a module is of exactly this class and has no hook and no wrapper, which would miss a call left out."""
-    return (
-        type(module) is module_class
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-        and not module._backward_hooks
-        and not module._backward_pre_hooks
-        and "forward" not in module.__dict__
-        and module._compiled_call_impl is None
-        and not hasattr(module, "_hf_hook")  # accelerate's, which may have to fetch the weights first
-        and not module_calls._has_any_global_hook()
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody sees the calls of a module: hooks, a wrapper, or accelerate, which may fetch weights first."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+        or hasattr(module, "_hf_hook")
+        or module_calls._has_any_global_hook()
     )
+
+
+def is_untouched(module: nn.Module, module_class: type) -> bool:
+    """Whether a module is of exactly this class and nobody sees its calls, so that one can be left out."""
+    return type(module) is module_class and module._compiled_call_impl is None and not is_watched(module)
 
 
 def is_plain(*modules: nn.Module) -> bool:

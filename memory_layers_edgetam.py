@@ -24,7 +24,7 @@ from .layers_edgetam import EdgeTamLayerNorm2d
 from .position_edgetam import grid_rotation, rotate, sine_place_encoding
 from .stages_edgetam_video import Memories
 
-TOKENS_AT_ONCE = 512  # whose inner channels in the MLP fit the cache of a CPU
+TOKENS_AT_ONCE = 1024  # whose inner channels in the MLP fit the cache of a CPU
 
 
 class EdgeTamRotaryAttention(EdgeTamProjectedAttention):
@@ -124,7 +124,7 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
         self.dropout = config.memory_attention_dropout
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return in_pieces(self._transform, hidden_states, size=TOKENS_AT_ONCE, dim=1)
+        return in_pieces(self, self._transform, hidden_states, size=TOKENS_AT_ONCE, dim=1)
 
     def _transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = F.dropout(self.activation(self.up_proj(hidden_states)), self.dropout, self.training)
@@ -168,7 +168,7 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
             frame = frame + F.dropout(attended, self.dropout, self.training)
             return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
 
-        return in_pieces(see_memory, in_pieces(see_frame, frame), keys, memory)
+        return in_pieces(self, see_memory, in_pieces(self, see_frame, frame), keys, memory)
 
 
 class EdgeTamMemoryAttention(nn.Module):
@@ -284,8 +284,12 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         update = self.layer_norm(self.depthwise_conv(hidden_states).permute(0, 2, 3, 1))
-        update = self.pointwise_conv2(self.activation(self.pointwise_conv1(update)))
+        rows = max(1, TOKENS_AT_ONCE // update.shape[2])
+        update = in_pieces(self, self._transform, update, size=rows, dim=1)
         return torch.addcmul(hidden_states, update.permute(0, 3, 1, 2), self.scale[:, None, None])
+
+    def _transform(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.pointwise_conv2(self.activation(self.pointwise_conv1(pixels)))
 
 
 class EdgeTamMemoryFuser(nn.Module):
