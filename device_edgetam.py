@@ -25,10 +25,18 @@ def fetch(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     return [part.view(tensor.shape) for part, tensor in zip(flat.split([t.numel() for t in tensors]), tensors)]
 
 
+BYTES_AT_ONCE = 12 * 2**20  # of the largest tensor that a CPU should work on, so that it stays in the cache
+
+
 @lru_cache
 def has_amx() -> bool:
     """Whether the processor has AMX, which PyTorch's fused attention uses in bfloat16."""
     return torch.cpu._is_amx_tile_supported()
+
+
+def num_at_once(width: int, dtype: torch.dtype) -> int:
+    """How many objects (or pixels) a CPU should work on at a time, if each takes so many numbers."""
+    return max(1, BYTES_AT_ONCE // (width * dtype.itemsize))
 
 
 def in_pieces(

@@ -18,13 +18,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamProjectedAttention
 from .configuration_edgetam import EdgeTamVideoConfig
-from .device_edgetam import in_pieces
+from .device_edgetam import in_pieces, num_at_once
 from .folding_edgetam import is_plain
 from .layers_edgetam import EdgeTamLayerNorm2d
 from .position_edgetam import grid_rotation, rotate, sine_place_encoding
 from .stages_edgetam_video import Memories
-
-TOKENS_AT_ONCE = 1024  # whose inner channels in the MLP fit the cache of a CPU
 
 
 class EdgeTamRotaryAttention(EdgeTamProjectedAttention):
@@ -124,7 +122,8 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
         self.dropout = config.memory_attention_dropout
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return in_pieces(self, self._transform, hidden_states, size=TOKENS_AT_ONCE, dim=1)
+        num_tokens = num_at_once(self.up_proj.out_features, hidden_states.dtype)
+        return in_pieces(self, self._transform, hidden_states, size=num_tokens, dim=1)
 
     def _transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = F.dropout(self.activation(self.up_proj(hidden_states)), self.dropout, self.training)
@@ -284,8 +283,8 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         update = self.layer_norm(self.depthwise_conv(hidden_states).permute(0, 2, 3, 1))
-        rows = max(1, TOKENS_AT_ONCE // update.shape[2])
-        update = in_pieces(self, self._transform, update, size=rows, dim=1)
+        num_rows = num_at_once(update.shape[2] * self.pointwise_conv1.out_features, update.dtype)
+        update = in_pieces(self, self._transform, update, size=num_rows, dim=1)
         return torch.addcmul(hidden_states, update.permute(0, 3, 1, 2), self.scale[:, None, None])
 
     def _transform(self, pixels: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .device_edgetam import in_pieces
+from .device_edgetam import in_pieces, num_at_once
 from .folding_edgetam import FoldedModule, is_foldable, is_untouched
-
-BYTES_AT_ONCE = 8 * 2**20  # of a map with all inner channels, that a CPU should work on
 
 
 class ConvNorm(FoldedModule):
@@ -118,8 +116,9 @@ class RepVitChannelMixer(nn.Module):
         self.conv2 = ConvNorm(2 * channels, channels)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        row = 2 * hidden_states[:, :, :1].numel() * hidden_states.element_size()
-        return in_pieces(self, self._mix, hidden_states, size=max(1, BYTES_AT_ONCE // row), dim=2)
+        batch_size, channels, _, width = hidden_states.shape
+        num_rows = num_at_once(batch_size * 2 * channels * width, hidden_states.dtype)
+        return in_pieces(self, self._mix, hidden_states, size=num_rows, dim=2)
 
     def _mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return hidden_states + self.conv2(F.gelu(self.conv1(hidden_states)))
