@@ -34,7 +34,8 @@ class FoldedModule(nn.Module):
         if is_recorded() or (torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)):
             return in_full_precision(fold, weights)
         if self._folded is None or not self._is_unchanged(weights):
-            if not all(map(_is_tangible, (*weights, torch.empty(0)))):  # new ones are not where tensors are simulated
+            if is_captured() or not all(map(_is_tangible, (*weights, torch.empty(0)))):
+                # new tensors are not numbers where they are simulated, nor while a graph is captured
                 return in_full_precision(fold, weights)
             with torch.inference_mode(False), torch.no_grad():  # autograd refuses tensors of inference mode
                 self._folded = in_full_precision(fold, weights)
@@ -58,6 +59,11 @@ class FoldedModule(nn.Module):
 def is_recorded() -> bool:
     """Whether operations are recorded to be run later, so that nothing may be kept of what they compute now."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def is_captured() -> bool:
+    """Whether a CUDA graph is being captured: what is computed now are no numbers yet, in memory of the graph."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def _is_exported() -> bool:

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam_video import check_count, check_pixels, check_session
 from .configuration_edgetam import EdgeTamVideoConfig
+from .cuda_graphs_edgetam_video import StageGraphs
 from .device_edgetam import in_pieces
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
@@ -54,6 +55,8 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
 OBJECTS_AT_ONCE = 2  # whose maps fit the cache of a CPU
+# modes of torch.compile with CUDA graphs, and what each is without
+MODES_WITH_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
 
 
@@ -94,6 +97,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         "occlusion_spatial_embedding_parameter",
     )
     _keys_to_ignore_on_load_unexpected: list[str] = []  # noqa: RUF012
+    _graphs: StageGraphs | None = None
 
     def __init__(self, config: EdgeTamVideoConfig):
         super().__init__(config)
@@ -133,6 +137,33 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             nn.init.normal_(module.no_object_pointer, std=self.config.initializer_range)
             if self.config.enable_occlusion_spatial_embedding:
                 nn.init.normal_(module.occlusion_spatial_embedding_parameter, std=self.config.initializer_range)
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the parts that do the work, as `EdgeTamBaseModel.compile` does, or makes CUDA graphs of the stages.
+
+        Two of the options of `torch.compile` ask for CUDA graphs, which start all kernels of a stage at once.
+        `backend="cudagraphs"` compiles nothing, and takes seconds. `mode="reduce-overhead"` (or `"max-autotune"`)
+        compiles the parts, too. Stages are replayed in eval mode on a GPU, and otherwise run as they are, as they do
+        under autocast, and where a part has hooks or its weights are quantised. Changed weights and replaced parts
+        count at once, and anything else that was changed in the model from the next call of this method on.
+        """
+        mode, is_compiled = options.get("mode"), options.get("backend") != "cudagraphs"
+        self._graphs = StageGraphs() if mode in MODES_WITH_GRAPHS or not is_compiled else None
+        if mode in MODES_WITH_GRAPHS:
+            options["mode"] = MODES_WITH_GRAPHS[mode]
+        if is_compiled:
+            super().compile(**options)
+
+    def train(self, mode: bool = True) -> "EdgeTamVideoModel":
+        """Sets the mode; CUDA graphs are forgotten, as weights are folded anew."""
+        if self._graphs is not None:
+            self._graphs.forget()
+        super().train(mode)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state without CUDA graphs, as PyTorch has it for what is compiled."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_graphs"}
 
     @property
     def mask_size(self) -> tuple[int, int]:
@@ -302,7 +333,8 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
     def _find_objects(self, *arguments: Any, **settings: Any) -> EdgeTamVideoSegmentationOutput:
         """See `find_objects`; with gradients in training mode only, so that a session does not grow."""
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
-            return find_objects(self, *arguments, **settings)
+            stages = self if self._graphs is None else self._graphs.stages_of(self)
+            return find_objects(stages, *arguments, **settings)
 
     def _read_frame(self, session: EdgeTamVideoInferenceSession, frame: torch.Tensor) -> torch.Tensor:
         """Pixel values (1, 3, H, W) of the next frame of a stream; raises a TypeError or a ValueError for others."""

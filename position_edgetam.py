@@ -2,27 +2,32 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 
 import torch
 
-from .folding_edgetam import is_recorded
+from .folding_edgetam import is_captured, is_recorded
 
 
 def table(function: Callable) -> Callable:
-    """Decorator that keeps the last results of a function of numbers, devices and dtypes; do not write into them.
+    """Decorator that keeps all results of a function of numbers, devices and dtypes; do not write into them.
 
-    Nothing is kept where operations are recorded, so that tables become a part of the graph, or simulated.
+    Nothing is kept where operations are recorded, so that tables become a part of the graph, or simulated. CUDA graphs
+    read tables where they lie, so none is dropped; they are few, as a model has maps of few sizes.
     """
-    kept = lru_cache(maxsize=8)(function)
+    kept: dict[tuple[Any, ...], Any] = {}
 
     @wraps(function)
     def look_up(*args: Any) -> Any:
         if is_recorded() or type(torch.empty(0)) is not torch.Tensor:
             return function(*args)
-        with torch.inference_mode(False), torch.no_grad():  # autograd refuses tensors of inference mode
-            return kept(*args)
+        if args not in kept:
+            if is_captured():
+                return function(*args)
+            with torch.inference_mode(False), torch.no_grad():  # autograd refuses tensors of inference mode
+                kept[args] = function(*args)
+        return kept[args]
 
     return look_up
 

@@ -46,10 +46,26 @@ frame            One frame of a stream whose memory is full: kernel launches, wa
 attention        The attention kernels of a frame by attn_implementation, and how far the masks are from those of sdpa.
 mask_generation  The pipeline with random weights on a large picture, and with the embedded checkpoint on a sample.
 offload          Masks with device_map="auto", whole and with weights on the CPU or the disk, against those without.
-compiled         What pictures and video measure in bfloat16, with our model compiled; native is not. Then pictures with
-                 CUDA graphs.
+compiled         What video and pictures measure in bfloat16, with our model compiled, as CUDA graphs or both; native is
+                 eager. Stages that are replayed cannot be watched.
 Needs timm, which native EdgeTAM takes its backbone from, and accelerate for offload.
 """
+
+
+class Figures(dict):
+    """Figures by name, in groups. Each is written at once, so that none is lost with the machine."""
+
+    def __init__(self, write):
+        super().__init__()
+        self.write = write
+
+    def __setitem__(self, name, figure):
+        super().__setitem__(name, figure)
+        self.write()
+
+    def group(self, name):
+        """The group of a name."""
+        return self.setdefault(name, Figures(self.write))
 
 
 class TimeIsUp(BaseException):
@@ -62,7 +78,7 @@ def read_settings():
     parser.set_defaults(device="cuda", dtype="bfloat16", points_per_batch=64, height=1200, width=1800)
     parser.add_argument("--parts", nargs="+", choices=PARTS, help="(all; with --quick all but compiled)")
     parser.add_argument("--minutes", type=float, default=6, metavar="N", help="for everything (%(default)s)")
-    parser.add_argument("--output", metavar="FILE", help="the JSON, written after each part")
+    parser.add_argument("--output", metavar="FILE", help="the JSON, written after each row")
     parser.add_argument("--quick", action="store_true", help="small pictures and few frames, for a CPU")
     numbers = {
         "--repeats": (20, "timed rounds of the pictures part"),
@@ -128,7 +144,7 @@ def agreement(arguments, results):
         model = model_class.from_pretrained(nano, dtype=torch.float32).eval()
         expected = logits_of(model, arguments)
         models = in_dtypes(model, arguments.device)
-        rows = results[kind] = {}
+        rows = results.group(kind)
         with exact_float32():
             attempt(rows, "float32", agreement_of, models["float32"], logits_of, expected, arguments)
         for name in ("float32", *HALVES):
@@ -193,7 +209,7 @@ def clip_logits(model, arguments):
 def pictures(arguments, results, compile_options=None):
     """Fills in the times of encoder and decoder, by dtype and step; with options, of our model compiled."""
     for name in ("bfloat16",) if compile_options is not None else ("bfloat16", "float32"):
-        dtype, rows = getattr(torch, name), results.setdefault(name, {})
+        dtype, rows = getattr(torch, name), results.group(name)
         setting = (arguments.image_size, dtype, arguments.device)
         models, steps = image.make_models(*setting), image.make_steps(*setting, [64])
         batch = torch.randn(8, 3, arguments.image_size, arguments.image_size).to(arguments.device, dtype)
@@ -210,7 +226,9 @@ def videos(arguments, results, compile_options=None):
     """Fills in times and memory of tracking, by number of objects; with options, of our model compiled."""
     with torch.no_grad():
         models = video.make_models(arguments.image_size, arguments)
-        spans = {name: video.watch_stages(name, model, arguments) for name, model in models.items()}
+        spans = {name: [] for name in models}
+        if not compile_options:  # a watched stage is no CUDA graph
+            spans = {name: video.watch_stages(name, model, arguments) for name, model in models.items()}
         if compile_options is not None:
             models["ours"].compile(**compile_options)
         for num_objects in arguments.objects:
@@ -232,12 +250,13 @@ def track_in_turns(models, spans, num_objects, arguments):
 
 
 def compiled(arguments, results):
-    """Fills in what `pictures` and `videos` measure, of our model compiled, with CUDA graphs last."""
-    graphs = {"mode": "reduce-overhead"}
-    for name, part, options in (("video", videos, {}), ("pictures", pictures, {}), ("CUDA graphs", pictures, graphs)):
-        torch._dynamo.reset()
-        rows = results[name] = {}
-        part(arguments, rows, options)
+    """Fills in what `videos` and `pictures` measure, of our model compiled in each way, the quickest to begin first."""
+    graphs, both = {"backend": "cudagraphs"}, {"mode": "reduce-overhead"}
+    settings = {"CUDA graphs": graphs, "compiled": {}, "compiled, CUDA graphs": both}
+    for name, part, ways in (("video", videos, settings), ("pictures", pictures, list(settings)[1:])):
+        for way in ways:
+            torch._dynamo.reset()
+            part(arguments, results.group(name).group(way), settings[way])
 
 
 # What a frame does
@@ -385,12 +404,13 @@ PARTS = {
 }
 
 
-def run_part(name, seconds_left, arguments):
-    """Results of a part; with its error, or why it was skipped or cut off."""
+def run_part(name, seconds_left, arguments, results):
+    """Fills in the results of a part; with its error, or why it was skipped or cut off."""
     part, seconds_needed = PARTS[name]
     if seconds_left < (0 if arguments.quick else seconds_needed):
-        return {"skipped": f"{max(seconds_left, 0):.0f} s are left of --minutes {arguments.minutes:g}"}
-    results, start = {}, time.perf_counter()
+        results["skipped"] = f"{max(seconds_left, 0):.0f} s are left of --minutes {arguments.minutes:g}"
+        return
+    start = time.perf_counter()
     try:
         with limited_to(seconds_left):
             part(arguments, results)
@@ -399,7 +419,7 @@ def run_part(name, seconds_left, arguments):
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         results["error"] = f"{type(error).__name__}: {error}"[:500]
-    return results | {"part_seconds": time.perf_counter() - start}
+    results["part_seconds"] = time.perf_counter() - start
 
 
 @contextmanager
@@ -442,19 +462,21 @@ def table_lines(results, path=""):
 
 
 def main():
-    """Runs the parts, writes the JSON after each, and prints the table and the JSON line."""
+    """Runs the parts, and prints the table and the JSON line."""
     arguments = read_settings()
     from edgetam_hf.files.writing import write_json_whole
 
-    end, results = time.monotonic() + 60 * arguments.minutes, {}
-    for name in arguments.parts:
-        print(f"{name} …", file=sys.stderr, flush=True)
-        results[name] = as_json(run_part(name, end - time.monotonic(), arguments))
+    def write():
         if arguments.output:
             write_json_whole(as_json(make_record("gpu", arguments, results)), arguments.output)
+
+    end, results = time.monotonic() + 60 * arguments.minutes, Figures(write)
+    for name in arguments.parts:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        run_part(name, end - time.monotonic(), arguments, results.group(name))
         if arguments.device == "cuda":
             attempt({}, name, torch.cuda.empty_cache)
-    print("\n".join(table_lines(results)))
+    print("\n".join(table_lines(as_json(results))))
     print(json.dumps(as_json(make_record("gpu", arguments, results))))
 
 

@@ -157,7 +157,9 @@ def watch_stages(name, model, arguments):
 
 
 def read_stages(spans, total):
-    """Milliseconds of a frame by stage, and of the rest; `spans` is empty afterwards."""
+    """Milliseconds of a frame by stage, and of the rest, if stages are watched; `spans` is empty afterwards."""
+    if not spans:
+        return {}
     times = dict.fromkeys(STAGES, 0.0)
     for stage, start, end in spans:
         times[stage] += milliseconds(start, end)
@@ -187,7 +189,7 @@ def compare_times(models, spans, num_objects, arguments):
         )
         differences.append(largest([native - ours]))
         outputs.append(largest([native]))
-    rows = {stage: summarise(values) for stage, values in times.items()}
+    rows = {stage: summarise(values) for stage, values in times.items() if all(values.values())}
     return rows.pop("frame") | {
         "largest_difference": max(differences),
         "largest_output": max(outputs),

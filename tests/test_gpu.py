@@ -5,6 +5,7 @@
 
 import copy
 import os
+import threading
 from contextlib import contextmanager
 
 import pytest
@@ -14,7 +15,14 @@ from small_models import assert_outputs_close, make_model, make_video_model, ran
 from tracking import BOX, CLICK, CORRECTION, NAMES, OTHER_CLICK, Tracker, assert_equal
 from transformers import pipeline
 
-from edgetam_hf import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
+from edgetam_hf import (
+    EdgeTamModel,
+    EdgeTamProcessor,
+    EdgeTamVideoModel,
+    EdgeTamVideoProcessor,
+    cuda_graphs_edgetam_video,
+    nano_checkpoint,
+)
 from edgetam_hf.commands.picture_files import SAMPLES
 
 DEVICE = os.environ.get("EDGETAM_TEST_DEVICE", "cuda")
@@ -24,6 +32,7 @@ pytestmark = pytest.mark.skipif(
     IS_GPU and not torch.cuda.is_available(), reason="needs a GPU that PyTorch can use, and there is none"
 )
 COMPILE_OPTIONS = {} if IS_GPU else {"backend": "eager"}  # what is written for the GPU is what is tested
+GRAPHS = {"backend": "cudagraphs"}
 HALVES = [torch.bfloat16, torch.float16]
 ON_CPU = {"processing_device": "cpu"}  # a GPU resizes frames in float32, a CPU in integers: levels differ by 1
 POINTS = torch.tensor([[[[30.0, 40.0]], [[90.0, 70.0]], [[60.0, 100.0]]]])
@@ -355,3 +364,117 @@ def test_frame_of_a_stream_does_not_wait_for_the_device(device_model, video_proc
     with no_waits():
         output = tracker.model(tracker.session, frame=frame)
     assert output.pred_masks.device.type == DEVICE
+
+
+# CUDA graphs
+
+
+def film(model, processor, frames, num_objects=1):
+    """Outputs of a video with a correction on the way, on the device."""
+    tracker = Tracker(model, processor, frames, inference_device=DEVICE)
+    obj_ids = list(range(num_objects))
+    tracker.add(0, obj_ids, input_boxes=[[[10 + 20 * idx, 30, 40 + 20 * idx, 60] for idx in obj_ids]])
+    tracker.add(4, [0], **CORRECTION)
+    return tracker.track()
+
+
+def num_graphs(model):
+    return sum(graph is not None for graph in model._graphs._graphs.values())
+
+
+@pytest.mark.parametrize("num_objects", [1, 3])
+@pytest.mark.parametrize(
+    "options, atol",
+    [(GRAPHS, 1e-4), ({"mode": "reduce-overhead", **COMPILE_OPTIONS}, 5e-3)],
+    ids=["graphs", "compiled"],
+)
+def test_video_with_cuda_graphs_equals_the_eager_one(video_processor, clip, num_objects, options, atol):
+    """Three times: the second records what the first has seen, and nothing overwrites what was found before."""
+    torch._dynamo.reset()
+    config = small_video_config(num_maskmem=2, max_object_pointers_in_encoder=2)
+    model = sent_model(make_video_model(config=config))
+    expected = film(model, video_processor, clip[:7], num_objects)
+    model.compile(**options)
+    found = [film(model, video_processor, clip[:7], num_objects) for _ in range(3)]
+    for outputs in found:
+        assert_equal(outputs, expected, atol=atol)
+    assert num_graphs(model) >= (5 if IS_GPU else 0)
+
+
+def test_cuda_graphs_follow_changed_weights(device_model, video_processor, clip):
+    model = copy.deepcopy(device_model)
+    model.compile(**GRAPHS)
+    for seed in (1, 2):
+        weights = make_video_model(seed=seed).state_dict()
+        model.load_state_dict(weights)
+        plain = copy.deepcopy(model)
+        expected = film(plain, video_processor, clip[:5])
+        for _ in range(3):
+            assert_equal(film(model, video_processor, clip[:5]), expected)
+    model.to(torch.bfloat16).to(torch.float32)
+    expected = film(copy.deepcopy(model), video_processor, clip[:5])
+    for _ in range(3):
+        assert_equal(film(model, video_processor, clip[:5]), expected)
+    assert num_graphs(model) >= (4 if IS_GPU else 0)
+
+
+def test_cuda_graphs_can_be_forgotten_and_made_again(device_model, video_processor, clip, monkeypatch):
+    monkeypatch.setattr(cuda_graphs_edgetam_video, "MAX_SHAPES", 6)
+    model = copy.deepcopy(device_model)
+    expected = film(model, video_processor, clip, 2)
+    model.compile(**GRAPHS)
+    for _ in range(3):
+        assert_equal(film(model, video_processor, clip, 2), expected)
+        torch.cuda.empty_cache()
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_stream_with_cuda_graphs_in_half_precision_equals_the_eager_one(device_model, video_processor, clip, dtype):
+    model, outputs = copy.deepcopy(device_model).to(dtype), []
+    for options in (None, GRAPHS):
+        if options is not None:
+            model.compile(**options)
+        tracker = Tracker(model, video_processor, inference_device=DEVICE, dtype=dtype)
+        tracker.add(0, [1, 2], input_boxes=[[[10, 30, 40, 60], [50, 20, 90, 70]]])
+        with torch.inference_mode():
+            outputs.append([on_cpu(output) for output in tracker.stream(clip[:5])])
+    assert_equal(*outputs, atol=1e-2)
+
+
+def test_replayed_frame_does_not_wait_for_the_device(device_model, video_processor, clip):
+    model = copy.deepcopy(device_model)
+    model.compile(**GRAPHS)
+    for is_recorded in (False, True, True):
+        tracker = Tracker(model, video_processor, inference_device=DEVICE)
+        tracker.add(0, [1, 2], input_boxes=[[[10, 30, 40, 60], [50, 20, 90, 70]]])
+        tracker.stream(clip[:4])
+        frame = tracker.processor(images=[clip[4]], return_tensors="pt")["pixel_values"][0]
+        if not is_recorded:
+            model(tracker.session, frame=frame)
+    with no_waits():
+        output = model(tracker.session, frame=frame)
+    assert output.pred_masks.device.type == DEVICE and num_graphs(model) >= (5 if IS_GPU else 0)
+
+
+@needs_gpu
+def test_cuda_graphs_of_threads_with_streams_of_their_own_equal_the_eager_video(device_model, video_processor, clip):
+    model, found = copy.deepcopy(device_model), {}
+    expected = {num_objects: film(model, video_processor, clip[:6], num_objects) for num_objects in (1, 2)}
+    model.compile(**GRAPHS)
+    torch.cuda.synchronize()
+
+    def run(num_objects):
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            found[num_objects] = [film(model, video_processor, clip[:6], num_objects) for _ in range(4)]
+        stream.synchronize()
+
+    threads = [threading.Thread(target=run, args=(num_objects,)) for num_objects in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found.keys() == expected.keys()
+    for num_objects, videos in found.items():
+        for outputs in videos:
+            assert_equal(outputs, expected[num_objects])
