@@ -232,9 +232,9 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             num_workers: Processes that load the pictures of a list or dataset; 0, the default, loads them here.
             batch_size: Accepted as by every pipeline. Pictures run one after the other whatever it is: the model's
                 batch is `points_per_batch`.
-            points_per_batch (`int`, *optional*): Points after which masks are drawn: memory is kept for so many. By
-                default 64, and on a GPU more if the model input is smaller than 1024x1024, where larger batches are
-                faster.
+            points_per_batch (`int`, *optional*): Points decoded before their masks are drawn; memory grows with it. By
+                default 64, and on a GPU more where the model input is smaller than 1024x1024: there larger batches
+                are faster.
             points_per_crop (`int`, defaults to 32): Points along each side of the grid, on the picture and each crop.
             crops_n_layers (`int`, defaults to 0): Layers of crops to search besides the whole picture. Layer i has
                 2**i x 2**i crops.

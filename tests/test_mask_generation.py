@@ -200,6 +200,23 @@ def test_pipeline_does_not_depend_on_how_many_masks_are_measured_at_once(small, 
         assert torch.equal(found[name], expected[name])
 
 
+def test_candidates_are_measured_in_groups_on_a_gpu(gpu, monkeypatch):
+    masks = F.interpolate(torch.randn(1, 11, 9, 9, generator=torch.Generator().manual_seed(0)) * 5, (32, 32))[0]
+    masks *= torch.arange(1, 12)[:, None, None] % 4  # flat ones are not stable
+    crop, stability, found = Crop(0, 0, 211, 97), StabilityFilter(0.1, 0.5, 0.7), []
+    monkeypatch.setattr(mask_generation_edgetam, "MAX_PIXELS_AT_ONCE", 4 * 211 * 97)
+    for device in ("cpu", "cuda"):
+        with gpu:
+            low_res_masks = masks.to(device, non_blocking=True)
+            candidates = candidates_of_crop(low_res_masks, torch.rand(11), torch.zeros(11, 2), crop, crop, stability)
+            found.append((candidates, list(candidates.masks(97, 211, 0.1))))
+    (expected, expected_masks), (actual, actual_masks) = found
+    assert len(gpu.waits) == 2 + len(actual.groups) and 1 < len(actual.groups) < len(expected.groups) < 11
+    assert torch.equal(actual.boxes, expected.boxes)
+    assert torch.equal(actual.stability_scores, expected.stability_scores)
+    assert all(map(torch.equal, actual_masks, expected_masks))
+
+
 def test_lines_are_stretched_alike_on_a_gpu(gpu):
     for num_lines, old_length, new_length in ((1, 64, 5), (7, 32, 97), (40, 64, 384), (300, 256, 200)):
         lines = torch.randn(3, num_lines, old_length, generator=torch.Generator().manual_seed(0))
