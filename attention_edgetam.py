@@ -25,7 +25,10 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_edgetam import EdgeTamConfig, EdgeTamMaskDecoderConfig
-from .folding_edgetam import is_plain
+from .device_edgetam import has_amx
+from .folding_edgetam import is_foldable
+
+QUERIES_AT_ONCE = 512  # with a weight for each of some thousand keys they fit the cache of a CPU
 
 
 def eager_attention_forward(
@@ -153,10 +156,38 @@ class EdgeTamProjectedAttention(nn.Module):
         # flash attention takes no bias, and flex attention on a CPU corrupts memory with one (PyTorch 2.14)
         return ALL_ATTENTION_FUNCTIONS[name if attention_bias is None else "sdpa"]
 
+    def works_in_blocks(self, query: torch.Tensor) -> bool:
+        """Whether `average_in_blocks` may stand for the fused attention of PyTorch, and is not slower.
+
+        That is so on a CPU. In bfloat16 plain products are two to three times as fast as the fused kernel, unless the
+        processor has AMX, for which the kernel was written; in float32 both are equally fast.
+        """
+        if query.device.type != "cpu" or self.config._attn_implementation not in ("sdpa", "eager"):
+            return False
+        return query.dtype == torch.float32 or (query.dtype == torch.bfloat16 and not has_amx())
+
+    def average_in_blocks(
+        self, query: torch.Tensor, logits: Callable[[torch.Tensor], torch.Tensor], value: torch.Tensor
+    ) -> torch.Tensor:
+        """Averages (B, H, T, channels of a value) of values, computed for some queries at a time.
+
+        Queries do not depend on each other, and so few of them leave their logits and weights in the cache.
+
+        Args:
+            query: (B, H, T, I / H).
+            logits: from scaled queries (B, H, t, I / H) to logits (B, H, t, S).
+            value: (B, H, S, channels of a value), or (B, 1, S, …) for all heads.
+        """
+        averages = []
+        for queries in (query * self.scaling).split(QUERIES_AT_ONCE, dim=2):
+            weights = F.dropout(F.softmax(logits(queries), dim=-1), self.dropout, self.training)
+            averages.append(weights @ value)
+        return torch.cat(averages, dim=2)
+
     def absorbs_projections(self, num_tokens: int) -> bool:
         """Whether the identities above save work for so many tokens among many pixels, and may be used."""
         projections = (self.q_proj, self.k_proj, self.v_proj, self.o_proj)
-        if not is_plain(*projections) or any(projection.bias is None for projection in projections):
+        if not is_foldable(*projections) or any(projection.bias is None for projection in projections):
             return False
         return num_tokens * self.num_heads < self.q_proj.out_features
 

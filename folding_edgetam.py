@@ -91,24 +91,27 @@ def in_full_precision(
         return [result.to(dtype) for result in function(*(tensor.to(precise) for tensor in tensors))]
 
 
-def is_untouched(module: nn.Module, module_class: type) -> bool:
-    """Whether a module is of exactly this class and has no hook and no wrapper, which would miss a call left out."""
-    return (
-        type(module) is module_class
-        and not module._forward_hooks
-        and not module._forward_pre_hooks
-        and not module._backward_hooks
-        and not module._backward_pre_hooks
-        and "forward" not in module.__dict__
-        and module._compiled_call_impl is None
-        and not hasattr(module, "_hf_hook")  # accelerate's, which may have to fetch the weights first
-        and not module_calls._has_any_global_hook()
+def is_watched(module: nn.Module) -> bool:
+    """Whether somebody sees the calls of a module: hooks, a wrapper, or accelerate, which may fetch weights first."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in module.__dict__
+        or hasattr(module, "_hf_hook")
+        or module_calls._has_any_global_hook()
     )
+
+
+def is_untouched(module: nn.Module, module_class: type) -> bool:
+    """Whether a module is of exactly this class and nobody sees its calls, so that one can be left out."""
+    return type(module) is module_class and module._compiled_call_impl is None and not is_watched(module)
 
 
 def is_plain(*modules: nn.Module) -> bool:
     """Whether arithmetic with their weights may stand for modules: they are untouched, and the weights are numbers."""
-    return not _is_exported() and all(
+    return all(
         type(module) in (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
         and is_untouched(module, type(module))
         and type(module.weight) in PLAIN_TYPES
@@ -116,12 +119,17 @@ def is_plain(*modules: nn.Module) -> bool:
     )
 
 
+def is_foldable(*modules: nn.Module) -> bool:
+    """Whether arithmetic with their weights may stand for modules, also where an export wants to see the modules."""
+    return not _is_exported() and is_plain(*modules)
+
+
 def can_merge(first: nn.Module, second: nn.Module) -> bool:
     """Whether two convolutions in a row can be one: the second is 1x1, and no hook sees the map between them."""
     return (
         isinstance(first, nn.Conv2d)
         and isinstance(second, nn.Conv2d)
-        and is_plain(first, second)
+        and is_foldable(first, second)
         and second.weight.shape[1:] == (first.weight.shape[0], 1, 1)
         and (second.stride, second.padding) == ((1, 1), (0, 0))
         and first.groups == 1

@@ -1,17 +1,18 @@
 """Mask generation, step by step: crops of a picture, grids of points on them, and the masks that are left of them.
 
 A crop is searched with a grid of points. Of the masks of which the model is confident those stay that are stable, are
-not cut by the crop, and have no better duplicate. Each is upsampled by itself and only near its object: once to measure
-it, and again if it is among the results.
+not cut by the crop, and have no better duplicate. Masks are upsampled in groups, and only inside the box of a group:
+once to measure them, and again those that are among the results. On a CPU each mask is a group by itself.
 
-Shapes: N masks, (h, w) low-res masks of a crop, (H, W) the original picture. Points are (x, y) and boxes (left, top,
-right, bottom), in pixels of the original picture, of a crop of it, or of the model input; every docstring says which.
+Shapes: N masks, n masks of a group, (h, w) low-res masks of a crop, (H, W) the original picture. Points are (x, y) and
+boxes (left, top, right, bottom), in pixels of the original picture, of a crop of it, or of the model input; every
+docstring says which.
 """
 
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,15 +20,15 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import nms
 
-from .device_edgetam import fetch
-from .masks_edgetam import masks_to_boxes, remove_small_regions
+from .device_edgetam import fetch, send
+from .masks_edgetam import extents_to_boxes, masks_to_boxes, remove_small_regions
 
 MOST_CROP_LAYERS = 8  # the last of which has 65,536 crops
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 # Interpolated values may exceed all values that they are made of by a rounding error, at most this part of the level.
 ROUNDING = 1e-5
-# Parts of masks are fetched from the device together, once they have about this many pixels of a byte each.
-MAX_PIXELS_AT_ONCE = 2**27
+# A GPU measures masks together that have about this many pixels, 256 MB of float32.
+MAX_PIXELS_AT_ONCE = 2**26
 
 
 class Crop(NamedTuple):
@@ -88,12 +89,20 @@ def is_cut_by_crop(boxes: torch.Tensor, crop: Crop, picture: Crop) -> torch.Tens
     return (near_crop_edge & ~near_picture_edge).any(dim=-1)
 
 
+def masks_at_once(device: torch.device, num_pixels: int) -> int:
+    """How many masks of so many pixels make a group.
+
+    A GPU is quickest with as many as its memory holds, and a CPU with one, of which it upsamples the least.
+    """
+    return 1 if device.type == "cpu" else max(1, MAX_PIXELS_AT_ONCE // num_pixels)
+
+
 @dataclass(frozen=True)
 class BoxedLogits:
-    """Low-res logits of a mask inside a box, outside of which none exceeds `floor`.
+    """Low-res logits of a group of masks inside a box, outside of which none exceeds `floor`.
 
-    logits (h', w') begin at pixel (left, top) of the (height, width) low-res mask. Those at the edges of the box do not
-    exceed `floor` either, unless they lie at the edges of the mask.
+    logits (n, h', w') begin at pixel (left, top) of the (height, width) low-res masks. Those at the edges of the box do
+    not exceed `floor` either, unless they lie at the edges of the masks.
     """
 
     logits: torch.Tensor
@@ -104,41 +113,70 @@ class BoxedLogits:
     floor: float
 
     @classmethod
-    def cut_out(cls, low_res_masks: torch.Tensor, level: float) -> list["BoxedLogits"]:
-        """Each of the masks (N, h, w), for what exceeds `level` once they are upsampled."""
+    def cut_out(cls, low_res_masks: torch.Tensor, level: float, num_at_once: int = 1) -> list["BoxedLogits"]:
+        """Groups of `num_at_once` of the masks (N, h, w), for what exceeds `level` once they are upsampled."""
         height, width = low_res_masks.shape[1:]
         floor = level - ROUNDING * abs(level)
-        (boxes,) = fetch([masks_to_boxes(low_res_masks > floor)])
-        cut = []
-        for mask, (left, top, right, bottom) in zip(low_res_masks, boxes.tolist(), strict=True):
-            left, top = max(left - 1, 0), max(top - 1, 0)  # interpolation reaches one pixel further
-            logits = mask[top : bottom + 2, left : right + 2].clone()
-            cut.append(cls(logits, left, top, height, width, floor))
-        return cut
+        (tensor,) = fetch([extents_to_boxes(*extents_above(low_res_masks, floor))])
+        boxes, groups = tensor.tolist(), []
+        for start in range(0, len(boxes), num_at_once):
+            group = slice(start, start + num_at_once)
+            lefts, tops, rights, bottoms = zip(*boxes[group], strict=True)
+            left, top = max(min(lefts) - 1, 0), max(min(tops) - 1, 0)  # interpolation reaches one pixel further
+            logits = low_res_masks[group, top : max(bottoms) + 2, left : max(rights) + 2].clone()
+            groups.append(cls(logits, left, top, height, width, floor))
+        return groups
+
+    def chosen(self, rows: torch.Tensor) -> "BoxedLogits":
+        """The masks at these rows, which are sorted and on the CPU, in the same box."""
+        if len(rows) == len(self.logits):
+            return self
+        return replace(self, logits=self.logits[send(rows, self.logits.device)])
 
     def upsampled(self, height: int, width: int) -> tuple[torch.Tensor, int, int]:
-        """Logits (H', W') where any exceed `floor` at the size (height, width), and the (left, top) of this part.
+        """Logits (n, H', W') where any exceed `floor` at the size (height, width), and the (left, top) of this part.
 
         Bilinear interpolation is linear interpolation along one axis and then along the other. Computed so, numbers are
         equal (to the bit, on a CPU, if the size has more than 128 rows and columns together: below that, PyTorch's
         bilinear interpolation adds in another order).
         """
         lines, left = self._stretched(self.logits, self.left, self.width, width)
-        lines, top = self._stretched(lines.T, self.top, self.height, height)
-        return lines.T, left, top
+        lines, top = self._stretched(lines.mT, self.top, self.height, height)
+        return lines.mT, left, top
 
     def _stretched(self, lines: torch.Tensor, start: int, old_length: int, new_length: int) -> tuple[torch.Tensor, int]:
-        """Lines (…, L), which begin at `start` of an axis, on a longer or shorter axis; and where they begin on it."""
+        """Lines (n, …, L), which begin at `start` of an axis, on a longer or shorter one; where they begin on it."""
         if old_length == new_length:  # exact also for infinite logits, which interpolation would turn into NaN
             return lines, start
-        stop = start + lines.shape[1]
+        stop = start + lines.shape[2]
         padded = F.pad(lines, (start, old_length - stop), value=self.floor)
-        stretched = F.interpolate(padded[None], new_length, mode="linear")[0]
+        stretched = stretch(padded, new_length)
         scale = new_length / old_length
         # not below 0, where the first pixel of a much shorter axis reaches over several of the longer one
         new_start = max(0, math.floor((start + 0.5) * scale - 0.5)) if start > 0 else 0
         new_stop = math.ceil((stop - 0.5) * scale - 0.5) + 1 if stop < old_length else new_length
-        return stretched[:, new_start:new_stop], new_start
+        return stretched[..., new_start:new_stop], new_start
+
+
+def stretch(lines: torch.Tensor, new_length: int) -> torch.Tensor:
+    """Lines (n, …, L) with their last axis interpolated to another length."""
+    if lines.device.type == "cpu":
+        return F.interpolate(lines, new_length, mode="linear")
+    # the same numbers; for "linear" CUDA has no more threads than a line has pixels, each of which does all lines
+    return F.interpolate(lines[:, None], (lines.shape[1], new_length), mode="bilinear")[:, 0]
+
+
+def extents_above(logits: torch.Tensor, level: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether any of the logits (N, H, W) exceeds a level in each column (N, W) and in each row (N, H)."""
+    return logits.amax(dim=1) > level, logits.amax(dim=2) > level
+
+
+def rows_of_groups(rows: torch.Tensor, groups: list[BoxedLogits]) -> Sequence[torch.Tensor]:
+    """For each group the rows of its masks, from sorted rows (N,) of all groups one after the other."""
+    sizes = torch.tensor([len(group.logits) for group in groups], dtype=torch.int64)
+    ends = sizes.cumsum(dim=0)
+    counts = torch.searchsorted(rows, ends).diff(prepend=ends.new_zeros(1))
+    return (rows - (ends - sizes).repeat_interleave(counts)).split(counts.tolist())
 
 
 class Masks(Sequence):
@@ -178,30 +216,40 @@ class Masks(Sequence):
 class MaskCandidates:
     """Masks that passed the filters, and what is known of them. Tensors are on the CPU, except for the logits.
 
-    logits: N masks in pixels of their crop; crops: their N crops. scores (N,): predicted IoU. stability_scores (N,):
-    IoU of the mask cut above and below the threshold. points (N, 2): what prompted each mask, (x, y). boxes (N, 4):
-    integers, right and bottom included. Points and boxes are in pixels of the original picture.
+    scores (N,): predicted IoU. stability_scores (N,): IoU of the mask cut above and below the threshold. points (N, 2):
+    what prompted each mask, (x, y). boxes (N, 4): integers, right and bottom included. Points and boxes are in pixels
+    of the original picture. groups: the logits, of these masks and of others; crops: the crop of each group. rows (N,):
+    which masks these are of all that the groups have, one group after the other.
     """
 
     scores: torch.Tensor
     stability_scores: torch.Tensor
     points: torch.Tensor
     boxes: torch.Tensor
-    logits: list[BoxedLogits]
+    rows: torch.Tensor
+    groups: list[BoxedLogits]
     crops: list[Crop]
 
     @classmethod
     def joined(cls, parts: list["MaskCandidates"]) -> "MaskCandidates":
         """All candidates of the parts, in order."""
+        num_rows = (sum(len(group.logits) for group in part.groups) for part in parts)
+        starts = itertools.accumulate(num_rows, initial=0)
+        parts = [replace(part, rows=part.rows + start) for part, start in zip(parts, starts)]
         columns: list[list[Any]] = [[getattr(part, field.name) for part in parts] for field in fields(cls)]
         whole: list[Any] = [torch.cat(c) if torch.is_tensor(c[0]) else list(itertools.chain(*c)) for c in columns]
         return cls(*whole)
 
     def chosen(self, indices: torch.Tensor) -> "MaskCandidates":
         """The candidates at these indices, in their order."""
-        columns: list[Any] = [getattr(self, field.name) for field in fields(self)]
-        kept: list[Any] = [c[indices] if torch.is_tensor(c) else [c[i] for i in indices.tolist()] for c in columns]
-        return MaskCandidates(*kept)
+        return replace(
+            self,
+            scores=self.scores[indices],
+            stability_scores=self.stability_scores[indices],
+            points=self.points[indices],
+            boxes=self.boxes[indices],
+            rows=self.rows[indices],
+        )
 
     def without_duplicates(self, max_overlap: float) -> "MaskCandidates":
         """Best score first, without those whose boxes overlap that of a better one with an IoU above `max_overlap`."""
@@ -209,17 +257,14 @@ class MaskCandidates:
 
     def masks(self, height: int, width: int, mask_threshold: float) -> Masks:
         """N masks of a picture of this size."""
-        masks, parts, corners = Masks(height, width), [], []
-        for idx, (logits, crop) in enumerate(zip(self.logits, self.crops, strict=True)):
-            part, left, top = logits.upsampled(crop.height, crop.width)
-            parts.append(part > mask_threshold)
-            corners.append((crop.left + left, crop.top + top))
-            is_last = idx == len(self.logits) - 1
-            if is_last or parts[0].device.type == "cpu" or sum(p.numel() for p in parts) > MAX_PIXELS_AT_ONCE:
-                for fetched, corner in zip(fetch(parts), corners, strict=True):
-                    masks.append(fetched, *corner)
-                parts, corners = [], []
-        return masks
+        masks, order = Masks(height, width), self.rows.argsort()
+        rows_by_group = rows_of_groups(self.rows[order], self.groups)
+        for group, crop, rows in zip(self.groups, self.crops, rows_by_group, strict=True):
+            if len(rows) > 0:
+                logits, left, top = group.chosen(rows).upsampled(crop.height, crop.width)
+                for part in fetch([logits > mask_threshold])[0]:
+                    masks.append(part, crop.left + left, crop.top + top)
+        return masks.chosen(order.argsort())
 
 
 class StabilityFilter(NamedTuple):
@@ -249,13 +294,14 @@ def candidates_of_crop(
         crop, picture: in pixels of the original picture.
         stability: what makes a mask stable.
     """
-    logits = BoxedLogits.cut_out(low_res_masks, stability.mask_threshold - stability.offset)
+    num_at_once = masks_at_once(low_res_masks.device, max(crop.height * crop.width, low_res_masks[:1].numel()))
+    groups = BoxedLogits.cut_out(low_res_masks, stability.mask_threshold - stability.offset, num_at_once)
     numbers, lefts_and_tops = [], []
-    for mask in logits:
-        upsampled, left, top = mask.upsampled(crop.height, crop.width)
-        numbers.append(_measure(upsampled, stability.mask_threshold, stability.offset))
-        lefts_and_tops.append((left, top))
-    measured = torch.stack(fetch(numbers)) if numbers else torch.zeros(0, 6, dtype=torch.int64)
+    for group in groups:
+        logits, left, top = group.upsampled(crop.height, crop.width)
+        numbers.append(_measure(logits, stability.mask_threshold, stability.offset))
+        lefts_and_tops.extend([(left, top)] * len(logits))
+    measured = torch.cat([torch.zeros(0, 6, dtype=torch.int64), *fetch(numbers)])
     corners = torch.tensor(lefts_and_tops, dtype=torch.int64).view(-1, 2)
 
     intersection, union, boxes = measured[:, 0], measured[:, 1], measured[:, 2:]
@@ -265,16 +311,27 @@ def candidates_of_crop(
     is_kept = ~is_cut_by_crop(boxes, crop, picture)
     if stability.lowest_score > 0:
         is_kept &= stability_scores > stability.lowest_score
-    candidates = MaskCandidates(scores, stability_scores, points, boxes, logits, [crop] * len(logits))
-    return candidates.chosen(is_kept.nonzero().flatten())
+    kept = is_kept.nonzero().flatten()
+    kept_of_groups = zip(groups, rows_of_groups(kept, groups), strict=True)
+    groups = [group.chosen(rows) for group, rows in kept_of_groups if len(rows) > 0]
+    return MaskCandidates(
+        scores=scores[kept],
+        stability_scores=stability_scores[kept],
+        points=points[kept],
+        boxes=boxes[kept],
+        rows=torch.arange(len(kept)),
+        groups=groups,
+        crops=[crop] * len(groups),
+    )
 
 
 def _measure(logits: torch.Tensor, mask_threshold: float, offset: float) -> torch.Tensor:
-    """Integers (6,): pixels above the raised and the lowered threshold, and the box, which is -1s for an empty mask."""
-    areas = [(logits > mask_threshold + offset).sum(), (logits > mask_threshold - offset).sum()]
-    mask = logits > mask_threshold
-    box = masks_to_boxes(mask[None])[0]
-    return torch.cat([torch.stack(areas), torch.where(mask.any(), box, -1)])
+    """Integers (n, 6): pixels above the raised and the lowered threshold, and the box, -1s for an empty mask."""
+    levels = mask_threshold + offset, mask_threshold - offset
+    areas = [(logits > level).sum(dim=(1, 2), dtype=torch.int32) for level in levels]
+    columns, rows = extents_above(logits, mask_threshold)
+    boxes = torch.where(rows.any(dim=1, keepdim=True), extents_to_boxes(columns, rows), -1)
+    return torch.cat([torch.stack(areas, dim=1), boxes], dim=1)
 
 
 def without_small_regions(

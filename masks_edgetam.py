@@ -23,10 +23,15 @@ def masks_to_boxes(masks: torch.Tensor) -> torch.Tensor:
     """Boxes (N, 4) int64 of bool masks (N, H, W); zeros for an empty one, which torchvision's function refuses."""
     if masks.shape[0] == 0:
         return torch.zeros(0, 4, dtype=torch.int64, device=masks.device)
-    columns, rows = masks.any(dim=1).int(), masks.any(dim=2).int()
+    return extents_to_boxes(masks.any(dim=1), masks.any(dim=2))
+
+
+def extents_to_boxes(columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Boxes (N, 4) int64 of masks that have pixels in these columns (N, W) and rows (N, H); zeros where in none."""
+    columns, rows = columns.int(), rows.int()
     first = [axis.argmax(dim=1) for axis in (columns, rows)]
     last = [axis.shape[1] - 1 - axis.flip(1).argmax(dim=1) for axis in (columns, rows)]
-    return torch.stack(first + last, dim=1) * rows.any(dim=1)[:, None]
+    return torch.stack(first + last, dim=1) * rows.amax(dim=1, keepdim=True)
 
 
 def run_lengths(part: np.ndarray, left: int, top: int, height: int, width: int) -> dict:

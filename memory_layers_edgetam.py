@@ -18,12 +18,11 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamProjectedAttention
 from .configuration_edgetam import EdgeTamVideoConfig
+from .device_edgetam import in_pieces, num_at_once
+from .folding_edgetam import is_plain
 from .layers_edgetam import EdgeTamLayerNorm2d
-from .position_edgetam import Rotation, grid_rotation, rotate, sine_place_encoding
+from .position_edgetam import grid_rotation, rotate, sine_place_encoding
 from .stages_edgetam_video import Memories
-
-# So many queries have attention weights, one for each memory token, that fit the cache of a CPU
-QUERIES_AT_ONCE = 512
 
 
 class EdgeTamRotaryAttention(EdgeTamProjectedAttention):
@@ -39,10 +38,16 @@ class EdgeTamRotaryAttention(EdgeTamProjectedAttention):
 class EdgeTamFrameAttention(EdgeTamRotaryAttention):
     """Attention of a frame to itself."""
 
-    def forward(self, states: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+    def forward(self, states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         """Attention output (O, L, C) of states (O, L, C); see `grid_rotation`."""
         query, key, value = self.project(states, states, states)
-        return self.attend(rotate(query, rotation), rotate(key, rotation), value)[0]
+        query, key = rotate(query, rotation), rotate(key, rotation)
+        # in float32 the fused kernel is as fast, and takes less memory
+        if query.dtype == torch.float32 or not self.works_in_blocks(query):
+            return self.attend(query, key, value)[0]
+        keys = key.transpose(2, 3)
+        average = self.average_in_blocks(query, lambda queries: queries @ keys, value)
+        return self.o_proj(average.transpose(1, 2).flatten(2))
 
 
 class EdgeTamMemoryCrossAttention(EdgeTamRotaryAttention):
@@ -53,8 +58,8 @@ class EdgeTamMemoryCrossAttention(EdgeTamRotaryAttention):
         states: torch.Tensor,
         keys: torch.Tensor,
         memory: torch.Tensor,
-        rotation: Rotation,
-        latent_rotation: Rotation,
+        rotation: torch.Tensor,
+        latent_rotation: torch.Tensor,
     ) -> torch.Tensor:
         """Attention output (O, L, C).
 
@@ -64,34 +69,42 @@ class EdgeTamMemoryCrossAttention(EdgeTamRotaryAttention):
             rotation: of the pixels, see `grid_rotation`.
             latent_rotation: the same for the first tokens of the memory; the others have no place.
         """
-        query, key = self.split_heads(self.q_proj(states)), self.split_heads(self.k_proj(keys))
-        latents, others = key.tensor_split((len(latent_rotation[0]),), dim=2)
-        query, key = rotate(query, rotation), torch.cat((rotate(latents, latent_rotation), others), dim=2)
-        # half precision has fused kernels, which want values as wide as keys
-        if query.dtype == torch.float32 and memory.shape[-1] < query.shape[-1]:
-            return self.o_proj(self._average_unprojected(query.expand(len(key), -1, -1, -1), key, memory))
+        query = rotate(self.split_heads(self.q_proj(states)), rotation)
+        latents, others = keys.tensor_split((latent_rotation.shape[0],), dim=1)
+        latents = rotate(self.split_heads(self.k_proj(latents)), latent_rotation)
+        is_narrow = memory.shape[-1] < query.shape[-1]
+        if is_narrow and self.works_in_blocks(query) and is_plain(self.k_proj):
+            average = self._average_unprojected(query.expand(len(keys), -1, -1, -1), latents, others, memory)
+            return self.o_proj(average)
+        key = torch.cat((latents, self.split_heads(self.k_proj(others))), dim=2)
         return self.attend(query, key, self.split_heads(self.v_proj(memory)))[0]
 
-    def _average_unprojected(self, query: torch.Tensor, key: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-        """Heads of the output side by side (O, L, I), by the right side of identity (2) in attention_edgetam.py.
+    def _average_unprojected(
+        self, query: torch.Tensor, latents: torch.Tensor, others: torch.Tensor, memory: torch.Tensor
+    ) -> torch.Tensor:
+        """Heads of the output side by side (O, L, I), by both identities in attention_edgetam.py.
 
-        Weights p of a query sum to one, so memories x can be averaged before they are projected:
-
-            Σ p (W x + b)  =  W (Σ p x) + b
-
-        To average takes L * S multiplications per channel, and memories have m channels, fewer than projected ones.
-        (With dropout, weights sum to one on average only.) Queries do not depend on each other: a CPU takes some at a
-        time, so that their weights stay in its cache.
+        Memories x have m channels, fewer than projected ones. So they are averaged before they are projected, by the
+        right side of identity (2); it takes L * S multiplications per channel. Keys that are not rotated are not
+        projected either: by the right side of identity (1) the query absorbs their projection. Its bias b adds b · q
+        to all of their logits; as the softmax ignores what all logits of a query have in common, b is instead taken
+        from the keys of the others.
 
         Args:
-            query, key: (O, heads, L, I / heads) and (O, heads, S, I / heads), where I are all projected channels.
+            query: (O, heads, L, I / heads), where I are all projected channels.
+            latents: (O, heads, n, I / heads), keys of the first n memory tokens, projected and rotated.
+            others: (O, S - n, m), keys of the others, not projected yet.
             memory: (O, S, m).
         """
-        value = memory[:, None].expand(-1, self.num_heads, -1, -1)
-        size = QUERIES_AT_ONCE if query.device.type == "cpu" else query.shape[2]
-        average = torch.cat([self.average(queries, key, value)[0] for queries in query.split(size, dim=2)], dim=1)
+        weight, bias = (part.unflatten(0, (self.num_heads, -1)) for part in (self.k_proj.weight, self.k_proj.bias))
+        latents, others = (latents - bias[:, None]).transpose(2, 3), others[:, None].transpose(2, 3)
+
+        def logits(queries: torch.Tensor) -> torch.Tensor:
+            return torch.cat((queries @ latents, (queries @ weight) @ others), dim=-1)
+
+        average = self.average_in_blocks(query, logits, memory[:, None])
         # (O, L, heads, heads, I / heads): of the projection of its average a head takes its own channels
-        projected = self.v_proj(average).unflatten(-1, (self.num_heads, -1))
+        projected = self.v_proj(average.transpose(1, 2)).unflatten(-1, (self.num_heads, -1))
         return projected.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2)
 
 
@@ -109,6 +122,10 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
         self.dropout = config.memory_attention_dropout
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        num_tokens = num_at_once(self.up_proj.out_features, hidden_states.dtype)
+        return in_pieces(self, self._transform, hidden_states, size=num_tokens, dim=1)
+
+    def _transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = F.dropout(self.activation(self.up_proj(hidden_states)), self.dropout, self.training)
         return self.down_proj(hidden_states)
 
@@ -132,19 +149,25 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         frame: torch.Tensor,
         keys: torch.Tensor,
         memory: torch.Tensor,
-        rotation: Rotation,
-        latent_rotation: Rotation,
+        rotation: torch.Tensor,
+        latent_rotation: torch.Tensor,
     ) -> torch.Tensor:
         """Frame tokens (O, L, C); see `EdgeTamMemoryCrossAttention`.
 
         Objects share their frame until the first layer attends to the memory: `frame` may be (1, L, C), and its
         attention to itself is then computed once for all of them.
         """
-        attended = self.self_attn(self.layer_norm1(frame), rotation)
-        frame = frame + F.dropout(attended, self.dropout, self.training)
-        attended = self.cross_attn_image(self.layer_norm2(frame), keys, memory, rotation, latent_rotation)
-        frame = frame + F.dropout(attended, self.dropout, self.training)
-        return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
+
+        def see_frame(frame: torch.Tensor) -> torch.Tensor:
+            attended = self.self_attn(self.layer_norm1(frame), rotation)
+            return frame + F.dropout(attended, self.dropout, self.training)
+
+        def see_memory(frame: torch.Tensor, keys: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+            attended = self.cross_attn_image(self.layer_norm2(frame), keys, memory, rotation, latent_rotation)
+            frame = frame + F.dropout(attended, self.dropout, self.training)
+            return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
+
+        return in_pieces(self, see_memory, in_pieces(self, see_frame, frame), keys, memory)
 
 
 class EdgeTamMemoryAttention(nn.Module):
@@ -175,12 +198,11 @@ class EdgeTamMemoryAttention(nn.Module):
         """
         (height, width), side, device = image_embedding.shape[-2:], grid_side(self.config), image_embedding.device
         encoding = sine_place_encoding(image_embedding.shape[1], height, width, device, image_embedding.dtype)
-        frame = torch.add(image_embedding.flatten(2).transpose(1, 2), encoding, alpha=0.1)
+        frame = torch.add(image_embedding.flatten(2).transpose(1, 2), encoding, alpha=0.1).contiguous()
         keys, memory = self._join_tokens(memories, time_encoding, pointer_encoding)
         rotation = self._rotation(height, width, device)
         num_frames = memories.features.shape[1]
-        cos, signed_sin = self._rotation(side, side, device)
-        latent_rotation = (cos.repeat(num_frames, 1), signed_sin.repeat(num_frames, 1))
+        latent_rotation = self._rotation(side, side, device).repeat(num_frames, 1, 1)
         for layer in self.layers:
             frame = layer(frame, keys, memory, rotation, latent_rotation)
         return self.layer_norm(frame).transpose(1, 2).unflatten(2, (height, width))
@@ -200,7 +222,7 @@ class EdgeTamMemoryAttention(nn.Module):
         joined_keys, joined_memory = (torch.cat([part.flatten(1, 2) for part in parts], 1) for parts in (keys, memory))
         return joined_keys, joined_memory
 
-    def _rotation(self, height: int, width: int, device: torch.device) -> Rotation:
+    def _rotation(self, height: int, width: int, device: torch.device) -> torch.Tensor:
         config = self.config
         head_size = config.memory_attention_hidden_size // (
             config.memory_attention_downsample_rate * config.memory_attention_num_attention_heads
@@ -261,8 +283,12 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         update = self.layer_norm(self.depthwise_conv(hidden_states).permute(0, 2, 3, 1))
-        update = self.pointwise_conv2(self.activation(self.pointwise_conv1(update)))
+        num_rows = num_at_once(update.shape[2] * self.pointwise_conv1.out_features, update.dtype)
+        update = in_pieces(self, self._transform, update, size=num_rows, dim=1)
         return torch.addcmul(hidden_states, update.permute(0, 3, 1, 2), self.scale[:, None, None])
+
+    def _transform(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.pointwise_conv2(self.activation(self.pointwise_conv1(pixels)))
 
 
 class EdgeTamMemoryFuser(nn.Module):

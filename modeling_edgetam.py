@@ -35,8 +35,10 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
 
-# Prompts that `confident_masks` decodes or draws at once: more are not faster, but need more memory.
+# Prompts that `confident_masks` decodes or draws at once: on a CPU more are not faster, but need more memory.
 MAX_PROMPTS_AT_ONCE = 16
+# On a GPU it is the image tokens of all prompts that count; these are of 64 prompts on 1024 x 1024 pixels.
+MAX_IMAGE_TOKENS_AT_ONCE = 2**18
 
 
 @dataclass
@@ -119,9 +121,10 @@ class EdgeTamModel(EdgeTamBaseModel):
         check_device("points", points, image_embeddings[-1].device, self)
         if points.shape[0] == 0 or points.shape[1] != 2:
             raise ValueError(f"points must be a tensor of shape (num_points, 2), not empty, got {tuple(points.shape)}")
+        num_at_once = self.prompts_at_once(image_embeddings)
         encoding, scores = self.get_image_wide_positional_embeddings(), []
         decoded_prompts: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for part in points.split(MAX_PROMPTS_AT_ONCE):
+        for part in points.split(num_at_once):
             prompts = self.read_prompts(Prompts(part[None, :, None]), 1, points.device)
             embeddings = self.prompt_encoder(prompts, 1, points.device)
             decoded = self.mask_decoder.decode_tokens(image_embeddings[2], encoding, embeddings)
@@ -131,12 +134,20 @@ class EdgeTamModel(EdgeTamBaseModel):
         is_confident = all_scores > (pred_iou_thresh if pred_iou_thresh > 0 else -1.0)
         masks = [image_embeddings[0][0, :0]]
         drawn_idx = is_confident.any(dim=1).nonzero()[:, 0]  # on the CPU, as all indices are
-        for part in drawn_idx.split(MAX_PROMPTS_AT_ONCE) if len(drawn_idx) else ():
+        for part in drawn_idx.split(num_at_once) if len(drawn_idx) else ():
             pixels, mask_tokens = map(torch.stack, zip(*(decoded_prompts[idx] for idx in part)))
             drawn = self.mask_decoder.draw_masks(pixels, mask_tokens, image_embeddings)
             prompt_idx, mask_idx = (send(idx, drawn.device) for idx in is_confident[part].nonzero(as_tuple=True))
             masks.append(drawn[prompt_idx, mask_idx + 1])
         return torch.cat(masks), all_scores[is_confident], is_confident.nonzero()[:, 0]
+
+    @staticmethod
+    def prompts_at_once(image_embeddings: Sequence[torch.Tensor]) -> int:
+        """How many prompts on one picture, whose embeddings these are, `confident_masks` decodes or draws at once."""
+        tokens = image_embeddings[-1]
+        if tokens.device.type == "cpu":
+            return MAX_PROMPTS_AT_ONCE
+        return max(MAX_PROMPTS_AT_ONCE, MAX_IMAGE_TOKENS_AT_ONCE // tokens[0, 0].numel())
 
     def forward(
         self,

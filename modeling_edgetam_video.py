@@ -19,6 +19,7 @@ from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam_video import check_count, check_pixels, check_session
 from .configuration_edgetam import EdgeTamVideoConfig
 from .cuda_graphs_edgetam_video import StageGraphs
+from .device_edgetam import in_pieces
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
 from .memory_layers_edgetam import (
@@ -39,7 +40,6 @@ from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .checks_edgetam import read_prompts  # noqa: F401
-    from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .training_edgetam import LossWeights  # noqa: F401
     from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
+OBJECTS_AT_ONCE = 2  # whose maps fit the cache of a CPU
 # modes of torch.compile with CUDA graphs, and what each is without
 MODES_WITH_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
@@ -192,7 +193,13 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         is_ambiguous: torch.Tensor,
     ) -> ObjectPrediction:
         """`ObjectPrediction` of prompted or tracked objects; see `TrackingModel`."""
-        return self.choose_masks(self.predict_masks(frame_embeddings, conditioned, prompts), is_ambiguous)
+        given = {kind: prompt for kind, prompt in prompts._asdict().items() if prompt is not None}
+
+        def decode(conditioned: torch.Tensor, is_ambiguous: torch.Tensor, *given_prompts: torch.Tensor) -> Any:
+            prompts = Prompts(**dict(zip(given, given_prompts)))
+            return self.choose_masks(self.predict_masks(frame_embeddings, conditioned, prompts), is_ambiguous)
+
+        return in_pieces(self, decode, conditioned, is_ambiguous, *given.values(), size=OBJECTS_AT_ONCE)
 
     def predict_masks(
         self, frame_embeddings: list[torch.Tensor], conditioned: torch.Tensor, prompts: Prompts
@@ -248,17 +255,21 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
 
         In eval mode masks of prompted objects are remembered as 0 and 1, and others as probabilities.
         """
+
+        def encode(masks: torch.Tensor, object_score_logits: torch.Tensor, is_prompted: torch.Tensor) -> torch.Tensor:
+            logits = F.interpolate(masks[:, None].float(), size, mode="bilinear", align_corners=False)
+            probabilities = logits.sigmoid()
+            if not self.training:
+                probabilities = torch.where(is_prompted[:, None, None, None], (logits > 0).float(), probabilities)
+            scale, bias = self.config.sigmoid_scale_for_mem_enc, self.config.sigmoid_bias_for_mem_enc
+            memory = self.memory_encoder(frame_embedding, (probabilities * scale + bias).to(frame_embedding.dtype))
+            if self.config.enable_occlusion_spatial_embedding:
+                is_absent = (object_score_logits <= 0)[:, None, None, None]
+                memory = memory + is_absent * self.occlusion_spatial_embedding_parameter[..., None, None]
+            return self.spatial_perceiver(memory)
+
         size = self.prompt_encoder.image_size
-        logits = F.interpolate(masks[:, None].float(), size, mode="bilinear", align_corners=False)
-        probabilities = logits.sigmoid()
-        if not self.training:
-            probabilities = torch.where(is_prompted[:, None, None, None], (logits > 0).float(), probabilities)
-        scale, bias = self.config.sigmoid_scale_for_mem_enc, self.config.sigmoid_bias_for_mem_enc
-        memory = self.memory_encoder(frame_embedding, (probabilities * scale + bias).to(frame_embedding.dtype))
-        if self.config.enable_occlusion_spatial_embedding:
-            is_absent = (object_score_logits <= 0)[:, None, None, None]
-            memory = memory + is_absent * self.occlusion_spatial_embedding_parameter[..., None, None]
-        return self.spatial_perceiver(memory)
+        return in_pieces(self, encode, masks, object_score_logits, is_prompted, size=OBJECTS_AT_ONCE)
 
     def forward(
         self,

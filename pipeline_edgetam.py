@@ -47,6 +47,7 @@ except ImportError:
 # Confident masks are measured together when they have about this many low-res pixels (128 MB of float32) or the crop
 # is done, so that a GPU is waited for twice per group and not twice per batch of points.
 MAX_PIXELS_PER_GROUP = 2**25
+POINTS_PER_BATCH = 64  # or as many as the model decodes at once, if these are more
 
 # The documentation writes the plural, the code of Transformers reads the singular; both work here.
 OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
@@ -62,7 +63,7 @@ RESULT_OPTIONS = {
 class MaskGenerationOptions:
     """All options of mask generation, checked. `EdgeTamMaskGenerationPipeline.__call__` says what each does."""
 
-    points_per_batch: int | None = 64
+    points_per_batch: int | None = None
     points_per_crop: int = 32
     crops_n_layers: int = 0
     crop_overlap_ratio: float = 512 / 1500
@@ -231,7 +232,9 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
             num_workers: Processes that load the pictures of a list or dataset; 0, the default, loads them here.
             batch_size: Accepted as by every pipeline. Pictures run one after the other whatever it is: the model's
                 batch is `points_per_batch`.
-            points_per_batch (`int`, *optional*, defaults to 64): Points decoded at once; `None` for all.
+            points_per_batch (`int`, *optional*): Points decoded before their masks are drawn; memory grows with it. By
+                default 64, and on a GPU more where the model input is smaller than 1024x1024: there larger batches
+                are faster.
             points_per_crop (`int`, defaults to 32): Points along each side of the grid, on the picture and each crop.
             crops_n_layers (`int`, defaults to 0): Layers of crops to search besides the whole picture. Layer i has
                 2**i x 2**i crops.
@@ -320,7 +323,8 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         scale = torch.tensor([crop.width / width, crop.height / height])
         points = point_grid(options.points_per_side(crop.layer), crop, height, width)
         group, num_pixels = [], 0
-        for batch in points.split(options.points_per_batch or len(points)):
+        suitable = max(POINTS_PER_BATCH, self.model.prompts_at_once(image_embeddings))
+        for batch in points.split(options.points_per_batch or suitable):
             masks, scores, point_idx = self.model.confident_masks(
                 image_embeddings, send(batch, self.device), options.pred_iou_thresh
             )

@@ -9,8 +9,6 @@ import torch
 
 from .folding_edgetam import is_captured, is_recorded
 
-Rotation = tuple[torch.Tensor, torch.Tensor]  # cosines and signed sines, both (tokens, C), see `grid_rotation`
-
 
 def table(function: Callable) -> Callable:
     """Decorator that keeps all results of a function of numbers, devices and dtypes; do not write into them.
@@ -95,22 +93,26 @@ def axial_angles(
 
 
 @table
-def grid_rotation(height: int, width: int, num_channels: int, theta: float, device: torch.device) -> Rotation:
-    """The rotation of the tokens of a grid, two tables (height * width, C) that `rotate` applies.
+def grid_rotation(height: int, width: int, num_channels: int, theta: float, device: torch.device) -> torch.Tensor:
+    """The rotation of the tokens of a grid: (height * width, C / 2, 2), cosine and sine of every angle.
 
-    A pair of neighbouring channels (a, b) is turned by its angle φ, see `axial_angles`, to
-
-        (a cos φ - b sin φ, b cos φ + a sin φ)  =  (a, b) * (cos φ, cos φ)  +  (b, a) * (-sin φ, sin φ)
-
-    The right side needs two products of whole tensors, and no complex numbers; the tables are its two factors.
+    See `axial_angles` for the angles, and `rotate`, which applies them.
     """
     angles = axial_angles(height, width, num_channels, theta, device)
-    cos, sin = angles.cos(), angles.sin()
-    return cos.repeat_interleave(2, dim=-1), torch.stack((-sin, sin), dim=-1).flatten(-2)
+    return torch.stack((angles.cos(), angles.sin()), dim=-1)
 
 
-def rotate(states: torch.Tensor, rotation: Rotation) -> torch.Tensor:
-    """States (…, T, C) whose pairs of neighbouring channels are turned, in float32; see `grid_rotation`."""
-    cos, signed_sin = rotation
-    neighbours = states.float().unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (states.float() * cos).addcmul_(neighbours, signed_sin).to(states.dtype)
+def rotate(states: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+    """States (…, T, C) whose pairs of neighbouring channels are turned, in float32; see `grid_rotation`.
+
+    A pair (a, b) is turned by its angle φ to (a cos φ - b sin φ, b cos φ + a sin φ), the product of the complex numbers
+    a + b i and cos φ + i sin φ. One product of complex tensors is by far the fastest way, but compilers and exporters
+    want real ones.
+    """
+    pairs = states.float().unflatten(-1, (-1, 2))
+    if is_recorded():
+        (a, b), (cos, sin) = pairs.unbind(-1), rotation.unbind(-1)
+        turned = torch.stack((a * cos - b * sin, b * cos + a * sin), dim=-1)
+    else:
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * torch.view_as_complex(rotation))
+    return turned.flatten(-2).to(states.dtype)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .folding_edgetam import FoldedModule, is_plain, is_untouched
+from .device_edgetam import in_pieces, num_at_once
+from .folding_edgetam import FoldedModule, is_foldable, is_untouched
 
 
 class ConvNorm(FoldedModule):
@@ -40,7 +41,7 @@ class ConvNorm(FoldedModule):
         """Whether the normalisation is a fixed affine function, and no hook sees its input."""
         return (
             not self.bn.training
-            and is_plain(self.c, self.bn)
+            and is_foldable(self.c, self.bn)
             and self.c.bias is None
             and self.bn.weight is not None
             and self.bn.running_mean is not None
@@ -115,6 +116,11 @@ class RepVitChannelMixer(nn.Module):
         self.conv2 = ConvNorm(2 * channels, channels)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        batch_size, channels, _, width = hidden_states.shape
+        num_rows = num_at_once(batch_size * 2 * channels * width, hidden_states.dtype)
+        return in_pieces(self, self._mix, hidden_states, size=num_rows, dim=2)
+
+    def _mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return hidden_states + self.conv2(F.gelu(self.conv1(hidden_states)))
 
 

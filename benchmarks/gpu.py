@@ -363,7 +363,7 @@ def generate_on_sample(dtype, arguments):
 
     generator = pipeline("mask-generation", model=str(nano_checkpoint()), device=arguments.device, dtype=dtype)
     picture = Image.open(SAMPLES / "coins.jpg").convert("RGB")
-    return time_generator(generator, picture, mask_generation.grid_of(arguments), arguments)
+    return time_generator(generator, picture, {"points_per_crop": arguments.points_per_side}, arguments)
 
 
 def offload(arguments, results):

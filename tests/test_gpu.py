@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from edgetam_hf.mask_generation_edgetam import Crop, StabilityFilter, candidates_of_crop
 from PIL import Image
 from small_models import assert_outputs_close, make_model, make_video_model, random, small_video_config
 from tracking import BOX, CLICK, CORRECTION, NAMES, OTHER_CLICK, Tracker, assert_equal
@@ -21,6 +22,7 @@ from edgetam_hf import (
     EdgeTamVideoModel,
     EdgeTamVideoProcessor,
     cuda_graphs_edgetam_video,
+    mask_generation_edgetam,
     nano_checkpoint,
 )
 from edgetam_hf.commands.picture_files import SAMPLES
@@ -255,6 +257,24 @@ def test_pipeline_finds_what_it_finds_on_the_cpu():
     expected, actual = (torch.stack([torch.as_tensor(mask) for mask in one["masks"]]) for one in found)
     assert len(actual) == len(expected) > 3
     assert lowest_iou(actual.float(), expected.float()) >= 0.99
+
+
+@pytest.mark.parametrize("width, height", [(5, 5), (300, 200), (1500, 900)])
+def test_masks_measured_together_equal_those_of_the_cpu(monkeypatch, width, height):
+    logits, crop = random((50, 16, 16)) * 5, Crop(0, 0, width, height)
+    logits = torch.nn.functional.interpolate(logits[:, None], (64, 64), mode="bicubic")[:, 0]
+    logits[7] = -9.0
+    scores, points, found = torch.rand(50), torch.rand(50, 2), []
+    monkeypatch.setattr(mask_generation_edgetam, "MAX_PIXELS_AT_ONCE", 20 * max(width * height, 64 * 64))
+    for device in ("cpu", DEVICE):
+        stability = StabilityFilter(mask_threshold=0.5, offset=1.0, lowest_score=0.0)
+        found.append(candidates_of_crop(logits.to(device), scores, points, crop, crop, stability))
+    expected, actual = found
+    assert len(actual.groups) == (3 if IS_GPU else 50)
+    assert torch.equal(actual.scores, scores) and (actual.boxes - expected.boxes).abs().max() <= 1
+    torch.testing.assert_close(actual.stability_scores, expected.stability_scores, atol=0.02, rtol=0, equal_nan=True)
+    masks = [torch.stack(list(candidates.masks(height, width, 0.5))).float() for candidates in found]
+    assert lowest_iou(*masks) >= 0.99
 
 
 # Video

@@ -10,9 +10,13 @@ from edgetam_hf.mask_generation_edgetam import (
     BoxedLogits,
     Crop,
     MaskCandidates,
+    StabilityFilter,
+    candidates_of_crop,
     crops_of_picture,
     is_cut_by_crop,
+    masks_at_once,
     point_grid,
+    stretch,
     without_small_regions,
 )
 from edgetam_hf.masks_edgetam import masks_to_boxes, masks_to_rle, remove_small_regions, repair_masks
@@ -28,6 +32,7 @@ from edgetam_hf import (
     EdgeTamImageProcessor,
     EdgeTamMaskGenerationPipeline,
     EdgeTamModel,
+    mask_generation_edgetam,
     nano_checkpoint,
     pipeline_edgetam,
 )
@@ -48,7 +53,7 @@ def straightforward(generator, picture, **given):
         pixel_values = generator.pixel_values_of_crop(np.asarray(picture), crop)
         image_embeddings = model.get_image_embeddings(pixel_values)
         points = point_grid(options.points_per_side(crop.layer), crop, *pixel_values.shape[-2:])
-        for batch in points.split(options.points_per_batch):
+        for batch in points.split(options.points_per_batch or len(points)):
             output = model(image_embeddings=image_embeddings, input_points=batch[None, :, None])
             repairs = options.max_hole_area or 0, options.max_sprinkle_area or 0
             logits = repair_masks(output.pred_masks[0].flatten(0, 1), options.mask_threshold, *repairs)
@@ -148,11 +153,85 @@ def test_boxed_logits_hold_all_that_exceeds_the_level(height, width, level):
     masks[0, 6, 21] = level  # a hole that is exactly at the level
     full = F.interpolate(masks[:, None], (height, width), mode="bilinear")[:, 0]
     for boxed, expected in zip(BoxedLogits.cut_out(masks, level), full, strict=True):
-        part, left, top = boxed.upsampled(height, width)
+        (part,), left, top = boxed.upsampled(height, width)
         pasted = torch.full((height, width), level)
         pasted[top : top + part.shape[0], left : left + part.shape[1]] = part
         assert torch.equal(pasted > level, expected > level)
         torch.testing.assert_close(pasted.clamp(min=level), expected.clamp(min=level))
+
+
+def candidates_by_groups(num_at_once, monkeypatch, crop, lowest_score):
+    """Candidates of masks of any size, one of them empty, that are measured so many at once, and their masks."""
+    masks = torch.randn(11, 9, 9, generator=torch.Generator().manual_seed(0)) * 5
+    masks = F.interpolate(masks[:, None], (32, 32), mode="bicubic")[:, 0]
+    masks[::3, :, :20] = masks[4] = -9.0
+    monkeypatch.setattr(mask_generation_edgetam, "masks_at_once", lambda device, num_pixels: num_at_once)
+    stability = StabilityFilter(0.1, 0.5, lowest_score)
+    found = candidates_of_crop(masks, torch.arange(11) / 11, torch.zeros(11, 2), crop, crop, stability)
+    whole = MaskCandidates.joined([found, found])
+    return whole, whole.chosen(torch.tensor([3, 1, 8])).masks(crop.bottom, crop.right, 0.1)
+
+
+@pytest.mark.parametrize("num_at_once", [3, 50])
+@pytest.mark.parametrize("lowest_score", [0.0, 0.4])
+@pytest.mark.parametrize("width, height", [(5, 5), (9, 7), (32, 32), (211, 97), (300, 1500)])
+def test_candidates_do_not_depend_on_how_many_are_measured_at_once(
+    monkeypatch, width, height, lowest_score, num_at_once
+):
+    crop = Crop(40, 30, 40 + width, 30 + height)
+    expected, expected_masks = candidates_by_groups(1, monkeypatch, crop, lowest_score)
+    found, masks = candidates_by_groups(num_at_once, monkeypatch, crop, lowest_score)
+    assert len(found.groups) < len(expected.groups) and len(found.scores) > 8
+    for name in ("scores", "boxes", "rows"):
+        assert torch.equal(getattr(found, name), getattr(expected, name)), name
+    torch.testing.assert_close(found.stability_scores, expected.stability_scores, rtol=0, atol=0, equal_nan=True)
+    assert len(masks) == 3 and all(map(torch.equal, masks, expected_masks))
+
+
+@pytest.mark.parametrize("num_at_once", [7, 1000])
+def test_pipeline_does_not_depend_on_how_many_masks_are_measured_at_once(small, monkeypatch, num_at_once):
+    picture, outputs = make_picture(150, 100), {"output_bboxes_mask": True, "output_stability_scores": True}
+    options = {**LOOSE, **CROPS, **REPAIRS, **outputs}
+    expected = small(picture, **options)
+    monkeypatch.setattr(mask_generation_edgetam, "masks_at_once", lambda device, num_pixels: num_at_once)
+    found = small(picture, **options)
+    assert len(found["masks"]) > 3 and all(map(torch.equal, found["masks"], expected["masks"]))
+    for name in ("scores", "bounding_boxes", "stability_scores"):
+        assert torch.equal(found[name], expected[name])
+
+
+def test_candidates_are_measured_in_groups_on_a_gpu(gpu, monkeypatch):
+    masks = F.interpolate(torch.randn(1, 11, 9, 9, generator=torch.Generator().manual_seed(0)) * 5, (32, 32))[0]
+    masks *= torch.arange(1, 12)[:, None, None] % 4  # flat ones are not stable
+    crop, stability, found = Crop(0, 0, 211, 97), StabilityFilter(0.1, 0.5, 0.7), []
+    monkeypatch.setattr(mask_generation_edgetam, "MAX_PIXELS_AT_ONCE", 4 * 211 * 97)
+    for device in ("cpu", "cuda"):
+        with gpu:
+            low_res_masks = masks.to(device, non_blocking=True)
+            candidates = candidates_of_crop(low_res_masks, torch.rand(11), torch.zeros(11, 2), crop, crop, stability)
+            found.append((candidates, list(candidates.masks(97, 211, 0.1))))
+    (expected, expected_masks), (actual, actual_masks) = found
+    assert len(gpu.waits) == 2 + len(actual.groups) and 1 < len(actual.groups) < len(expected.groups) < 11
+    assert torch.equal(actual.boxes, expected.boxes)
+    assert torch.equal(actual.stability_scores, expected.stability_scores)
+    assert all(map(torch.equal, actual_masks, expected_masks))
+
+
+def test_lines_are_stretched_alike_on_a_gpu(gpu):
+    for num_lines, old_length, new_length in ((1, 64, 5), (7, 32, 97), (40, 64, 384), (300, 256, 200)):
+        lines = torch.randn(3, num_lines, old_length, generator=torch.Generator().manual_seed(0))
+        with gpu:
+            stretched = stretch(lines.to("cuda"), new_length).cpu()
+        assert torch.equal(stretched, stretch(lines, new_length))
+
+
+def test_groups_of_masks_and_prompts_fill_a_gpu(gpu):
+    assert masks_at_once(torch.device("cpu"), 10) == 1
+    with gpu:
+        assert masks_at_once(torch.device("cuda"), 2**20) == 64
+        assert masks_at_once(torch.device("cuda"), 2**40) == 1
+        for side, num_prompts in ((64, 64), (16, 1024), (1024, 16)):
+            assert EdgeTamModel.prompts_at_once([torch.zeros(1, 1, side, side, device="cuda")]) == num_prompts
 
 
 @torch.no_grad()
@@ -176,7 +255,7 @@ def test_confident_masks_are_those_of_forward(model, pictures, monkeypatch):
 
 @pytest.mark.parametrize("num_groups", [1, 6])
 @torch.no_grad()
-def test_pipeline_waits_once_for_a_batch_of_points_and_twice_for_a_group_of_masks(small, gpu, monkeypatch, num_groups):
+def test_pipeline_waits_once_for_a_batch_of_points_and_thrice_for_a_group_of_masks(small, gpu, monkeypatch, num_groups):
     options = MaskGenerationOptions(points_per_crop=6, points_per_batch=6, **LOOSE)
     picture = small.preprocess(make_picture(150, 100))
     with sdpa_kernel(SDPBackend.MATH):
@@ -186,7 +265,7 @@ def test_pipeline_waits_once_for_a_batch_of_points_and_twice_for_a_group_of_mask
     monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 0 if num_groups == 6 else 2**25)
     with gpu:
         masks = small.postprocess(small._forward(picture, options), options)["masks"]
-    assert len(gpu.waits) == 6 + 2 * num_groups + 1  # and once for the masks of the picture
+    assert len(gpu.waits) == 6 + 3 * num_groups
     assert len(masks) == len(expected) > 20
     for mask, other in zip(masks, expected, strict=True):
         assert mask.device.type == "cpu" and torch.equal(mask, other)
@@ -282,8 +361,9 @@ def test_without_small_regions_prefers_unchanged_duplicates():
         stability_scores=torch.ones(3),
         points=torch.zeros(3, 2),
         boxes=torch.cat([masks_to_boxes(mask[None]) for mask in masks]),
-        logits=[None] * 3,
-        crops=[Crop(0, 0, 40, 40)] * 3,
+        rows=torch.arange(3),
+        groups=[],
+        crops=[],
     )
     kept, cleaned = without_small_regions(candidates, masks, min_area=4, max_overlap=0.7)
     assert kept.scores.tolist() == pytest.approx([0.8, 0.7])

@@ -5,11 +5,15 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from edgetam_hf.attention_edgetam import EdgeTamAttention
-from edgetam_hf.memory_layers_edgetam import QUERIES_AT_ONCE, EdgeTamMemoryCrossAttention
+from edgetam_hf.attention_edgetam import QUERIES_AT_ONCE, EdgeTamAttention
+from edgetam_hf.memory_layers_edgetam import EdgeTamFrameAttention, EdgeTamMemoryCrossAttention
 from edgetam_hf.position_edgetam import grid_rotation, rotate, sine_place_encoding, sine_position_encoding
+from edgetam_hf.prompts_edgetam import Prompts
+from edgetam_hf.stages_edgetam_video import Memories
 from simulated_gpu import on_gpu
 from small_models import make_video_model, random, small_video_config
+
+from edgetam_hf import attention_edgetam, device_edgetam, position_edgetam
 
 CLICKS = {"input_points": [[[[25, 45]], [[70, 20], [90, 70]]]], "input_labels": [[[1], [1, 0]]]}
 
@@ -41,9 +45,62 @@ def test_projected_averages_equal_averages_of_projections(attention, num_heads, 
     expected = F.scaled_dot_product_attention(rotate(query, rotation).expand(2, -1, -1, -1), key, value)
     expected = cross_attention.o_proj(expected.transpose(1, 2).flatten(2))
     close(cross_attention(states, keys, memory, rotation, latent_rotation), expected)
-    half = copy.deepcopy(cross_attention).bfloat16()  # which projects the memory
+    half = copy.deepcopy(cross_attention).bfloat16()
     actual = half(*(part.bfloat16() for part in (states, keys, memory)), rotation, latent_rotation)
     assert (actual.float() - expected).abs().mean() < 0.02 * expected.std()
+
+
+@pytest.mark.parametrize("has_amx", [False, True])
+@torch.no_grad()
+def test_bfloat16_attention_in_blocks_and_in_one_kernel_are_near_float32(monkeypatch, has_amx):
+    monkeypatch.setattr(attention_edgetam, "has_amx", lambda: has_amx)  # which prefers the kernel
+    config = small_video_config(hidden_size=128)
+    config._attn_implementation = "sdpa"
+    attention, states = EdgeTamFrameAttention(config).eval(), random((2, 25 * 24, 128))
+    rotation = grid_rotation(25, 24, 128, 100.0, states.device)
+    expected, half = attention(states, rotation), copy.deepcopy(attention).bfloat16()
+    actual = half(states.bfloat16(), rotation)
+    assert attention.works_in_blocks(states) and half.works_in_blocks(states.bfloat16()) != has_amx
+    assert (actual.float() - expected).abs().mean() < 0.02 * expected.std()
+
+
+def test_rotation_of_pairs_equals_that_of_complex_numbers(monkeypatch):
+    states, rotation = random((2, 3, 20, 16)), grid_rotation(4, 5, 16, 100.0, torch.device("cpu"))
+    expected = rotate(states, rotation)
+    monkeypatch.setattr(position_edgetam, "is_recorded", lambda: True)
+    close(rotate(states, rotation), expected, atol=1e-6)
+
+
+@torch.no_grad()
+def run_stages(model):
+    """What every stage returns for three objects."""
+    embeddings = model.get_frame_embeddings(random((1, 3, 128, 128)))
+    memories = Memories(random((3, 2, 24, 64)), torch.arange(2).expand(3, -1), random((3, 4, 128)), random((3, 4)))
+    conditioned = model.attend_to_memory(embeddings[-1], memories)
+    prompts = Prompts(points=random((3, 1, 2, 2)).abs() * 60, labels=torch.ones(3, 1, 2, dtype=torch.long))
+    found = model.decode_objects(embeddings, conditioned, prompts, torch.tensor([True, False, True]))
+    memory = model.encode_memory(embeddings[-1], found.masks, found.object_score_logits, torch.zeros(3).bool())
+    return [*embeddings, conditioned, *found, memory]
+
+
+def test_stages_in_pieces_equal_whole_ones(monkeypatch, wide_model):
+    monkeypatch.setattr(device_edgetam, "BYTES_AT_ONCE", 2**30)
+    monkeypatch.setattr(device_edgetam, "is_recorded", lambda: True)
+    whole = run_stages(wide_model)
+    monkeypatch.setattr(device_edgetam, "is_recorded", lambda: False)
+    monkeypatch.setattr(device_edgetam, "BYTES_AT_ONCE", 2**12)
+    for actual, expected in zip(run_stages(wide_model), whole, strict=True):
+        close(actual, expected, atol=3e-5)
+
+
+def test_watched_modules_see_all_objects_and_pixels_at_once(monkeypatch, wide_model):
+    monkeypatch.setattr(device_edgetam, "BYTES_AT_ONCE", 2**12)
+    model, sizes = copy.deepcopy(wide_model), []
+    for name in ("memory_attention.layers.0.mlp", "memory_encoder.memory_fuser.layers.0.pointwise_conv1"):
+        model.get_submodule(name).register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[:-1]))
+    for actual, expected in zip(run_stages(model), run_stages(wide_model), strict=True):
+        close(actual, expected, atol=3e-5)
+    assert sizes == [(3, 64), (3, 8, 8)]
 
 
 def attend(attention, query, key_value, encoding):

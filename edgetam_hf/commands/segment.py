@@ -114,7 +114,7 @@ class Segmenter:
         logits = BoxedLogits.cut_out(outputs.pred_masks[0].float()[rows, best].cpu(), 0.0)
         for boxed, score, present in zip(logits, scores, is_present):
             part, left, top = boxed.upsampled(*size)
-            yield CutMask.placed((part > 0).numpy(), left, top, *size), score, present
+            yield CutMask.placed((part[0] > 0).numpy(), left, top, *size), score, present
 
 
 def corner_points(box: Sequence[float] | None) -> list[tuple[float, float, int]]:
