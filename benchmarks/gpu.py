@@ -330,9 +330,9 @@ def look_at_attention(name, reference, expected, arguments):
 
 def generation(arguments, results):
     """Fills in seconds of mask generation, with random weights and with the embedded checkpoint."""
-    attempt(results, "random weights", generate_randomly, arguments)
     for name in ("float32", "bfloat16"):
         attempt(results, f"embedded checkpoint, {name}", generate_on_sample, getattr(torch, name), arguments)
+    attempt(results, "random weights", generate_randomly, arguments)  # last: native takes minutes
 
 
 def generate_randomly(arguments):
