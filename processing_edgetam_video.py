@@ -21,7 +21,6 @@ from .processing_edgetam import EdgeTamProcessor
 from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
 from .settings_edgetam import as_device, as_flag, height_width
-from .video_frames_edgetam import open_video
 from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 if TYPE_CHECKING:  # transformers<5: its loader of remote code takes along only files that are named here
@@ -100,6 +99,8 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 there, and limits below 1.
             TypeError: for anything that is no video, and for frames that are not uint8; for a `dtype` of integers.
         """
+        from .video_frames_edgetam import open_video  # here, for it imports PyAV, which takes 60 ms
+
         size = height_width(self.target_size)
         if size != height_width(self.video_processor.size):
             raise ValueError(

@@ -8,23 +8,27 @@ if not Path(__file__).with_name("modeling_edgetam.py").exists():
 
 from edgetam_cli import __version__
 
-from .configuration_edgetam import (
-    EdgeTamConfig,
-    EdgeTamMaskDecoderConfig,
-    EdgeTamPromptEncoderConfig,
-    EdgeTamVideoConfig,
-    EdgeTamVisionConfig,
-)
-from .image_processing_edgetam import EdgeTamImageProcessor
-from .modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
-from .modeling_edgetam_video import EdgeTamVideoModel
-from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
-from .pretrained_edgetam import EdgeTamPreTrainedModel
-from .processing_edgetam import EdgeTamProcessor
-from .processing_edgetam_video import EdgeTamVideoProcessor
-from .registration import register
-from .session_edgetam import EdgeTamVideoInferenceSession
-from .video_processing_edgetam import EdgeTamVideoVideoProcessor
+from .garbage import without_garbage_collection
+
+# These imports make half a million objects that stay; to search them for garbage took a fifth of the time.
+with without_garbage_collection():
+    from .configuration_edgetam import (
+        EdgeTamConfig,
+        EdgeTamMaskDecoderConfig,
+        EdgeTamPromptEncoderConfig,
+        EdgeTamVideoConfig,
+        EdgeTamVisionConfig,
+    )
+    from .image_processing_edgetam import EdgeTamImageProcessor
+    from .modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
+    from .modeling_edgetam_video import EdgeTamVideoModel
+    from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
+    from .pretrained_edgetam import EdgeTamPreTrainedModel
+    from .processing_edgetam import EdgeTamProcessor
+    from .processing_edgetam_video import EdgeTamVideoProcessor
+    from .registration import register
+    from .session_edgetam import EdgeTamVideoInferenceSession
+    from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 __all__ = [
     "EdgeTamConfig",
