@@ -14,11 +14,12 @@ from torch import nn
 
 from .checks_edgetam import check_device, check_guidance, check_tensor, read_prompts
 from .configuration_edgetam import EdgeTamConfig
+from .device_edgetam import in_pieces, num_at_once
 from .folding_edgetam import is_untouched
 from .mask_decoder_edgetam import EdgeTamMaskDecoder, MaskPrediction
 from .position_edgetam import pixel_centres
 from .pretrained_edgetam import EdgeTamPreTrainedModel
-from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder
+from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, PromptEmbeddings
 from .prompts_edgetam import Prompts
 from .training_edgetam import LossWeights, PromptSimulation
 from .vision_encoder_edgetam import EdgeTamVisionEncoderOutput, EdgeTamVisionModel
@@ -200,11 +201,16 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
         if target_embedding is not None:
             sides = target_embedding.shape[-2:] if target_embedding.dim() > 1 else (1, *target_embedding.shape)
             target_embedding = target_embedding.expand(batch_size, num_objects, *sides).flatten(0, 1)
-        return decoder(
-            image_embeddings,
-            self.get_image_wide_positional_embeddings(),
-            embeddings,
-            attention_similarity,
-            target_embedding,
-            output_attentions,
-        )
+        encoding = self.get_image_wide_positional_embeddings()
+        if attention_similarity is not None or target_embedding is not None or output_attentions:
+            guidance = (attention_similarity, target_embedding)
+            return decoder(image_embeddings, encoding, embeddings, *guidance, output_attentions)
+        own_dense = [embeddings.dense] if embeddings.dense.dim() == 5 else []
+
+        def decode(sparse: torch.Tensor, is_padding: torch.Tensor, *dense: torch.Tensor) -> MaskPrediction:
+            return decoder(
+                image_embeddings, encoding, PromptEmbeddings(sparse, *dense or [embeddings.dense], is_padding)
+            )
+
+        size = num_at_once(image_embeddings[-1].numel(), image_embeddings[-1].dtype)
+        return in_pieces([decoder], decode, embeddings.sparse, embeddings.is_padding, *own_dense, size=size, dim=1)

@@ -1,6 +1,6 @@
 """What depends on the device: copies to a GPU and back, and work cut into pieces that fit the cache of a CPU."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -40,24 +40,30 @@ def num_at_once(width: int, dtype: torch.dtype) -> int:
 
 
 def in_pieces(
-    module: nn.Module, function: Callable[..., Any], *tensors: torch.Tensor, size: int = 1, dim: int = 0
+    modules: Sequence[nn.Module],
+    function: Callable[..., Any],
+    *tensors: torch.Tensor,
+    size: int = 1,
+    dim: int = 0,
 ) -> Any:
     """`function(*tensors)`, on a CPU for a few objects (or pixels) at a time, as these do not depend on each other.
 
     What is computed on the way then stays in the cache, and memory does not grow with the number of objects.
 
     Args:
-        module: whose parts the function calls. If one of them is watched, all are called once, with everything.
+        modules: which the function calls. If one of their parts is watched, all are called once, with everything.
         function: of tensors; its result, a tensor or a named tuple of tensors, has as many objects as they have.
+            What is no tensor in the tuple is the same for all objects.
         tensors: the objects are in dimension `dim`; a tensor of size one is for all of them.
         size: how many objects at a time.
     """
     count = max(tensor.shape[dim] for tensor in tensors)
     is_whole = is_recorded() or tensors[0].device.type != "cpu" or count <= size
-    if is_whole or any(map(is_watched, module.modules())):
+    if is_whole or any(is_watched(part) for module in modules for part in module.modules()):
         return function(*tensors)
     pieces = ([tensor] * count if tensor.shape[dim] == 1 else tensor.split(size, dim) for tensor in tensors)
     results = [function(*piece) for piece in zip(*pieces)]
     if torch.is_tensor(results[0]):
         return torch.cat(results, dim)
-    return type(results[0])(*(torch.cat(parts, dim) for parts in zip(*results)))
+    joined = (torch.cat(parts, dim) if torch.is_tensor(parts[0]) else parts[0] for parts in zip(*results))
+    return type(results[0])(*joined)

@@ -123,7 +123,7 @@ class EdgeTamMemoryAttentionMLP(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         num_tokens = num_at_once(self.up_proj.out_features, hidden_states.dtype)
-        return in_pieces(self, self._transform, hidden_states, size=num_tokens, dim=1)
+        return in_pieces([self], self._transform, hidden_states, size=num_tokens, dim=1)
 
     def _transform(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = F.dropout(self.activation(self.up_proj(hidden_states)), self.dropout, self.training)
@@ -167,7 +167,7 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
             frame = frame + F.dropout(attended, self.dropout, self.training)
             return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
 
-        return in_pieces(self, see_memory, in_pieces(self, see_frame, frame), keys, memory)
+        return in_pieces([self], see_memory, in_pieces([self], see_frame, frame), keys, memory)
 
 
 class EdgeTamMemoryAttention(nn.Module):
@@ -284,7 +284,7 @@ class EdgeTamMemoryFuserBlock(GradientCheckpointingLayer):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         update = self.layer_norm(self.depthwise_conv(hidden_states).permute(0, 2, 3, 1))
         num_rows = num_at_once(update.shape[2] * self.pointwise_conv1.out_features, update.dtype)
-        update = in_pieces(self, self._transform, update, size=num_rows, dim=1)
+        update = in_pieces([self], self._transform, update, size=num_rows, dim=1)
         return torch.addcmul(hidden_states, update.permute(0, 3, 1, 2), self.scale[:, None, None])
 
     def _transform(self, pixels: torch.Tensor) -> torch.Tensor:

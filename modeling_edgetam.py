@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam import check_device, check_image_embeddings, check_tensor
 from .configuration_edgetam import EdgeTamConfig
-from .device_edgetam import fetch, send
+from .device_edgetam import fetch, num_at_once, send
 from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompts_edgetam import Prompts
 from .training_edgetam import check_labels, learn_from_pictures, loss_of_prompts
@@ -35,9 +35,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .repvit_edgetam import RepVitBackbone  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401
 
-# Prompts that `confident_masks` decodes or draws at once: on a CPU more are not faster, but need more memory.
-MAX_PROMPTS_AT_ONCE = 16
-# On a GPU it is the image tokens of all prompts that count; these are of 64 prompts on 1024 x 1024 pixels.
+# Image tokens of all prompts that a GPU decodes at once; these are of 64 prompts on 1024 x 1024 pixels.
 MAX_IMAGE_TOKENS_AT_ONCE = 2**18
 
 
@@ -146,8 +144,8 @@ class EdgeTamModel(EdgeTamBaseModel):
         """How many prompts on one picture, whose embeddings these are, `confident_masks` decodes or draws at once."""
         tokens = image_embeddings[-1]
         if tokens.device.type == "cpu":
-            return MAX_PROMPTS_AT_ONCE
-        return max(MAX_PROMPTS_AT_ONCE, MAX_IMAGE_TOKENS_AT_ONCE // tokens[0, 0].numel())
+            return num_at_once(tokens[0].numel(), tokens.dtype)
+        return max(1, MAX_IMAGE_TOKENS_AT_ONCE // tokens[0, 0].numel())
 
     def forward(
         self,

@@ -19,7 +19,7 @@ from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam_video import check_count, check_pixels, check_session
 from .configuration_edgetam import EdgeTamVideoConfig
 from .cuda_graphs_edgetam_video import StageGraphs
-from .device_edgetam import in_pieces
+from .device_edgetam import in_pieces, num_at_once
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
 from .memory_layers_edgetam import (
@@ -54,7 +54,6 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .training_edgetam import LossWeights  # noqa: F401
     from .vision_encoder_edgetam import EdgeTamVisionModel  # noqa: F401
 
-OBJECTS_AT_ONCE = 2  # whose maps fit the cache of a CPU
 # modes of torch.compile with CUDA graphs, and what each is without
 MODES_WITH_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
@@ -199,7 +198,9 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             prompts = Prompts(**dict(zip(given, given_prompts)))
             return self.choose_masks(self.predict_masks(frame_embeddings, conditioned, prompts), is_ambiguous)
 
-        return in_pieces(self, decode, conditioned, is_ambiguous, *given.values(), size=OBJECTS_AT_ONCE)
+        modules = (self.prompt_encoder, self.mask_decoder, self.object_pointer_proj)
+        size = num_at_once(conditioned[0].numel(), conditioned.dtype)
+        return in_pieces(modules, decode, conditioned, is_ambiguous, *given.values(), size=size)
 
     def predict_masks(
         self, frame_embeddings: list[torch.Tensor], conditioned: torch.Tensor, prompts: Prompts
@@ -257,7 +258,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         """
 
         def encode(masks: torch.Tensor, object_score_logits: torch.Tensor, is_prompted: torch.Tensor) -> torch.Tensor:
-            logits = F.interpolate(masks[:, None].float(), size, mode="bilinear", align_corners=False)
+            logits = F.interpolate(masks[:, None].float(), (height, width), mode="bilinear", align_corners=False)
             probabilities = logits.sigmoid()
             if not self.training:
                 probabilities = torch.where(is_prompted[:, None, None, None], (logits > 0).float(), probabilities)
@@ -268,8 +269,9 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
                 memory = memory + is_absent * self.occlusion_spatial_embedding_parameter[..., None, None]
             return self.spatial_perceiver(memory)
 
-        size = self.prompt_encoder.image_size
-        return in_pieces(self, encode, masks, object_score_logits, is_prompted, size=OBJECTS_AT_ONCE)
+        modules, (height, width) = (self.memory_encoder, self.spatial_perceiver), self.prompt_encoder.image_size
+        size = num_at_once(height * width, torch.float32)
+        return in_pieces(modules, encode, masks, object_score_logits, is_prompted, size=size)
 
     def forward(
         self,

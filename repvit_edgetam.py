@@ -118,7 +118,7 @@ class RepVitChannelMixer(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         batch_size, channels, _, width = hidden_states.shape
         num_rows = num_at_once(batch_size * 2 * channels * width, hidden_states.dtype)
-        return in_pieces(self, self._mix, hidden_states, size=num_rows, dim=2)
+        return in_pieces([self], self._mix, hidden_states, size=num_rows, dim=2)
 
     def _mix(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return hidden_states + self.conv2(F.gelu(self.conv1(hidden_states)))

@@ -288,7 +288,7 @@ def test_pipeline_result_does_not_depend_on_batches(generator, monkeypatch):
     picture = make_picture(150, 100)
     expected = generator(picture, points_per_batch=None)
     monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 1)
-    monkeypatch.setattr(modeling_edgetam, "MAX_PROMPTS_AT_ONCE", 5)
+    monkeypatch.setattr(modeling_edgetam, "num_at_once", lambda width, dtype: 5)
     for points_per_batch in (7, 1000):
         result = generator(picture, points_per_batch=points_per_batch)
         assert_close_results(result, expected)
