@@ -25,7 +25,7 @@ def fetch(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     return [part.view(tensor.shape) for part, tensor in zip(flat.split([t.numel() for t in tensors]), tensors)]
 
 
-BYTES_AT_ONCE = 12 * 2**20  # of the largest tensor that a CPU should work on, so that it stays in the cache
+BYTES_AT_ONCE = 8 * 2**20  # of the largest tensor that a CPU should work on, so that it stays in the cache
 
 
 @lru_cache

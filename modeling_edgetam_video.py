@@ -270,8 +270,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
             return self.spatial_perceiver(memory)
 
         modules, (height, width) = (self.memory_encoder, self.spatial_perceiver), self.prompt_encoder.image_size
-        size = num_at_once(height * width, torch.float32)
-        return in_pieces(modules, encode, masks, object_score_logits, is_prompted, size=size)
+        return in_pieces(modules, encode, masks, object_score_logits, is_prompted)
 
     def forward(
         self,
