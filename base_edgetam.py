@@ -203,14 +203,14 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
             target_embedding = target_embedding.expand(batch_size, num_objects, *sides).flatten(0, 1)
         encoding = self.get_image_wide_positional_embeddings()
         if attention_similarity is not None or target_embedding is not None or output_attentions:
-            guidance = (attention_similarity, target_embedding)
-            return decoder(image_embeddings, encoding, embeddings, *guidance, output_attentions)
+            return decoder(
+                image_embeddings, encoding, embeddings, attention_similarity, target_embedding, output_attentions
+            )
         own_dense = [embeddings.dense] if embeddings.dense.dim() == 5 else []
 
         def decode(sparse: torch.Tensor, is_padding: torch.Tensor, *dense: torch.Tensor) -> MaskPrediction:
-            return decoder(
-                image_embeddings, encoding, PromptEmbeddings(sparse, *dense or [embeddings.dense], is_padding)
-            )
+            part = PromptEmbeddings(sparse, dense[0] if dense else embeddings.dense, is_padding)
+            return decoder(image_embeddings, encoding, part)
 
         size = num_at_once(image_embeddings[-1].numel(), image_embeddings[-1].dtype)
         return in_pieces([decoder], decode, embeddings.sparse, embeddings.is_padding, *own_dense, size=size, dim=1)
