@@ -28,7 +28,9 @@ class ConvNorm(FoldedModule):
         super().__init__()
         padding = kernel_size // 2
         self.c = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, groups=groups, bias=False)
-        self.bn = nn.BatchNorm2d(out_channels)
+        # folding is in float32, and so checkpoints are loaded into it: rounding these few numbers to bfloat16 would
+        # change the maps as much as rounding all other weights does
+        self.bn = nn.BatchNorm2d(out_channels, dtype=torch.promote_types(torch.get_default_dtype(), torch.float32))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         if not self.is_foldable:

@@ -143,7 +143,7 @@ def agreement(arguments, results):
     for kind, (model_class, logits_of) in kinds.items():
         model = model_class.from_pretrained(nano, dtype=torch.float32).eval()
         expected = logits_of(model, arguments)
-        models = in_dtypes(model, arguments.device)
+        models = in_dtypes(model_class, arguments.device)
         rows = results.group(kind)
         with exact_float32():
             attempt(rows, "float32", agreement_of, models["float32"], logits_of, expected, arguments)

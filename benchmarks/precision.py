@@ -6,7 +6,6 @@
 Prints a table, and after it one line of JSON with everything that is needed to compare runs.
 """
 
-import copy
 import statistics
 
 import numpy as np
@@ -22,6 +21,7 @@ images  The embedded nano checkpoint on held-out pictures of its own kind, as `r
         them: for up to three objects each, the single mask of a click in the middle and that of a box.
 video   The same checkpoint follows two boxes through a picture that moves to the left and back. Every model tracks from
         its own masks; IoU is taken frame by frame.
+Lost are masks of objects that float32 finds, and which are empty in the other precision.
 Half precision pays on GPUs, and on CPUs with AMX or AVX-512 BF16; elsewhere a CPU takes several times longer with it.
 Needs `pip install -e .[test]`, and for the images clip art: `apt-get install openclipart-png
 mypaint-data-extras`.
@@ -41,9 +41,12 @@ def read_settings():
     return arguments
 
 
-def in_dtypes(model, device):
-    """The model by dtype, each a copy of its own."""
-    return {name: copy.deepcopy(model).to(device, getattr(torch, name)).eval() for name in ("float32", *HALVES)}
+def in_dtypes(model_class, device):
+    """The embedded checkpoint by dtype, loaded in each: models that are cast later round more."""
+    from edgetam_hf import nano_checkpoint
+
+    load = model_class.from_pretrained
+    return {name: load(nano_checkpoint(), dtype=getattr(torch, name)).to(device) for name in ("float32", *HALVES)}
 
 
 def iou(masks, others):
@@ -53,18 +56,24 @@ def iou(masks, others):
     return mask_iou(masks.flatten(1), others.flatten(1)).tolist()
 
 
+def compare_masks(masks, expected):
+    """For each pair of bool masks (N, h, w) the IoU, and whether an object that was expected is not found at all."""
+    is_lost = expected.flatten(1).any(1) & ~masks.flatten(1).any(1)
+    return list(zip(iou(masks, expected), is_lost.tolist()))
+
+
 @torch.no_grad()
 def compare_on_images(arguments):
-    """IoUs with float32 by dtype and kind of prompt."""
-    from edgetam_hf import EdgeTamModel, nano_checkpoint
+    """`compare_masks` with float32, by dtype and kind of prompt."""
+    from edgetam_hf import EdgeTamModel
     from edgetam_hf.evaluation.clicks import center_of
     from edgetam_hf.found_objects import CutMask
     from recipes.nano.composites import HELD_OUT_SEED, draw_composite, load_library
     from recipes.nano.crops import normalize
     from recipes.nano.evaluate import SMALLEST_SHARE
 
-    models = in_dtypes(EdgeTamModel.from_pretrained(nano_checkpoint(), dtype=torch.float32), arguments.device)
-    library, ious = load_library(held_out=True), {(name, kind): [] for name in HALVES for kind in ("click", "box")}
+    models = in_dtypes(EdgeTamModel, arguments.device)
+    library, pairs = load_library(held_out=True), {(name, kind): [] for name in HALVES for kind in ("click", "box")}
     for seed in logging.tqdm(range(HELD_OUT_SEED, HELD_OUT_SEED + arguments.pictures), desc="images", leave=False):
         picture, instances = draw_composite(seed, library)
         numbers = np.flatnonzero(np.bincount(instances.ravel()) >= SMALLEST_SHARE * instances.size)
@@ -83,9 +92,9 @@ def compare_on_images(arguments):
                 prompt = {key: value.to(arguments.device) for key, value in prompt.items()}
                 output = model(image_embeddings=embeddings, multimask_output=False, **prompt)
                 masks[name, kind] = output.pred_masks[0, :, 0].float() > 0
-        for name, kind in ious:
-            ious[name, kind] += iou(masks[name, kind], masks["float32", kind])
-    return {name: {kind: ious[name, kind] for kind in ("click", "box")} for name in HALVES}
+        for name, kind in pairs:
+            pairs[name, kind] += compare_masks(masks[name, kind], masks["float32", kind])
+    return {name: {kind: pairs[name, kind] for kind in ("click", "box")} for name in HALVES}
 
 
 def moving_clip(num_frames):
@@ -101,38 +110,38 @@ def moving_clip(num_frames):
 
 @torch.no_grad()
 def compare_on_video(arguments):
-    """IoUs with float32 by dtype, of every object on every frame."""
+    """`compare_masks` with float32 of every object on every frame, by dtype."""
     from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
 
     processor = EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
     frames, side = moving_clip(arguments.frames)
     boxes = [[[side * 0.2, side * 0.2, side * 0.5, side * 0.6], [side * 0.55, side * 0.3, side * 0.9, side * 0.8]]]
     masks = {}
-    nano = EdgeTamVideoModel.from_pretrained(nano_checkpoint(), dtype=torch.float32)
-    for name, model in in_dtypes(nano, arguments.device).items():
+    for name, model in in_dtypes(EdgeTamVideoModel, arguments.device).items():
         session = processor.init_video_session(video=frames, inference_device=model.device, dtype=model.dtype)
         processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=[1, 2], input_boxes=boxes)
         outputs = model.propagate_in_video_iterator(session)
         outputs = logging.tqdm(outputs, total=len(frames), desc=f"video, {name}", leave=False)
         masks[name] = torch.cat([output.pred_masks[:, 0].float().cpu() > 0 for output in outputs])
-    return {name: {"tracking": iou(masks[name], masks["float32"])} for name in HALVES}
+    return {name: {"tracking": compare_masks(masks[name], masks["float32"])} for name in HALVES}
 
 
 def main():
     """Runs both parts and prints the table and the JSON line."""
     arguments = read_settings()
     results = {"images": compare_on_images(arguments), "video": compare_on_video(arguments)}
-    head = f"{'IoU with float32':<28}{'mean':>8}{'median':>8}{'lowest':>8}{'masks':>8}"
+    head = f"{'IoU with float32':<28}{'mean':>8}{'median':>8}{'lowest':>8}{'masks':>8}{'lost':>8}"
     print(f"{head}\n{'-' * len(head)}")
     record = {}
     for part, by_dtype in results.items():
         for name, by_kind in by_dtype.items():
-            for kind, ious in by_kind.items():
+            for kind, pairs in by_kind.items():
+                ious, is_lost = zip(*pairs)
                 row = {"mean": statistics.mean(ious), "median": statistics.median(ious), "lowest": min(ious)}
-                print(
-                    f"{f'{part}, {kind}, {name}':<28}" + "".join(f"{v:>8.4f}" for v in row.values()) + f"{len(ious):>8}"
-                )
-                record[f"{part}, {kind}, {name}"] = {k: round(v, 4) for k, v in row.items()} | {"masks": len(ious)}
+                label, counts = f"{part}, {kind}, {name}", {"masks": len(ious), "lost": sum(is_lost)}
+                figures = [f"{v:>8.4f}" for v in row.values()] + [f"{v:>8}" for v in counts.values()]
+                print(f"{label:<28}" + "".join(figures))
+                record[label] = {k: round(v, 4) for k, v in row.items()} | counts
     print_record("precision", arguments, record)
 
 

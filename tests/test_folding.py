@@ -11,6 +11,8 @@ from edgetam_hf.modeling_edgetam import EdgeTamModel
 from small_models import assert_outputs_close, make_model, make_native, random, small_config
 from torch import nn
 
+from edgetam_hf import nano_checkpoint
+
 PICTURE = random((2, 3, 64, 64))
 POINTS = 64 * torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(0))
 ROUNDING = 2e-5
@@ -114,6 +116,33 @@ def test_half_precision_folds_in_full_precision(model):
         precise = copy.deepcopy(mixer).float()
         expected, _ = precise.folded(precise._fold, *precise.conv.weights(), *precise.conv1.weights())
     assert torch.equal(weight, expected.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_half_precision_folds_norms_as_they_were_saved(model, tmp_path, dtype):
+    model.save_pretrained(tmp_path)
+    loaded = EdgeTamModel.from_pretrained(tmp_path, dtype=dtype)
+    precise, actual = (m.vision_encoder.backbone.timm_model.stem.conv1 for m in (model, loaded))
+    precise.c.weight.data = precise.c.weight.to(dtype).to(torch.promote_types(dtype, torch.float32))
+    assert loaded.dtype == actual.c.weight.dtype == dtype
+    with torch.no_grad():
+        for folded, expected in zip(actual.folded(actual.fold, *actual.weights()), precise.fold(*precise.weights())):
+            torch.testing.assert_close(folded, expected.to(dtype), atol=1e-6 if dtype == torch.float64 else 0, rtol=0)
+    points = POINTS.to(dtype)
+    for one in (loaded, unfolded(loaded)):  # what is not folded normalises maps of this dtype
+        output = one(pixel_values=PICTURE.to(dtype), input_points=points)
+        assert output.pred_masks.dtype == dtype and output.pred_masks.isfinite().all()
+
+
+@torch.no_grad()
+def test_bfloat16_that_is_loaded_is_nearer_to_float32_than_bfloat16_that_is_cast():
+    pixels = random((2, 3, 256, 256))
+    precise = EdgeTamModel.from_pretrained(nano_checkpoint(), dtype=torch.float32)
+    expected = precise.get_image_embeddings(pixels)
+    loaded = EdgeTamModel.from_pretrained(nano_checkpoint(), dtype=torch.bfloat16)
+    maps = (m.get_image_embeddings(pixels.bfloat16()) for m in (loaded, precise.to(torch.bfloat16)))
+    for near, far, wanted in zip(*maps, expected, strict=True):
+        assert (near - wanted).norm() < 0.95 * (far - wanted).norm()
 
 
 # Unnoticed
