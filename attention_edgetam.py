@@ -25,8 +25,8 @@ from torch import nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .configuration_edgetam import EdgeTamConfig, EdgeTamMaskDecoderConfig
-from .device_edgetam import has_amx
 from .folding_edgetam import is_foldable
+from .pieces_edgetam import has_amx
 
 QUERIES_AT_ONCE = 512  # with a weight for each of some thousand keys they fit the cache of a CPU
 

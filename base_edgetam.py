@@ -14,9 +14,9 @@ from torch import nn
 
 from .checks_edgetam import check_device, check_guidance, check_tensor, read_prompts
 from .configuration_edgetam import EdgeTamConfig
-from .device_edgetam import in_pieces, num_at_once
 from .folding_edgetam import is_untouched
 from .mask_decoder_edgetam import EdgeTamMaskDecoder, MaskPrediction
+from .pieces_edgetam import in_pieces, num_at_once
 from .position_edgetam import pixel_centres
 from .pretrained_edgetam import EdgeTamPreTrainedModel
 from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEncoder, PromptEmbeddings

@@ -37,7 +37,6 @@ from .settings_edgetam import (
 
 if TYPE_CHECKING:  # transformers<5: its remote-code loader takes along only files that are named here
     from .device_edgetam import send  # noqa: F401
-    from .folding_edgetam import FoldedModule  # noqa: F401
 
 try:
     from transformers import Sam2ImageProcessor

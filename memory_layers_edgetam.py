@@ -18,9 +18,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamProjectedAttention
 from .configuration_edgetam import EdgeTamVideoConfig
-from .device_edgetam import in_pieces, num_at_once
 from .folding_edgetam import is_plain
 from .layers_edgetam import EdgeTamLayerNorm2d
+from .pieces_edgetam import in_pieces, num_at_once
 from .position_edgetam import grid_rotation, rotate, sine_place_encoding
 from .stages_edgetam_video import Memories
 

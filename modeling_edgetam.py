@@ -14,7 +14,8 @@ from transformers.utils import ModelOutput
 from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam import check_device, check_image_embeddings, check_tensor
 from .configuration_edgetam import EdgeTamConfig
-from .device_edgetam import fetch, num_at_once, send
+from .device_edgetam import fetch, send
+from .pieces_edgetam import num_at_once
 from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompts_edgetam import Prompts
 from .training_edgetam import check_labels, learn_from_pictures, loss_of_prompts
@@ -36,7 +37,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .settings_edgetam import height_width  # noqa: F401
 
 # Image tokens of all prompts that a GPU decodes at once; these are of 64 prompts on 1024 x 1024 pixels.
-MAX_IMAGE_TOKENS_AT_ONCE = 2**18
+MAX_IMAGE_TOKENS_AT_ONCE, MIN_PROMPTS_AT_ONCE = 2**18, 16
 
 
 @dataclass
@@ -145,7 +146,7 @@ class EdgeTamModel(EdgeTamBaseModel):
         tokens = image_embeddings[-1]
         if tokens.device.type == "cpu":
             return num_at_once(tokens[0].numel(), tokens.dtype)
-        return max(1, MAX_IMAGE_TOKENS_AT_ONCE // tokens[0, 0].numel())
+        return max(MIN_PROMPTS_AT_ONCE, MAX_IMAGE_TOKENS_AT_ONCE // tokens[0, 0].numel())
 
     def forward(
         self,

@@ -19,7 +19,6 @@ from .base_edgetam import EdgeTamBaseModel
 from .checks_edgetam_video import check_count, check_pixels, check_session
 from .configuration_edgetam import EdgeTamVideoConfig
 from .cuda_graphs_edgetam_video import StageGraphs
-from .device_edgetam import in_pieces, num_at_once
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
 from .memory_layers_edgetam import (
@@ -29,6 +28,7 @@ from .memory_layers_edgetam import (
     EdgeTamSpatialPerceiver,
     grid_side,
 )
+from .pieces_edgetam import in_pieces, num_at_once
 from .position_edgetam import sine_time_encoding
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -40,6 +40,7 @@ from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .checks_edgetam import read_prompts  # noqa: F401
+    from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401

@@ -35,7 +35,6 @@ from .pictures_edgetam import is_picture_source, read_picture, to_rgb
 
 if TYPE_CHECKING:
     # transformers<5: the loader of remote code takes along what an entry file names, and nothing that is only reached
-    from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .masks_edgetam import read_objects  # noqa: F401
     from .settings_edgetam import height_width  # noqa: F401

@@ -18,7 +18,6 @@ from .settings_edgetam import as_list, checked_settings, height_width, remote_co
 if TYPE_CHECKING:
     # transformers<5: the loader of remote code takes along what an entry file names, and nothing that is only reached
     from .device_edgetam import send  # noqa: F401
-    from .folding_edgetam import FoldedModule  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .masks_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401

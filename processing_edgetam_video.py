@@ -25,7 +25,6 @@ from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 if TYPE_CHECKING:  # transformers<5: its loader of remote code takes along only files that are named here
     from .device_edgetam import send  # noqa: F401
-    from .folding_edgetam import FoldedModule  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .masks_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401

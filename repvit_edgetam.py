@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from .device_edgetam import in_pieces, num_at_once
 from .folding_edgetam import FoldedModule, is_foldable, is_untouched
+from .pieces_edgetam import in_pieces, num_at_once
 
 
 class ConvNorm(FoldedModule):

@@ -13,7 +13,7 @@ from edgetam_hf.stages_edgetam_video import Memories
 from simulated_gpu import on_gpu
 from small_models import make_video_model, random, small_video_config
 
-from edgetam_hf import attention_edgetam, device_edgetam, position_edgetam
+from edgetam_hf import attention_edgetam, pieces_edgetam, position_edgetam
 
 CLICKS = {"input_points": [[[[25, 45]], [[70, 20], [90, 70]]]], "input_labels": [[[1], [1, 0]]]}
 
@@ -84,17 +84,17 @@ def run_stages(model):
 
 
 def test_stages_in_pieces_equal_whole_ones(monkeypatch, wide_model):
-    monkeypatch.setattr(device_edgetam, "BYTES_AT_ONCE", 2**30)
-    monkeypatch.setattr(device_edgetam, "is_recorded", lambda: True)
+    monkeypatch.setattr(pieces_edgetam, "BYTES_AT_ONCE", 2**30)
+    monkeypatch.setattr(pieces_edgetam, "is_recorded", lambda: True)
     whole = run_stages(wide_model)
-    monkeypatch.setattr(device_edgetam, "is_recorded", lambda: False)
-    monkeypatch.setattr(device_edgetam, "BYTES_AT_ONCE", 2**12)
+    monkeypatch.setattr(pieces_edgetam, "is_recorded", lambda: False)
+    monkeypatch.setattr(pieces_edgetam, "BYTES_AT_ONCE", 2**12)
     for actual, expected in zip(run_stages(wide_model), whole, strict=True):
         close(actual, expected, atol=3e-5)
 
 
 def test_watched_modules_see_all_objects_and_pixels_at_once(monkeypatch, wide_model):
-    monkeypatch.setattr(device_edgetam, "BYTES_AT_ONCE", 2**12)
+    monkeypatch.setattr(pieces_edgetam, "BYTES_AT_ONCE", 2**12)
     model, sizes = copy.deepcopy(wide_model), []
     for name in ("memory_attention.layers.0.mlp", "memory_encoder.memory_fuser.layers.0.pointwise_conv1"):
         model.get_submodule(name).register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[:-1]))
