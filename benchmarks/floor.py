@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 import video
 from measure import check_image_size, make_parser, parse_arguments, print_record, time_call
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
 
 PRODUCTS = {  # (rows, inner, columns), as they occur in the memory attention and in the encoder
     "projection": (4096, 256, 256),
@@ -31,6 +32,26 @@ stages    What native and ours multiply in each stage, the milliseconds that thi
           normalisation and copies are all that is not counted.
 Needs `pip install -e .[test]`: native EdgeTAM takes its backbone from timm.
 """
+
+
+class OperationCounter(TorchDispatchMode):
+    """Counts multiplications and additions; unlike PyTorch's `FlopCounterMode` without hooks, which change the way."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function._overloadpacket not in flop_registry:
+            with self:  # in inference mode operations come whole that otherwise come in parts
+                result = function.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+        result = function(*args, **kwargs)
+        if function._overloadpacket is torch.ops.aten._scaled_dot_product_flash_attention_for_cpu:
+            self.total += sdpa_flop_count(*(states.shape for states in args[:3]))
+        elif function._overloadpacket in flop_registry:
+            self.total += flop_registry[function._overloadpacket](*args, **kwargs, out_val=result)
+        return result
 
 
 def read_settings():
@@ -74,18 +95,12 @@ def measure_products(arguments):
 
 def count_operations(name, model, arguments):
     """Multiplications and additions of each stage of a frame whose memory is full."""
-
-    def count_attention(query_shape, key_shape, value_shape, *args, **kwargs):
-        return sdpa_flop_count(query_shape, key_shape, value_shape)
-
-    fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # which PyTorch does not count by itself
-    counter = FlopCounterMode(display=False, custom_mapping={fused: count_attention})
     operations = {}
 
     def watch(stage, method, *args, **kwargs):
-        with counter:
+        with OperationCounter() as counter:
             result = method(*args, **kwargs)
-        operations[stage] = counter.get_total_flops()
+        operations[stage] = counter.total
         return result
 
     stream = video.open_stream(name, model, arguments.objects, arguments.image_size, arguments)
