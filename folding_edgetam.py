@@ -120,7 +120,7 @@ def is_plain(*modules: nn.Module) -> bool:
 
 
 def is_foldable(*modules: nn.Module) -> bool:
-    """Whether arithmetic with their weights may stand for modules, also where an export wants to see the modules."""
+    """Whether modules are plain, see `is_plain`, and nothing is exported, where the modules themselves are wanted."""
     return not _is_exported() and is_plain(*modules)
 
 
