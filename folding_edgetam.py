@@ -148,13 +148,15 @@ def convolve_twice(feature_map: torch.Tensor, first: nn.Module, second: nn.Modul
     It saves the map (B, C', h, w) between them, and multiplications where C'' is smaller than C'.
     """
 
-    def merge(
-        weight: torch.Tensor, bias: torch.Tensor, outer: torch.Tensor, outer_bias: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        outer = outer.flatten(1)
-        return (outer @ weight.flatten(1)).unflatten(1, weight.shape[1:]), outer @ bias + outer_bias
-
     assert isinstance(first, nn.Conv2d) and first.bias is not None
     assert isinstance(second, nn.Conv2d) and second.bias is not None
-    weight, bias = in_full_precision(merge, (first.weight, first.bias, second.weight, second.bias))
+    weight, bias = in_full_precision(merge_weights, (first.weight, first.bias, second.weight, second.bias))
     return first._conv_forward(feature_map, weight, bias)
+
+
+def merge_weights(
+    weight: torch.Tensor, bias: torch.Tensor, outer: torch.Tensor, outer_bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight (C'', C, k, k) and bias (C'') of two convolutions in one, see `convolve_twice`; outer: of the second."""
+    outer = outer.flatten(1)
+    return (outer @ weight.flatten(1)).unflatten(1, weight.shape[1:]), outer @ bias + outer_bias

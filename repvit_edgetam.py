@@ -85,10 +85,15 @@ class RepVitTokenMixer(FoldedModule):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         if not all(is_untouched(branch, ConvNorm) and branch.is_foldable for branch in (self.conv, self.conv1)):
             return self.conv(hidden_states) + self.conv1(hidden_states) + hidden_states
-        weight, bias = self.folded(self._fold, *self.conv.weights(), *self.conv1.weights())
+        weight, bias = self.folded(self.fold, *self.weights())
         return self.conv.c._conv_forward(hidden_states, weight, bias)
 
-    def _fold(self, *weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def weights(self) -> tuple[torch.Tensor, ...]:
+        """Those of both branches, as `fold` takes them."""
+        return *self.conv.weights(), *self.conv1.weights()
+
+    def fold(self, *weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight (C, 1, 3, 3) and bias (C) of the one convolution."""
         (weight, bias), (centre, centre_bias) = self.conv.fold(*weights[:5]), self.conv1.fold(*weights[5:])
         return weight + F.pad(centre + 1, (1, 1, 1, 1)), bias + centre_bias
 
