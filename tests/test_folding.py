@@ -112,9 +112,9 @@ def test_half_precision_folds_in_full_precision(model):
     model = model.to(torch.bfloat16)
     with torch.no_grad():
         mixer = model.vision_encoder.backbone.timm_model.stages_0.blocks[0].token_mixer
-        weight, _ = mixer.folded(mixer._fold, *mixer.conv.weights(), *mixer.conv1.weights())
+        weight, _ = mixer.folded(mixer.fold, *mixer.conv.weights(), *mixer.conv1.weights())
         precise = copy.deepcopy(mixer).float()
-        expected, _ = precise.folded(precise._fold, *precise.conv.weights(), *precise.conv1.weights())
+        expected, _ = precise.folded(precise.fold, *precise.conv.weights(), *precise.conv1.weights())
     assert torch.equal(weight, expected.to(torch.bfloat16))
 
 

@@ -1,6 +1,7 @@
 """A copy of a model whose convolutions have stored weights, in which steps that are linear in a row are one."""
 
 import copy
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -27,29 +28,21 @@ def folded_copy(model: Model) -> Model:
         for name, child in list(parent.named_children()):
             if isinstance(child, (ConvNorm, RepVitTokenMixer)):
                 convolution = child.c if isinstance(child, ConvNorm) else child.conv.c
-                setattr(parent, name, _with_weights(convolution, *in_full_precision(child.fold, child.weights())))
+                setattr(parent, name, _with_weights(convolution, in_full_precision(child.fold, child.weights())))
     decoder, convolutions = model.mask_decoder, model.vision_encoder.neck.convs
     for level, name in ((-1, "conv_s0"), (-2, "conv_s1")):
         first, second = convolutions[level], getattr(decoder, name)
+        assert isinstance(first, nn.Conv2d) and first.bias is not None
         if can_merge(first, second):
             weights = (first.weight, first.bias, second.weight, second.bias)
-            convolutions[level] = _with_weights(first, *in_full_precision(merge_weights, weights))
+            convolutions[level] = _with_weights(first, in_full_precision(merge_weights, weights))
             setattr(decoder, name, nn.Identity())
     return model
 
 
-def _with_weights(convolution: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor) -> nn.Conv2d:
-    """A convolution as the given one, with other weights."""
-    new = nn.Conv2d(
-        weight.shape[1] * convolution.groups,
-        weight.shape[0],
-        convolution.kernel_size,
-        convolution.stride,
-        convolution.padding,
-        groups=convolution.groups,
-        device=weight.device,
-        dtype=weight.dtype,
-    ).requires_grad_(False)
-    new.weight.copy_(weight)
-    new.bias.copy_(bias)
+def _with_weights(convolution: nn.Conv2d, weights: Sequence[torch.Tensor]) -> nn.Conv2d:
+    """A convolution as the given one, with another weight and bias."""
+    new = copy.deepcopy(convolution)
+    new.weight, new.bias = (nn.Parameter(weight, requires_grad=False) for weight in weights)
+    new.out_channels = new.weight.shape[0]
     return new

@@ -8,7 +8,7 @@ Shapes: B pictures, O objects, N points, F remembered frames, P object pointers,
 memory. Points are (x, y) in pixels of the model input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -211,7 +211,7 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
     embeddings = _example_embeddings(model)
     (height, width), (mask_height, mask_width) = model.prompt_encoder.image_size, model.prompt_encoder.mask_input_size
     num_channels = embeddings["image_embeddings.2"].shape[1]
-    pictures = dict.fromkeys(("pixel_values", *embeddings), {0: "pictures"})
+    pictures = axes(("pixel_values", *embeddings), "pictures")
     encoder = Graph(
         name="vision_encoder",
         module=VisionEncoder(model),
@@ -232,8 +232,8 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
         outputs=results,
         dynamic={
             **pictures,
-            **dict.fromkeys(("points", "labels"), {0: "pictures", 1: "objects", 2: "points"}),
-            **dict.fromkeys(results, {0: "pictures", 1: "objects"}),
+            **axes(("points", "labels"), "pictures", "objects", "points"),
+            **axes(results, "pictures", "objects"),
         },
         has_boxes=True,
     )
@@ -245,18 +245,18 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
         "has_mask": torch.tensor([False, True, False]),
         "is_ambiguous": torch.tensor([False, True, False]),
     }
-    results = ("masks", "iou_scores", "object_score_logits")
-    results += ("pointers",) if isinstance(model, EdgeTamVideoModel) else ()
-    results += ("candidate_masks", "candidate_iou_scores")
+    pointers = ["pointers"] if isinstance(model, EdgeTamVideoModel) else []
+    of_candidates = ["candidate_masks", "candidate_iou_scores"]
+    predicted = ("pred_masks", "iou_scores", "object_score_logits", *pointers, *of_candidates)
     high_resolution = {name: embeddings[name] for name in ("image_embeddings.0", "image_embeddings.1")}
     object_decoder = Graph(
         name="object_decoder",
         module=ObjectDecoder(model),
         inputs={**high_resolution, **of_objects},
-        outputs=tuple("pred_masks" if name == "masks" else name for name in results),
+        outputs=predicted,
         dynamic={
-            **dict.fromkeys((*of_objects, *results, "pred_masks"), {0: "objects"}),
-            **dict.fromkeys(("points", "labels"), {0: "objects", 1: "points"}),
+            **axes((*of_objects, *predicted), "objects"),
+            **axes(("points", "labels"), "objects", "points"),
         },
     )
     return [encoder, decoder, object_decoder]
@@ -264,7 +264,7 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
 
 def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
     """What tracking needs besides the graphs for pictures."""
-    config, objects = model.config, {0: "objects"}
+    config = model.config
     (height, width), (mask_height, mask_width) = model.prompt_encoder.image_size, model.mask_size
     frame_embedding = _example_embeddings(model)["image_embeddings.2"]
     num_latents = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
@@ -280,9 +280,9 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
         inputs={"frame_embedding": frame_embedding, **memories},
         outputs=("conditioned",),
         dynamic={
-            **dict.fromkeys(("features", "time_idx"), {0: "objects", 1: "frames"}),
-            **dict.fromkeys(("pointers", "pointer_offsets"), {0: "objects", 1: "pointers"}),
-            "conditioned": objects,
+            **axes(("features", "time_idx"), "objects", "frames"),
+            **axes(("pointers", "pointer_offsets"), "objects", "pointers"),
+            **axes(("conditioned",), "objects"),
         },
     )
     adopted = ("conditioned", "mask_prompts", "pred_masks", "object_score_logits")
@@ -291,7 +291,7 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
         module=MaskAdopter(model),
         inputs={"frame_embedding": frame_embedding, "masks": torch.zeros(3, height, width)},
         outputs=(*adopted, "no_object_pointer"),
-        dynamic=dict.fromkeys(("masks", *adopted), objects),
+        dynamic=axes(("masks", *adopted), "objects"),
     )
     of_objects = {
         "masks": torch.zeros(3, mask_height, mask_width),
@@ -303,9 +303,14 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
         module=MemoryEncoder(model),
         inputs={"frame_embedding": frame_embedding, **of_objects},
         outputs=("features",),
-        dynamic=dict.fromkeys((*of_objects, "features"), objects),
+        dynamic=axes((*of_objects, "features"), "objects"),
     )
     return [attention, adopter, memory_encoder]
+
+
+def axes(names: Iterable[str], *labels: str) -> dict[str, dict[int, str]]:
+    """For each tensor the labels of its first axes, as `Graph.dynamic` has them."""
+    return {name: dict(enumerate(labels)) for name in names}
 
 
 def _example_embeddings(model: EdgeTamBaseModel) -> dict[str, torch.Tensor]:

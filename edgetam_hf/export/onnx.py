@@ -88,6 +88,7 @@ def as_onnx(graph: Graph) -> Any:
             optimize=False,
             verbose=False,
         )
+    assert program is not None
     model = program.model_proto
     # traces of the lines that made each node, with paths of this machine
     for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output, *model.functions):
