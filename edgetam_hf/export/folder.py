@@ -43,3 +43,5 @@ def write_configuration(model: EdgeTamBaseModel, processor: EdgeTamProcessor, fo
     }
     (folder / "config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")
     processor.save_pretrained(folder)
+    for path in folder.glob("*.py"):  # code of the checkpoint, which graphs do not need
+        path.unlink()
