@@ -8,8 +8,10 @@ Shapes: B pictures, O objects, N points, F remembered frames, P object pointers,
 memory. Points are (x, y) in pixels of the model input.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +22,12 @@ from ..modeling_edgetam_video import MASK_PROMPT_BIAS, MASK_PROMPT_SCALE, EdgeTa
 from ..prompt_encoder_edgetam import PromptEmbeddings
 from ..prompts_edgetam import Prompts
 from ..stages_edgetam_video import Memories
+from .folded import folded_copy
+
+# The memory encoder's activations are too large for float16, and what adopts masks is small.
+COMPUTED_IN_HALF = ("vision_encoder", "prompt_encoder_mask_decoder", "object_decoder", "memory_attention")
+# Inputs whose numbers need more digits than float16 has, and which modules read in float32: coordinates, times, logits
+IN_FULL_PRECISION = ("points", "masks", "pointer_offsets")
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class Graph:
         outputs: names.
         dynamic: names of the axes of inputs and outputs whose length is not fixed, by axis, by name of the tensor.
         has_boxes: whether `points` and `labels` stand for clicks and boxes, which users give apart.
+        is_stored_in_half: whether weights are written in float16, and computed with in float32 all the same.
     """
 
     name: str
@@ -41,6 +50,24 @@ class Graph:
     outputs: tuple[str, ...]
     dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
     has_boxes: bool = False
+    is_stored_in_half: bool = False
+
+
+def in_half(graph: Graph) -> Graph:
+    """The graph of a float16 module, between inputs and outputs in float32."""
+
+    def as_half(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(
+            tensor.half() if tensor.is_floating_point() and name not in IN_FULL_PRECISION else tensor
+            for name, tensor in zip(graph.inputs, inputs)
+        )
+
+    def as_float(module: nn.Module, inputs: Any, outputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(output.float() for output in outputs)
+
+    graph.module.register_forward_pre_hook(as_half)
+    graph.module.register_forward_hook(as_float)
+    return graph
 
 
 class VisionEncoder(nn.Module):
@@ -204,6 +231,27 @@ def shrinking_weights(size: int, new_size: int) -> torch.Tensor:
     distances = (torch.arange(size, dtype=torch.float32) + 0.5 - centres[:, None]).abs()
     weights = (1 - distances / scale).clamp(min=0)
     return weights / weights.sum(dim=1, keepdim=True)
+
+
+def graphs_of(model: EdgeTamBaseModel, is_for_video: bool, dtype: str = "float32") -> list[Graph]:
+    """All graphs of a model; dtype is "float32" or "float16", and inputs and outputs are float32 in both.
+
+    is_for_video: whether to make those for tracking, too, of a video model.
+    """
+
+    def all_graphs(model: EdgeTamBaseModel) -> list[Graph]:
+        is_tracked = is_for_video and isinstance(model, EdgeTamVideoModel)
+        return picture_graphs(model) + (video_graphs(model) if is_tracked else [])
+
+    folded = folded_copy(model)
+    graphs = all_graphs(folded)
+    if dtype == "float32":
+        return graphs
+    halves = {graph.name: graph for graph in all_graphs(copy.deepcopy(folded).half())}
+    return [
+        in_half(halves[graph.name]) if graph.name in COMPUTED_IN_HALF else replace(graph, is_stored_in_half=True)
+        for graph in graphs
+    ]
 
 
 def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
