@@ -263,11 +263,11 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
     encoder = Graph(
         name="vision_encoder",
         module=VisionEncoder(model),
-        inputs={"pixel_values": torch.zeros(2, 3, height, width)},
+        inputs={"pixel_values": _example(2, 3, height, width)},
         outputs=tuple(embeddings),
         dynamic=pictures,
     )
-    points, labels = torch.rand(2, 3, 5, 2) * width, torch.ones(2, 3, 5, dtype=torch.long)
+    points, labels = _example(2, 3, 5, 2).sigmoid() * width, (_example(2, 3, 5) > 0).long()
     results = ("iou_scores", "pred_masks", "object_score_logits")
     decoder = Graph(
         name="prompt_encoder_mask_decoder",
@@ -286,10 +286,10 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
         has_boxes=True,
     )
     of_objects = {
-        "conditioned": torch.zeros(3, num_channels, height // 16, width // 16),
+        "conditioned": _example(3, num_channels, height // 16, width // 16),
         "points": points[0],
         "labels": labels[0],
-        "masks": torch.zeros(3, mask_height, mask_width),
+        "masks": _example(3, mask_height, mask_width),
         "has_mask": torch.tensor([False, True, False]),
         "is_ambiguous": torch.tensor([False, True, False]),
     }
@@ -317,10 +317,10 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
     frame_embedding = _example_embeddings(model)["image_embeddings.2"]
     num_latents = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
     memories = {
-        "features": torch.zeros(3, 4, num_latents, config.memory_encoder_output_channels),
-        "time_idx": torch.zeros(3, 4, dtype=torch.long),
-        "pointers": torch.zeros(3, 5, frame_embedding.shape[1]),
-        "pointer_offsets": torch.ones(3, 5),
+        "features": _example(3, 4, num_latents, config.memory_encoder_output_channels),
+        "time_idx": torch.arange(4).expand(3, -1) % config.num_maskmem,
+        "pointers": _example(3, 5, frame_embedding.shape[1]),
+        "pointer_offsets": torch.arange(1.0, 6).expand(3, -1),
     }
     attention = Graph(
         name="memory_attention",
@@ -337,13 +337,13 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
     adopter = Graph(
         name="mask_adopter",
         module=MaskAdopter(model),
-        inputs={"frame_embedding": frame_embedding, "masks": torch.zeros(3, height, width)},
+        inputs={"frame_embedding": frame_embedding, "masks": (_example(3, height, width) > 0).float()},
         outputs=(*adopted, "no_object_pointer"),
         dynamic=axes(("masks", *adopted), "objects"),
     )
     of_objects = {
-        "masks": torch.zeros(3, mask_height, mask_width),
-        "object_score_logits": torch.zeros(3),
+        "masks": _example(3, mask_height, mask_width),
+        "object_score_logits": _example(3),
         "is_prompted": torch.tensor([False, True, False]),
     }
     memory_encoder = Graph(
@@ -362,9 +362,14 @@ def axes(names: Iterable[str], *labels: str) -> dict[str, dict[int, str]]:
 
 
 def _example_embeddings(model: EdgeTamBaseModel) -> dict[str, torch.Tensor]:
-    """Zeros in the shapes of the image embeddings of one picture, by name."""
+    """Examples of the image embeddings of one picture, by name."""
     (height, width), size = model.prompt_encoder.image_size, model.config.vision_config.fpn_hidden_size
     return {
-        f"image_embeddings.{level}": torch.zeros(1, size // divisor, height // stride, width // stride)
+        f"image_embeddings.{level}": _example(1, size // divisor, height // stride, width // stride)
         for level, (divisor, stride) in enumerate([(8, 4), (4, 8), (1, 16)])
     }
+
+
+def _example(*shape: int) -> torch.Tensor:
+    """Normally distributed numbers, the same for the same shape."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
