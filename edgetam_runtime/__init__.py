@@ -16,11 +16,12 @@ from pathlib import Path
 from .folder import DTYPES, ExportedFolder, is_exported, read_folder
 from .pictures import EncodedPicture, FoundMasks, PictureSegmenter
 from .runtimes import RUNTIMES, default_runtime, graph_loader
-from .stages import Memories, Prediction, Stages
+from .stages import Candidates, Memories, Prediction, Stages
 
 __all__ = [
     "DTYPES",
     "RUNTIMES",
+    "Candidates",
     "EncodedPicture",
     "ExportedFolder",
     "FoundMasks",
@@ -57,9 +58,7 @@ def load(
     return PictureSegmenter(load_stages(folder, runtime, device, dtype))
 
 
-def load_stages(
-    folder: str | Path, runtime: str | None = None, device: str = "cpu", dtype: str = "float32"
-) -> Stages:
+def load_stages(folder: str | Path, runtime: str | None = None, device: str = "cpu", dtype: str = "float32") -> Stages:
     """The stages of pictures and of tracking alone; see `load`."""
     exported = read_folder(folder)
     return Stages(exported, graph_loader(exported, runtime or default_runtime(), device, dtype))

@@ -32,7 +32,9 @@ class ExportedFolder:
         path = parent / f"{name}{SUFFIXES[dtype]}.{ending}"
         if path.exists():
             return path
-        have = [d for d, suffix in SUFFIXES.items() if d != "bfloat16" and (parent / f"{name}{suffix}.{ending}").exists()]
+        have = [
+            d for d, suffix in SUFFIXES.items() if d != "bfloat16" and (parent / f"{name}{suffix}.{ending}").exists()
+        ]
         known = f"this folder has {', '.join(have)} of it" if have else f"the folder is not complete: {EXPORT_AGAIN}"
         raise FileNotFoundError(f"{path} is missing, which is for {dtype}: {known}")
 
@@ -71,7 +73,9 @@ def read_folder(folder: str | Path) -> ExportedFolder:
         tracking = None if facts.get("tracking") is None else dict(facts["tracking"])
         return ExportedFolder(path, (height, width), (mask_height, mask_width), int(facts["num_channels"]), tracking)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'config.json'} is damaged, edgetam_export lacks something: {EXPORT_AGAIN}") from error
+        raise ValueError(
+            f"{path / 'config.json'} is damaged, edgetam_export lacks something: {EXPORT_AGAIN}"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def opener(device: str, dtype: str) -> Callable[[Path], OnnxGraph]:
     def open_graph(path: Path) -> OnnxGraph:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
-        chosen = [(provider, {"device_id": number})] if number else [provider]
+        chosen: list[Any] = [(provider, {"device_id": number})] if number else [provider]
         if kind != "cpu":  # for what the device cannot do
             chosen.append(PROVIDERS["cpu"])
         session = onnxruntime.InferenceSession(str(path), options, providers=chosen)

@@ -177,7 +177,7 @@ def read_picture(picture: Picture) -> Image.Image:
 
 def box_of(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     """Box of a mask bool (H, W), right and bottom included; None of an empty one."""
-    columns, rows = mask.any(axis=0).nonzero()[0], mask.any(axis=1).nonzero()[0]
+    columns, rows = (np.flatnonzero(mask.any(axis=axis)) for axis in (0, 1))
     if len(rows) == 0:
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])

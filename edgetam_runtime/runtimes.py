@@ -48,9 +48,9 @@ def graph_loader(folder: ExportedFolder, runtime: str, device: str, dtype: str) 
         try:
             return open_graph(path)
         except Exception as error:  # each runtime has its own, with lines of its code in them
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise ValueError(
-                f"{path} cannot be loaded by {runtime}, it may be damaged or incomplete: {EXPORT_AGAIN} ({reason[:200]})"
+                f"{path} cannot be loaded by {runtime}, it may be damaged or incomplete: {EXPORT_AGAIN} ({reason})"
             ) from error
 
     graph("vision_encoder")  # which everything needs: what is wrong is told now

@@ -16,6 +16,7 @@ from .folder import ExportedFolder
 from .runtimes import Graph
 
 NUMBERS_AT_ONCE = 2**22  # of a map of stride 16, for so many objects that are computed together
+NOT_A_POINT_LABEL = -1
 EMBEDDINGS = ("image_embeddings.0", "image_embeddings.1", "image_embeddings.2")
 
 
@@ -47,8 +48,8 @@ class Prompts(NamedTuple):
 
     @classmethod
     def nothing(cls, num_objects: int) -> "Prompts":
-        """Of objects that are tracked."""
-        return cls(np.zeros((num_objects, 0, 2), np.float32), np.zeros((num_objects, 0), np.int64))
+        """Of objects that are tracked: a point without a position, as the model has it where nothing is prompted."""
+        return cls(np.zeros((num_objects, 1, 2), np.float32), np.full((num_objects, 1), NOT_A_POINT_LABEL, np.int64))
 
 
 class Prediction(NamedTuple):
@@ -104,7 +105,7 @@ class Stages:
         for start in range(0, count, self.num_at_once):
             part = slice(start, start + self.num_at_once)
             inputs = {
-                "input_points": points[:, part] if points.shape[2] else points,
+                "input_points": points[:, part] if points.shape[2] else points[:, :1],
                 "input_labels": labels[:, part],
                 "input_boxes": boxes[:, part],
                 **dict(zip(EMBEDDINGS, image_embeddings)),

@@ -1,12 +1,10 @@
 """The folder of an exported model: graphs, the configuration that says what they are, and the processor's files."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..base_edgetam import EdgeTamBaseModel
-from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam import EdgeTamProcessor
 
 FORMAT_VERSION = 1  # of the graphs and their names; runtimes refuse what they do not know
