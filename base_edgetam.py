@@ -49,6 +49,16 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
         self.no_memory_embedding = nn.Parameter(torch.zeros(1, 1, config.vision_config.fpn_hidden_size))
         self.prompt_simulation, self.loss_weights = PromptSimulation(), LossWeights()
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) of the model input in pixels."""
+        return self.prompt_encoder.image_size
+
+    @property
+    def mask_size(self) -> tuple[int, int]:
+        """(4h, 4w), the size of low-res mask logits."""
+        return self.prompt_encoder.mask_input_size
+
     def tie_weights(self, *args: Any, **kwargs: Any) -> None:
         """Gives the prompts the position embedding of the image where a checkpoint holds only one of the two."""
         super().tie_weights(*args, **kwargs)

@@ -7,16 +7,14 @@ of the model, K latents of m channels that a frame leaves in memory. Objects are
 comes after the image embeddings. Points are (x, y) in pixels of the model input.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.utils import logging
 
 from .base_edgetam import EdgeTamBaseModel
-from .checks_edgetam_video import check_count, check_pixels, check_session
+from .calls_edgetam_video import SessionCalls
 from .configuration_edgetam import EdgeTamVideoConfig
 from .cuda_graphs_edgetam_video import StageGraphs
 from .layers_edgetam import EdgeTamFeedForward
@@ -40,6 +38,7 @@ from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
     from .checks_edgetam import read_prompts  # noqa: F401
+    from .checks_edgetam_video import check_session  # noqa: F401
     from .device_edgetam import send  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
@@ -60,13 +59,13 @@ MODES_WITH_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
 
 
-class EdgeTamVideoModel(EdgeTamBaseModel):
+class EdgeTamVideoModel(EdgeTamBaseModel, SessionCalls):
     """EdgeTAM on video.
 
     Five stages are functions of tensors alone, through which gradients flow and which can be compiled and exported:
     `get_frame_embeddings`, `attend_to_memory`, `decode_objects` (or `adopt_masks`) and `encode_memory`. Together they
-    are the `TrackingModel` that tracking asks for. `forward` and `propagate_in_video_iterator` chain them, and keep all
-    state in the session that they are given.
+    are the `TrackingModel` that tracking asks for. `forward` and the `propagate_in_video_iterator` of `SessionCalls`
+    chain them, and keep all state in the session that they are given.
     """
 
     config_class = EdgeTamVideoConfig
@@ -165,11 +164,6 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
     def __getstate__(self) -> dict[str, Any]:
         """The state without CUDA graphs, as PyTorch has it for what is compiled."""
         return {name: value for name, value in super().__getstate__().items() if name != "_graphs"}
-
-    @property
-    def mask_size(self) -> tuple[int, int]:
-        """(4h, 4w), the size of low-res mask logits."""
-        return self.prompt_encoder.mask_input_size
 
     def get_frame_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""
@@ -326,11 +320,7 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
                 )
             output = learn_from_clips(self, pixel_values_videos, mask_labels, prompt_seeds)
             return output if return_dict else output.to_tuple()
-        session = check_session(inference_session, self.prompt_encoder.image_size)
-        reverse = as_flag(reverse, "reverse")
-        if frame is not None:
-            frame = self._read_frame(session, frame)
-        found = self._find_objects(session, frame_idx, frame, reverse, answers_prompts=True)
+        found = self.find_on_frame(inference_session, frame_idx, frame, reverse)
         return found if return_dict else found.to_tuple()
 
     def _find_objects(self, *arguments: Any, **settings: Any) -> EdgeTamVideoSegmentationOutput:
@@ -338,58 +328,3 @@ class EdgeTamVideoModel(EdgeTamBaseModel):
         with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
             stages = self if self._graphs is None else self._graphs.stages_of(self)
             return find_objects(stages, *arguments, **settings)
-
-    def _read_frame(self, session: EdgeTamVideoInferenceSession, frame: torch.Tensor) -> torch.Tensor:
-        """Pixel values (1, 3, H, W) of the next frame of a stream; raises a TypeError or a ValueError for others."""
-        session.next_frame_idx()
-        frame = frame[None] if getattr(frame, "ndim", 0) == 3 else frame
-        size = (1, self.config.vision_config.backbone_in_channels)
-        if not isinstance(frame, torch.Tensor) or tuple(frame.shape[:2]) != size or frame.ndim != 4:
-            shape = tuple(getattr(frame, "shape", ())) or type(frame).__name__
-            raise ValueError(f"frame must be a tensor of shape (3, height, width), got {shape}; use the processor")
-        check_pixels(frame, "frame")
-        return frame
-
-    def propagate_in_video_iterator(
-        self,
-        inference_session: EdgeTamVideoInferenceSession,
-        start_frame_idx: int | None = None,
-        max_frame_num_to_track: int | None = None,
-        reverse: bool = False,
-        show_progress_bar: bool = False,
-    ) -> Iterator[EdgeTamVideoSegmentationOutput]:
-        """Masks of all objects on frame after frame of a video; see `forward`.
-
-        Args:
-            inference_session (`EdgeTamVideoInferenceSession`):
-                With a whole video and at least one prompt.
-            start_frame_idx (`int`, *optional*, defaults to the earliest frame that was prompted before tracking):
-                The first frame.
-            max_frame_num_to_track (`int`, *optional*, defaults to all):
-                How many frames to go on after the first one.
-            reverse (`bool`, *optional*, defaults to `False`):
-                Whether to go back in time.
-            show_progress_bar (`bool`, *optional*, defaults to `False`):
-                Whether to show one.
-
-        Raises:
-            ValueError: for a stream, a session without prompts, and a first frame outside the video.
-            TypeError: for a session of another class, and for numbers and flags that are none.
-        """
-        session = check_session(inference_session, self.prompt_encoder.image_size)
-        if session.is_stream:
-            raise ValueError("a stream keeps no frames to propagate through: give them one by one, model(…, frame=…)")
-        if start_frame_idx is not None:
-            start_frame_idx = session.check_frame(start_frame_idx)
-        count = session.num_frames
-        if max_frame_num_to_track is not None:
-            count = check_count(max_frame_num_to_track, "max_frame_num_to_track", 0)
-        reverse, is_shown = as_flag(reverse, "reverse"), as_flag(show_progress_bar, "show_progress_bar")
-        return self._propagate(session, start_frame_idx, count, reverse, is_shown)
-
-    def _propagate(
-        self, session: EdgeTamVideoInferenceSession, start: int | None, count: int, reverse: bool, is_shown: bool
-    ) -> Iterator[EdgeTamVideoSegmentationOutput]:
-        frames = session.propagation_frames(start, count, reverse)
-        for frame_idx in logging.tqdm(frames, desc="propagate in video", disable=not is_shown):
-            yield self._find_objects(session, frame_idx, reverse=reverse)

@@ -113,7 +113,7 @@ def graph_difference(graph: Graph, run: RunGraph) -> dict[str, float]:
     outputs = run(named, graph.outputs)
     differences = [np.abs(output - tensor.numpy()).max() for output, tensor in zip(outputs, expected, strict=True)]
     largest = max(float(tensor.abs().max()) for tensor in expected)
-    return {"difference": float(f"{max(differences):.2g}"), "of at most": float(f"{largest:.2g}")}
+    return {"difference": f"{max(differences):.1e}", "of at most": f"{largest:.1e}"}
 
 
 def view_of(frame_idx: int) -> tuple[int, int]:
