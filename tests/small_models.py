@@ -14,11 +14,6 @@ from edgetam_hf.processing_edgetam_video import EdgeTamVideoProcessor
 from edgetam_hf.video_processing_edgetam import EdgeTamVideoVideoProcessor
 from torch import nn
 
-from edgetam_hf.export.folded import folded_copy
-from edgetam_hf.export.folder import write_configuration
-from edgetam_hf.export.graphs import picture_graphs, video_graphs
-from edgetam_hf.export.onnx import write_onnx
-
 BACKBONE = {
     "architecture": "repvit_m1",
     "num_classes": 2,
@@ -131,17 +126,6 @@ def make_clip(num_frames=12, height=90, width=120):
     for t, frame in enumerate(frames):
         frame[30:60, 10 + 5 * t : 40 + 5 * t] = (220, 180 - 5 * t, 60)
     return frames
-
-
-def export_model(model, processor, folder):
-    """The folder, with the model's graphs for ONNX Runtime, which OpenVINO reads, too."""
-    is_video = isinstance(model, EdgeTamVideoModel)
-    write_configuration(model, processor, folder, is_video)
-    folded = folded_copy(model)
-    (folder / "onnx").mkdir()
-    for graph in picture_graphs(folded) + (video_graphs(folded) if is_video else []):
-        write_onnx(graph, folder / "onnx" / f"{graph.name}.onnx")
-    return folder
 
 
 def random(shape, seed=0):

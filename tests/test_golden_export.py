@@ -11,9 +11,10 @@ import pytest
 from conftest import make_folder
 from edgetam_hf.configuration_edgetam import EdgeTamVideoConfig
 from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
+from exported_models import export_model
 from golden_cases import cases_of_kind
 from reference_weights import load_reference_weights
-from small_models import export_model, make_video_processor
+from small_models import make_video_processor
 
 from edgetam_hf.export.runtime import ExportedEdgeTam
 
