@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 
-from . import convert, evaluate, masks, segment, track, train
+from . import convert, evaluate, export, masks, segment, track, train
 from .arguments import with_negative_values
 from .endings import end, loading_libraries
 
@@ -21,6 +21,7 @@ COMMANDS = {
     "masks": masks,
     "track": track,
     "convert": convert,
+    "export": export,
     "evaluate": evaluate,
     "train": train,
 }

@@ -16,14 +16,14 @@ Model = TypeVar("Model", bound=EdgeTamBaseModel)
 
 @torch.no_grad()
 def folded_copy(model: Model) -> Model:
-    """A model in eval mode that computes the same in fewer steps; it cannot be trained, nor saved as a checkpoint.
+    """A float32 model in eval mode that computes the same in fewer steps; it can be neither trained nor saved.
 
     In PyTorch weights are folded when a model runs, and the checkpoint's stay its parameters. A graph has no such
     pair, so here the folded weights are the parameters: normalisations become a part of the convolution before them,
     the branches of a token mixer one convolution, and the mask decoder's projections of the maps of stride 4 and 8 a
     part of the neck.
     """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = copy.deepcopy(model).float().eval().requires_grad_(False)
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, (ConvNorm, RepVitTokenMixer)):

@@ -8,8 +8,10 @@ Shapes: B pictures, O objects, N points, F remembered frames, P object pointers,
 memory. Points are (x, y) in pixels of the model input.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +22,12 @@ from ..modeling_edgetam_video import MASK_PROMPT_BIAS, MASK_PROMPT_SCALE, EdgeTa
 from ..prompt_encoder_edgetam import PromptEmbeddings
 from ..prompts_edgetam import Prompts
 from ..stages_edgetam_video import Memories
+from .folded import folded_copy
+
+# The memory encoder's activations are too large for float16, and what adopts masks is small.
+COMPUTED_IN_HALF = ("vision_encoder", "prompt_encoder_mask_decoder", "object_decoder", "memory_attention")
+# Inputs whose numbers need more digits than float16 has, and which modules read in float32: coordinates, times, logits
+IN_FULL_PRECISION = ("points", "masks", "pointer_offsets")
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,7 @@ class Graph:
         outputs: names.
         dynamic: names of the axes of inputs and outputs whose length is not fixed, by axis, by name of the tensor.
         has_boxes: whether `points` and `labels` stand for clicks and boxes, which users give apart.
+        is_stored_in_half: whether weights are written in float16, and computed with in float32 all the same.
     """
 
     name: str
@@ -41,6 +50,24 @@ class Graph:
     outputs: tuple[str, ...]
     dynamic: dict[str, dict[int, str]] = field(default_factory=dict)
     has_boxes: bool = False
+    is_stored_in_half: bool = False
+
+
+def in_half(graph: Graph) -> Graph:
+    """The graph of a float16 module, between inputs and outputs in float32."""
+
+    def as_half(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(
+            tensor.half() if tensor.is_floating_point() and name not in IN_FULL_PRECISION else tensor
+            for name, tensor in zip(graph.inputs, inputs)
+        )
+
+    def as_float(module: nn.Module, inputs: Any, outputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return tuple(output.float() for output in outputs)
+
+    graph.module.register_forward_pre_hook(as_half)
+    graph.module.register_forward_hook(as_float)
+    return graph
 
 
 class VisionEncoder(nn.Module):
@@ -206,6 +233,27 @@ def shrinking_weights(size: int, new_size: int) -> torch.Tensor:
     return weights / weights.sum(dim=1, keepdim=True)
 
 
+def graphs_of(model: EdgeTamBaseModel, is_for_video: bool, dtype: str = "float32") -> list[Graph]:
+    """All graphs of a model; dtype is "float32" or "float16", and inputs and outputs are float32 in both.
+
+    is_for_video: whether to make those for tracking, too, of a video model.
+    """
+
+    def all_graphs(model: EdgeTamBaseModel) -> list[Graph]:
+        is_tracked = is_for_video and isinstance(model, EdgeTamVideoModel)
+        return picture_graphs(model) + (video_graphs(model) if is_tracked else [])
+
+    folded = folded_copy(model)
+    graphs = all_graphs(folded)
+    if dtype == "float32":
+        return graphs
+    halves = {graph.name: graph for graph in all_graphs(copy.deepcopy(folded).half())}
+    return [
+        in_half(halves[graph.name]) if graph.name in COMPUTED_IN_HALF else replace(graph, is_stored_in_half=True)
+        for graph in graphs
+    ]
+
+
 def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
     """The graphs for pictures: image embeddings, three masks of prompts, and one mask of each object."""
     embeddings = _example_embeddings(model)
@@ -215,11 +263,11 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
     encoder = Graph(
         name="vision_encoder",
         module=VisionEncoder(model),
-        inputs={"pixel_values": torch.zeros(2, 3, height, width)},
+        inputs={"pixel_values": _example(2, 3, height, width)},
         outputs=tuple(embeddings),
         dynamic=pictures,
     )
-    points, labels = torch.rand(2, 3, 5, 2) * width, torch.ones(2, 3, 5, dtype=torch.long)
+    points, labels = _example(2, 3, 5, 2).sigmoid() * width, (_example(2, 3, 5) > 0).long()
     results = ("iou_scores", "pred_masks", "object_score_logits")
     decoder = Graph(
         name="prompt_encoder_mask_decoder",
@@ -238,10 +286,10 @@ def picture_graphs(model: EdgeTamBaseModel) -> list[Graph]:
         has_boxes=True,
     )
     of_objects = {
-        "conditioned": torch.zeros(3, num_channels, height // 16, width // 16),
+        "conditioned": _example(3, num_channels, height // 16, width // 16),
         "points": points[0],
         "labels": labels[0],
-        "masks": torch.zeros(3, mask_height, mask_width),
+        "masks": _example(3, mask_height, mask_width),
         "has_mask": torch.tensor([False, True, False]),
         "is_ambiguous": torch.tensor([False, True, False]),
     }
@@ -269,10 +317,10 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
     frame_embedding = _example_embeddings(model)["image_embeddings.2"]
     num_latents = config.perceiver_resampler_num_latents + config.perceiver_resampler_num_latents_2d
     memories = {
-        "features": torch.zeros(3, 4, num_latents, config.memory_encoder_output_channels),
-        "time_idx": torch.zeros(3, 4, dtype=torch.long),
-        "pointers": torch.zeros(3, 5, frame_embedding.shape[1]),
-        "pointer_offsets": torch.ones(3, 5),
+        "features": _example(3, 4, num_latents, config.memory_encoder_output_channels),
+        "time_idx": torch.arange(4).expand(3, -1) % config.num_maskmem,
+        "pointers": _example(3, 5, frame_embedding.shape[1]),
+        "pointer_offsets": torch.arange(1.0, 6).expand(3, -1),
     }
     attention = Graph(
         name="memory_attention",
@@ -289,13 +337,13 @@ def video_graphs(model: EdgeTamVideoModel) -> list[Graph]:
     adopter = Graph(
         name="mask_adopter",
         module=MaskAdopter(model),
-        inputs={"frame_embedding": frame_embedding, "masks": torch.zeros(3, height, width)},
+        inputs={"frame_embedding": frame_embedding, "masks": (_example(3, height, width) > 0).float()},
         outputs=(*adopted, "no_object_pointer"),
         dynamic=axes(("masks", *adopted), "objects"),
     )
     of_objects = {
-        "masks": torch.zeros(3, mask_height, mask_width),
-        "object_score_logits": torch.zeros(3),
+        "masks": _example(3, mask_height, mask_width),
+        "object_score_logits": _example(3),
         "is_prompted": torch.tensor([False, True, False]),
     }
     memory_encoder = Graph(
@@ -314,9 +362,14 @@ def axes(names: Iterable[str], *labels: str) -> dict[str, dict[int, str]]:
 
 
 def _example_embeddings(model: EdgeTamBaseModel) -> dict[str, torch.Tensor]:
-    """Zeros in the shapes of the image embeddings of one picture, by name."""
+    """Examples of the image embeddings of one picture, by name."""
     (height, width), size = model.prompt_encoder.image_size, model.config.vision_config.fpn_hidden_size
     return {
-        f"image_embeddings.{level}": torch.zeros(1, size // divisor, height // stride, width // stride)
+        f"image_embeddings.{level}": _example(1, size // divisor, height // stride, width // stride)
         for level, (divisor, stride) in enumerate([(8, 4), (4, 8), (1, 16)])
     }
+
+
+def _example(*shape: int) -> torch.Tensor:
+    """Normally distributed numbers, the same for the same shape."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))

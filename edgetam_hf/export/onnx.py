@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from .graphs import Graph
@@ -67,6 +68,8 @@ def write_onnx(graph: Graph, path: Path) -> None:
     model = as_onnx(graph)
     if graph.has_boxes:
         join_prompts(model.graph)
+    if graph.is_stored_in_half:
+        store_in_half(model.graph)
     onnx.checker.check_model(model)
     path.write_bytes(model.SerializeToString())
 
@@ -112,3 +115,17 @@ def join_prompts(graph: Any) -> None:
     del graph.input[:], graph.node[:]
     graph.input.extend([*joined.input, *others])
     graph.node.extend([*joined.node, *nodes])
+
+
+def store_in_half(graph: Any) -> None:
+    """Rounds the weights of an `onnx.GraphProto` to float16; they become float32 again when they are used."""
+    casts = []
+    for weight in graph.initializer:
+        if weight.data_type == onnx.TensorProto.FLOAT:
+            name = weight.name
+            values = onnx.numpy_helper.to_array(weight).astype(np.float16)
+            weight.CopyFrom(onnx.numpy_helper.from_array(values, f"{name}.half"))
+            casts.append(onnx.helper.make_node("Cast", [weight.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)

@@ -1,0 +1,37 @@
+"""`edgetam export`: a checkpoint as graphs for other runtimes, compared with PyTorch."""
+
+import argparse
+from typing import Any
+
+from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor
+from ..export.exporter import ExportPlan, export
+from ..files.writing import check_free
+from ..formats.tables import as_columns
+from ..loading import checkpoint_of, is_image_checkpoint, load_with_processor
+from .picture_files import find_pictures
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Exports and returns the report."""
+    check_free(options.target)
+    given: dict[str, Any] = {}
+    if options.pictures:
+        given["pictures"] = find_pictures(options.pictures, options.pictures[0])[0]
+    plan = ExportPlan(
+        formats=list(dict.fromkeys(options.format)),
+        dtypes=list(dict.fromkeys(options.dtype)),
+        is_for_video=options.only != "image",
+        num_objects=options.objects,
+        num_check_frames=options.check_frames,
+        **given,
+    )
+    is_image = is_image_checkpoint(checkpoint_of(options.model))
+    classes = (EdgeTamModel, EdgeTamProcessor) if is_image else (EdgeTamVideoModel, EdgeTamVideoProcessor)
+    model, processor = load_with_processor(*classes, options.model, "cpu", "float32", options.image_size)
+    return {"target": str(options.target), **export(model, processor, options.target, plan)}
+
+
+def as_text(report: dict[str, Any]) -> str:
+    """The report as text: a table of the files, one of what they find, and where they are."""
+    tables = [as_columns(report[name]) for name in ("files", "found") if report[name]]
+    return "\n".join([line for table in tables for line in [*table, ""]] + [f"target: {report['target']}"])
