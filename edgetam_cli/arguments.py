@@ -178,8 +178,8 @@ def add_speed_options(command: Command) -> None:
         "--image-size",
         type=parse_count,
         metavar="N",
-        help="side of what the model sees, in pixels (default: the checkpoint's; smaller: faster, coarser; exported models "
-        "have theirs)",
+        help="side of what the model sees, in pixels (default: the checkpoint's; smaller: faster, coarser; an exported "
+        "model has its own)",
     )
     command.add_argument(
         "--compile", help="torch.compile: a slow first picture, then faster ones (needs a C++ compiler on CPUs)", **YES
