@@ -11,6 +11,7 @@ Command: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its o
 
 VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
+RUNTIMES = ("onnxruntime", "openvino")
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
 # Text for the help of a command whose name is `command`.
@@ -148,20 +149,37 @@ def add_prompt_options(command: Command) -> None:
 
 def add_model_options(command: Command, default: str | None = None) -> None:
     """Adds the options of every command that runs a model."""
-    command.add_argument("--model", default=default, help="folder, Hub id, or nano, which is embedded")
-    command.add_argument("--device", help="cpu, cuda, cuda:1, mps, … (default: cuda where there is one, else cpu)")
+    command.add_argument(
+        "--model",
+        default=default,
+        help="folder, also of an exported model, Hub id, or nano, which is embedded",
+    )
+    command.add_argument(
+        "--device",
+        help="cpu, cuda, cuda:1, mps, … (default: cuda where there is one, else cpu; of exported models cpu)",
+    )
+    command.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        metavar="NAME",
+        help="what computes an exported model: %(choices)s (default: the first that is installed)",
+    )
+    command.add_argument(
+        "--dtype",
+        choices=(*DTYPES, "int8"),
+        metavar="TYPE",
+        help="precision: %(choices)s (default: the checkpoint's; of exported models float32, others if exported so)",
+    )
 
 
 def add_speed_options(command: Command) -> None:
-    """Adds the options for how a model computes; what is not given stays None."""
-    command.add_argument(
-        "--dtype", choices=DTYPES, metavar="TYPE", help="precision: %(choices)s (default: the checkpoint's)"
-    )
+    """Adds more options for how a model computes; what is not given stays None."""
     command.add_argument(
         "--image-size",
         type=parse_count,
         metavar="N",
-        help="side of what the model sees, in pixels (default: the checkpoint's; smaller: faster, coarser)",
+        help="side of what the model sees, in pixels (default: the checkpoint's; smaller: faster, coarser; an exported "
+        "model has its own)",
     )
     command.add_argument(
         "--compile", help="torch.compile: a slow first picture, then faster ones (needs a C++ compiler on CPUs)", **YES

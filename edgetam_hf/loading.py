@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ from transformers.utils import cached_file, logging
 
 from edgetam_cli.arguments import VIDEO_CHECKPOINT
 from edgetam_cli.endings import first_line
+from edgetam_runtime import is_exported, read_folder
 
 from . import (
     EdgeTamConfig,
@@ -24,7 +26,9 @@ from . import (
     nano_checkpoint,
 )
 from .configuration_edgetam import to_height_and_width
+from .export.runtime import ExportedEdgeTam
 from .files.reading import read_json
+from .protocols import VideoModel
 
 PARTS = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
 
@@ -41,6 +45,23 @@ CLASSES = {
     "image": Classes(EdgeTamConfig, EdgeTamModel, EdgeTamProcessor),
     "video": Classes(EdgeTamVideoConfig, EdgeTamVideoModel, EdgeTamVideoProcessor),
 }
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model is loaded, and how it computes; what is None is as the checkpoint has it.
+
+    name: folder of a checkpoint or of an exported model, Hub id, or `nano`. device: where it computes. dtype: name of
+    the type of its numbers. image_size: side of the model input in pixels. runtime: what computes an exported model.
+    is_compiled: whether by torch.compile.
+    """
+
+    name: str
+    device: str = "cpu"
+    dtype: str | None = None
+    image_size: int | None = None
+    runtime: str | None = None
+    is_compiled: bool = False
 
 
 def kind_of(config: EdgeTamConfig) -> str:
@@ -88,53 +109,68 @@ def load_quietly(kind: Any, name: str | Path, **settings: Any) -> Any:
 
 
 def load_with_processor(
-    model_class: Any,
-    processor_class: Any,
-    name: str,
-    device: str | torch.device,
-    dtype: str | None = None,
-    image_size: int | None = None,
-    **processor_settings: Any,
+    model_class: Any, processor_class: Any, choice: ModelChoice, **processor_settings: Any
 ) -> tuple[Any, Any]:
     """A model and its processor.
 
     Args:
-        model_class, processor_class: what to load.
-        name: folder, Hub id or `nano`.
-        device: where the model goes.
-        dtype: name of the type of its numbers; the checkpoint's unless given.
-        image_size: side of the model input in pixels; the checkpoint's unless given.
+        model_class, processor_class: what to load; in place of the model an `ExportedEdgeTam` if the choice is one.
+        choice: which model, and how it computes.
         processor_settings: other settings of the processor.
 
     Raises:
-        OSError, ValueError: see `loading`.
+        OSError, ValueError: see `loading`, and `edgetam_runtime.load` for exported models; also for a choice that an
+            exported model does not have, or that only an exported model has.
     """
-    name, model_settings = checkpoint_of(name), {}
-    if dtype is not None:
-        model_settings["dtype"] = getattr(torch, dtype)
-    if image_size is not None:
-        model_settings["image_size"] = image_size
-        processor_settings["size"] = {"height": image_size, "width": image_size}
-    model = load_quietly(model_class, name, device_map=device, **model_settings)
+    if is_exported(choice.name):
+        return load_exported(choice), load_quietly(processor_class, choice.name, **processor_settings)
+    name, model_settings = checkpoint_of(choice.name), {}
+    for option, value in (("--runtime", choice.runtime), ("--dtype", choice.dtype if choice.dtype == "int8" else None)):
+        if value is not None:
+            raise ValueError(f"{option} {value} is for exported models, and {name} is none: leave it out, or export it")
+    if choice.dtype is not None:
+        model_settings["dtype"] = getattr(torch, choice.dtype)
+    if choice.image_size is not None:
+        model_settings["image_size"] = choice.image_size
+        processor_settings["size"] = {"height": choice.image_size, "width": choice.image_size}
+    model = load_quietly(model_class, name, device_map=choice.device, **model_settings)
+    if choice.is_compiled:
+        model.compile()
     return model, load_quietly(processor_class, name, **processor_settings)
 
 
-def load_video_model(
-    name: str, device: str | torch.device, dtype: str | None = None, image_size: int | None = None, **settings: Any
-) -> tuple[EdgeTamVideoModel, EdgeTamVideoProcessor]:
+def load_exported(choice: ModelChoice) -> ExportedEdgeTam:
+    """The exported model of a choice; see `load_with_processor` for errors."""
+    if choice.is_compiled:
+        raise ValueError(f"--compile is for models of PyTorch, and {choice.name} is exported: leave it out")
+    dtype = choice.dtype or "float32"
+    model = ExportedEdgeTam.from_pretrained(choice.name, choice.runtime, choice.device, dtype)
+    size = choice.image_size
+    if size is not None and model.image_size != (size, size):
+        height, width = model.image_size
+        raise ValueError(
+            f"--image-size {size}: {choice.name} is exported for {height}x{width} (height x width), leave it out, or "
+            "export the model again with that size"
+        )
+    return model
+
+
+def load_video_model(choice: ModelChoice, **settings: Any) -> tuple[VideoModel, EdgeTamVideoProcessor]:
     """The video model and its processor; see `load_with_processor`.
 
     Raises:
-        ValueError: also for a checkpoint without memory.
+        ValueError: also for a model without memory.
     """
-    if is_image_checkpoint(checkpoint_of(name)):
+    name = checkpoint_of(choice.name)
+    if is_exported(name):
+        if read_folder(name).tracking is None:
+            raise ValueError(f"{name} is exported for pictures, it has no graphs for video: export it with them")
+    elif is_image_checkpoint(name):
         raise ValueError(
-            f"{checkpoint_of(name)} is a checkpoint for pictures, it has no memory for video: use one for video, such "
-            f"as the published --model {VIDEO_CHECKPOINT}, or --model nano"
+            f"{name} is a checkpoint for pictures, it has no memory for video: use one for video, such as the "
+            f"published --model {VIDEO_CHECKPOINT}, or --model nano"
         )
-    return load_with_processor(
-        EdgeTamVideoModel, EdgeTamVideoProcessor, name, device, dtype=dtype, image_size=image_size, **settings
-    )
+    return load_with_processor(EdgeTamVideoModel, EdgeTamVideoProcessor, choice, **settings)
 
 
 @contextmanager

@@ -27,8 +27,7 @@ class PictureModel(Protocol):
     @property
     def mask_size(self) -> tuple[int, int]: ...
 
-    @property
-    def __call__(self) -> Any:
+    def __call__(self, *arguments: Any, **inputs: Any) -> Any:
         """`EdgeTamImageSegmentationOutput` of pictures and prompts, as `EdgeTamModel.forward`."""
         ...
 
@@ -59,8 +58,7 @@ class VideoModel(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
 
-    @property
-    def __call__(self) -> Any:
+    def __call__(self, *arguments: Any, **inputs: Any) -> Any:
         """`EdgeTamVideoSegmentationOutput` of a session on one frame, as `EdgeTamVideoModel.forward`."""
         ...
 

@@ -8,18 +8,19 @@ goes on with what is missing. `torchrun` divides the work among processes.
 import argparse
 import sys
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers.utils import logging
 
-from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor
+from edgetam_runtime import is_exported
+
+from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoProcessor
 from ..evaluation.clicks import evaluate_clicks, read_masked_pictures
 from ..evaluation.inference import share_of, write_sequence, write_submission
 from ..evaluation.metrics import check_scipy
@@ -41,8 +42,9 @@ from ..evaluation.video_datasets import LAYOUTS, VideoSequence, read_categories,
 from ..files.names import inside
 from ..files.reading import read_json
 from ..files.writing import locked, write_json_whole
-from ..loading import load_video_model, load_with_processor
-from .support import device_of
+from ..loading import ModelChoice, load_video_model, load_with_processor
+from ..protocols import VideoModel
+from .support import model_choice
 
 LONGEST_WAIT = timedelta(days=7)  # of a process for the others, when it is done
 FIRST_MASK = "first-mask"  # the protocol of semi-supervised video object segmentation
@@ -57,8 +59,8 @@ def run(options: argparse.Namespace) -> dict[str, Any] | None:
     """Tracks what is missing, scores it, and returns the report; None in all processes but the first."""
     check_options(options)
     check_scipy()
-    options.device = device_of(options.device)
-    state = PartialState(cpu=options.device == "cpu", timeout=LONGEST_WAIT)
+    options.device = model_choice(options).device
+    state = PartialState(cpu=options.device == "cpu" or is_exported(options.model), timeout=LONGEST_WAIT)
     is_quiet = options.json or not state.is_main_process
     if matplotlib is None and not is_quiet:
         print("there will be no plot.png: it needs matplotlib (pip install matplotlib)", file=sys.stderr)
@@ -111,7 +113,7 @@ def track_missing(
 
 def begin(
     options: argparse.Namespace, settings: dict[str, Any], results: Path, missing: list[T], state: PartialState
-) -> list[tuple[T, EdgeTamVideoModel, EdgeTamVideoProcessor]]:
+) -> list[tuple[T, VideoModel, EdgeTamVideoProcessor]]:
     """This process's share of what is missing, each with the model and processor, when all processes have theirs.
 
     Then the folder of the run has its settings and a folder for the results.
@@ -119,10 +121,8 @@ def begin(
     state.wait_for_everyone()  # all see the same results before they divide what is missing
     tasks = []
     if mine := share_of(missing, state.process_index, state.num_processes):
-        device, is_release = process_device(options, state), options.preprocessing == "release"
-        model, processor = load_video_model(
-            settings["model"], device, image_size=settings["image_size"], resize_with_pil=is_release
-        )
+        is_release, choice = options.preprocessing == "release", process_choice(options, state)
+        model, processor = load_video_model(choice, resize_with_pil=is_release)
         tasks = [(one, model, processor) for one in mine]
     state.wait_for_everyone()  # a model that cannot be loaded leaves nothing behind
     if state.is_main_process:
@@ -132,9 +132,10 @@ def begin(
     return tasks
 
 
-def process_device(options: argparse.Namespace, state: PartialState) -> str | torch.device:
-    """The device of this process: of several GPUs each process has its own."""
-    return state.device if options.device == "cuda" else options.device
+def process_choice(options: argparse.Namespace, state: PartialState) -> ModelChoice:
+    """The model of this process: of several GPUs each process has its own."""
+    choice = model_choice(options)
+    return replace(choice, device=f"cuda:{state.local_process_index}") if choice.device == "cuda" else choice
 
 
 def checked_settings(options: argparse.Namespace, folder: Path, **more: Any) -> dict[str, Any]:
@@ -149,6 +150,8 @@ def checked_settings(options: argparse.Namespace, folder: Path, **more: Any) -> 
         "model": str(Path(options.model).resolve()) if Path(options.model).is_dir() else options.model,
         "preprocessing": options.preprocessing,
         "image_size": options.image_size,
+        "dtype": options.dtype,
+        "runtime": options.runtime,
         **more,
     }
     if not visible(folder):
@@ -246,8 +249,7 @@ def run_clicks(options: argparse.Namespace, state: PartialState) -> dict[str, An
     """Clicks on all objects of a folder of pictures, and returns the report; None in all processes but the first."""
     pictures = read_masked_pictures(options.root)
     with locked(options.output, state.is_main_process) if options.output else nullcontext():
-        device = process_device(options, state)
-        model, processor = load_with_processor(EdgeTamModel, EdgeTamProcessor, options.model, device)
+        model, processor = load_with_processor(EdgeTamModel, EdgeTamProcessor, process_choice(options, state))
         mine = pictures[state.process_index :: state.num_processes]
         bar = logging.tqdm(mine, desc="click", disable=options.json or not state.is_main_process)
         objects = [

@@ -7,7 +7,7 @@ from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoPr
 from ..export.exporter import ExportPlan, export
 from ..files.writing import check_free
 from ..formats.tables import as_columns
-from ..loading import checkpoint_of, is_image_checkpoint, load_with_processor
+from ..loading import ModelChoice, checkpoint_of, is_image_checkpoint, load_with_processor
 from .picture_files import find_pictures
 
 
@@ -25,9 +25,12 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         num_check_frames=options.check_frames,
         **given,
     )
+    choice = ModelChoice(options.model, dtype="float32", image_size=options.image_size)
     is_image = is_image_checkpoint(checkpoint_of(options.model))
-    classes = (EdgeTamModel, EdgeTamProcessor) if is_image else (EdgeTamVideoModel, EdgeTamVideoProcessor)
-    model, processor = load_with_processor(*classes, options.model, "cpu", "float32", options.image_size)
+    model_class, processor_class = (
+        (EdgeTamModel, EdgeTamProcessor) if is_image else (EdgeTamVideoModel, EdgeTamVideoProcessor)
+    )
+    model, processor = load_with_processor(model_class, processor_class, choice)
     return {"target": str(options.target), **export(model, processor, options.target, plan)}
 
 

@@ -19,7 +19,7 @@ from ..formats.tables import as_columns
 from ..found_objects import FoundObject
 from ..loading import checkpoint_of, load_with_processor
 from .picture_files import find_pictures, plan_outputs
-from .support import device_of, in_one_line, load_picture
+from .support import in_one_line, load_picture, model_choice
 
 MAX_ROWS = 30  # of a table
 MAX_NUMBERS = 10  # of objects that are covered by others
@@ -111,17 +111,12 @@ def load_model(options: argparse.Namespace, model_class: Any, processor_class: A
     Raises:
         OSError: for a model that is neither in a folder nor on the Hub.
     """
-    device = device_of(options.device)
+    choice = model_choice(options)
     try:
-        model, processor = load_with_processor(
-            model_class, processor_class, options.model, device, options.dtype, options.image_size
-        )
+        return load_with_processor(model_class, processor_class, choice)
     except OSError as error:
         reason = first_line(error).removeprefix(f"{checkpoint_of(options.model)} cannot be loaded: ")
         raise OSError(f"--model {options.model} cannot be loaded: {reason}") from error
-    if options.compile:
-        model.compile()
-    return model, processor
 
 
 def describe_object(found: FoundObject) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ..found_objects import CutMask, FoundObject
 from ..mask_generation_edgetam import BoxedLogits
 from ..modeling_edgetam import EdgeTamImageSegmentationOutput
 from ..prompts_edgetam import BOX_CORNER_LABELS
+from ..protocols import PictureModel
 from .picture_files import SAMPLE_PICTURE
 from .pictures import PictureRun, as_text, load_model
 from .prompts import ObjectPrompt, check_inside, read_prompts
@@ -39,14 +40,14 @@ class Segmenter:
     """Finds the same prompted objects in any picture.
 
     Args:
-        model: `EdgeTamModel`.
+        model: `EdgeTamModel`, or an exported one.
         processor: `EdgeTamProcessor`.
         prompts: an `ObjectPrompt` for each object.
         is_multimask: whether the best of three masks is chosen for each object.
     """
 
     def __init__(
-        self, model: EdgeTamModel, processor: EdgeTamProcessor, prompts: list[ObjectPrompt], is_multimask: bool
+        self, model: PictureModel, processor: EdgeTamProcessor, prompts: list[ObjectPrompt], is_multimask: bool
     ):
         self.model, self.processor = model, processor
         self.prompts, self.is_multimask = prompts, is_multimask
@@ -100,7 +101,7 @@ class Segmenter:
     def _low_res(self, mask: np.ndarray) -> torch.Tensor:
         """Logits (1, 1, h, w) of a mask (H, W) at the size that the model takes."""
         logits = (2.0 * torch.from_numpy(mask) - 1)[None, None] * MASK_LOGIT
-        size = self.model.prompt_encoder.mask_input_size
+        size = self.model.mask_size
         return F.interpolate(logits, size, mode="bilinear", align_corners=False, antialias=True)
 
     def _choose(

@@ -1,13 +1,18 @@
 """What the console commands share: quiet libraries, devices, and pictures."""
 
+import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import numpy as np
 import torch
 from PIL import Image
 
+from edgetam_runtime import is_exported
+
+from ..loading import ModelChoice
 from ..pictures_edgetam import read_picture
 
 
@@ -15,6 +20,24 @@ def quieten_libraries() -> None:
     """Makes huggingface_hub tell an error once, by raising it, and Pillow silent about large pictures that it takes."""
     huggingface_hub.utils.logging.set_verbosity_error()
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+
+
+def model_choice(options: argparse.Namespace, settings: dict[str, Any] | None = None) -> ModelChoice:
+    """The model that options ask for, or in place of them settings that an earlier run has noted.
+
+    Raises:
+        ValueError: for a device that this machine does not have.
+    """
+    chosen = {**vars(options), **(settings or {})}
+    is_graph = is_exported(chosen["model"])  # whose runtime knows its devices
+    return ModelChoice(
+        name=chosen["model"],
+        device=options.device or "cpu" if is_graph else device_of(options.device),
+        dtype=chosen["dtype"],
+        image_size=chosen["image_size"],
+        runtime=chosen["runtime"],
+        is_compiled=bool(chosen.get("compile")),
+    )
 
 
 def device_of(name: str | None) -> str:

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from edgetam_cli.arguments import VIDEO_CHECKPOINT
 
-from .. import EdgeTamVideoModel, EdgeTamVideoProcessor
+from .. import EdgeTamVideoProcessor
 from ..drawing.overlays import overlay
 from ..files.writing import locked
 from ..formats import overlay_video, run_lengths
@@ -27,9 +27,10 @@ from ..formats.run_lengths import read_counts
 from ..formats.tables import as_columns
 from ..found_objects import CutMask
 from ..loading import load_video_model
+from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from .prompts import ObjectPrompt, check_inside, read_prompts
-from .support import device_of
+from .support import model_choice
 from .track_folder import START_AGAIN, TrackFolder, mean_score
 from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
 from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
@@ -47,6 +48,7 @@ SETTINGS: dict[str, Any] = {
     "non_overlapping": False,
     "image_size": None,
     "dtype": None,
+    "runtime": None,
     "frame_rate": None,
 }
 
@@ -81,11 +83,7 @@ def track(
         raise ValueError(f"the run in {folder.path} was started with another video: {folder.started_with()[1]}")
     if not source.is_live:
         tell_missing_packages()
-    model, processor = load_video_model(
-        settings["model"], device_of(options.device), settings.get("dtype"), settings["image_size"]
-    )
-    if options.compile:
-        model.compile()
+    model, processor = load_video_model(model_choice(options, settings))
     tracking: LiveTracking | RecordedTracking
     if source.is_live:
         tracking = LiveTracking(model, processor, source, prompts, settings)
@@ -140,7 +138,7 @@ def are_settings(settings: dict[str, Any]) -> bool:
         and all(isinstance(count, int | None) for count in counts)
         and isinstance(settings["stride"], int)
         and settings["stride"] > 0
-        and isinstance(settings["dtype"], str | None)
+        and all(isinstance(settings[name], str | None) for name in ("dtype", "runtime"))
         and isinstance(settings["frame_rate"], int | float | None)
         and overlay_video.LOWEST_RATE <= (settings["frame_rate"] or 1) <= overlay_video.HIGHEST_RATE
     )
@@ -179,7 +177,7 @@ def tell_missing_packages() -> None:
 class TrackRun:
     """A run; `num_done` of its frames are finished."""
 
-    model: EdgeTamVideoModel
+    model: VideoModel
     processor: EdgeTamVideoProcessor
     source: RecordedVideo | LiveVideo
     tracking: RecordedTracking | LiveTracking

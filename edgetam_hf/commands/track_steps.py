@@ -9,8 +9,8 @@ import torch
 
 from ..device_edgetam import send
 from ..formats.sound import Sound
-from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from .prompts import ObjectPrompt
 from .track_sources import LiveVideo, RecordedVideo
@@ -52,7 +52,7 @@ class RecordedTracking:
 
     def __init__(
         self,
-        model: EdgeTamVideoModel,
+        model: VideoModel,
         processor: EdgeTamVideoProcessor,
         source: RecordedVideo,
         prompts: list[ObjectPrompt],
@@ -120,7 +120,7 @@ class LiveTracking:
 
     def __init__(
         self,
-        model: EdgeTamVideoModel,
+        model: VideoModel,
         processor: EdgeTamVideoProcessor,
         source: LiveVideo,
         prompts: list[ObjectPrompt],

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..modeling_edgetam import EdgeTamModel
 from ..pictures_edgetam import PICTURE_SUFFIXES, read_picture
 from ..processing_edgetam import EdgeTamProcessor
 from ..prompts_edgetam import PADDING_LABEL, Prompts
+from ..protocols import PictureModel
 from .metrics import check_scipy, region_similarity
 from .video_datasets import check_root, read_mask_files
 
@@ -88,7 +88,7 @@ def read_masked_pictures(root: str | Path) -> list[MaskedPicture]:
 
 @torch.inference_mode()
 def click_ious(
-    model: EdgeTamModel,
+    model: PictureModel,
     processor: EdgeTamProcessor,
     picture: np.ndarray,
     truths: list[np.ndarray],
@@ -101,7 +101,7 @@ def click_ious(
     mask is right gets no further click.
 
     Args:
-        model, processor: `EdgeTamModel` and its processor.
+        model, processor: `EdgeTamModel`, or an exported one, and its processor.
         picture: uint8 array (H, W, 3).
         truths: list of true masks (H, W), none of them empty.
         num_clicks: how many clicks each object gets.
@@ -125,7 +125,7 @@ def click_ious(
 
 
 def _predict(
-    model: EdgeTamModel,
+    model: PictureModel,
     processor: EdgeTamProcessor,
     image_embeddings: list[torch.Tensor],
     size: tuple[int, int],
@@ -147,7 +147,7 @@ def _predict(
 
 
 def evaluate_clicks(
-    model: EdgeTamModel, processor: EdgeTamProcessor, pictures: Iterable[MaskedPicture], num_clicks: int = 5
+    model: PictureModel, processor: EdgeTamProcessor, pictures: Iterable[MaskedPicture], num_clicks: int = 5
 ) -> Iterator[tuple[str, list[int], np.ndarray]]:
     """Yields (name, object ids, IoUs (num_objects, num_clicks)) of each of the `MaskedPicture`s; see `click_ious`."""
     for masked in pictures:

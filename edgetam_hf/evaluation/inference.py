@@ -16,13 +16,13 @@ from ..files.names import inside
 from ..files.writing import whole_file, whole_folder
 from ..formats.index_pictures import write_index_picture
 from ..found_objects import CutMask
-from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..protocols import VideoModel
 from .video_datasets import VideoSequence
 
 
 def track_sequence(
-    model: EdgeTamVideoModel,
+    model: VideoModel,
     processor: EdgeTamVideoProcessor,
     sequence: VideoSequence,
     non_overlapping: bool = True,
@@ -31,7 +31,7 @@ def track_sequence(
     """Yields (frame index, boolean masks (H, W) by object id) for every frame of a `VideoSequence`.
 
     Args:
-        model, processor: `EdgeTamVideoModel` and its processor.
+        model, processor: `EdgeTamVideoModel`, or an exported one, and its processor.
         sequence: what to track.
         non_overlapping: whether to give each pixel to the object with the highest logit only.
         has_boxes: whether objects are given by the boxes round their first masks, in place of these.
@@ -61,7 +61,7 @@ def track_sequence(
 
 @torch.inference_mode()
 def write_sequence(
-    model: EdgeTamVideoModel,
+    model: VideoModel,
     processor: EdgeTamVideoProcessor,
     sequence: VideoSequence,
     folder: str | Path,
@@ -71,7 +71,7 @@ def write_sequence(
     """Tracks a sequence and writes folder/SEQUENCE, completely or not at all; nothing if it is there already.
 
     Args:
-        model, processor: `EdgeTamVideoModel` and its processor.
+        model, processor: `EdgeTamVideoModel`, or an exported one, and its processor.
         sequence: `VideoSequence`.
         folder: of all results.
         is_per_object: write OBJECT/FRAME.png for each object, which may overlap, in place of index pictures FRAME.png,

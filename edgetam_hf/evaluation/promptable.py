@@ -28,9 +28,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 
-from ..modeling_edgetam_video import EdgeTamVideoModel, EdgeTamVideoSegmentationOutput
 from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..protocols import VideoModel
 from ..session_edgetam import EdgeTamVideoInferenceSession
+from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from .clicks import center_of, largest_error
 from .metrics import boundary_measure, region_similarity
 from .video_datasets import VideoSequence, read_mask_files
@@ -110,7 +111,7 @@ class Round:
 
 @torch.inference_mode()
 def annotate_object(
-    model: EdgeTamVideoModel,
+    model: VideoModel,
     processor: EdgeTamVideoProcessor,
     video: ObjectVideo,
     mode: str,
@@ -122,7 +123,7 @@ def annotate_object(
     annotates. So round n goes on to the end without it, and round n + 1 goes back to it.
 
     Args:
-        model, processor: `EdgeTamVideoModel` and its processor.
+        model, processor: `EdgeTamVideoModel`, or an exported one, and its processor.
         video: `ObjectVideo`.
         mode: "offline" or "online".
         num_frames: limit of annotated frames.
@@ -146,7 +147,7 @@ def annotate_object(
 
 
 def click_on_frame(
-    model: EdgeTamVideoModel,
+    model: VideoModel,
     processor: EdgeTamVideoProcessor,
     session: EdgeTamVideoInferenceSession,
     frame_idx: int,
