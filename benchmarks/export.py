@@ -7,7 +7,6 @@
 Prints a table per part, and after them one line of JSON with everything that is needed to compare runs.
 """
 
-import json
 import statistics
 import subprocess
 import sys
