@@ -12,7 +12,7 @@ with loading_libraries():
     from edgetam_hf.commands.support import quieten_libraries
     from edgetam_hf.files.writing import reserved, whole_folder
     from edgetam_hf.hub.check import check_folder, fill_card
-    from edgetam_hf.hub.folder import assemble, check_listed
+    from edgetam_hf.hub.folder import assemble, check_listed, has_graphs
     from edgetam_hf.hub.push import CommitInfo, Target, check_repo_id, check_tag, push
     from edgetam_hf.hub.source import Source, read_source
 
@@ -46,6 +46,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--revision", default="main", metavar="BRANCH", help="push to this branch (default: main)")
     parser.add_argument("--create-pr", action="store_true", help="push as a pull request")
     parser.add_argument("--dtype", choices=DTYPES, help="how weights are stored (default: float32, nano: float16)")
+    parser.add_argument(
+        "--onnx", action="store_true", help="add graphs for browsers and Transformers.js (needs edgetam-hf[onnx])"
+    )
     return parser
 
 
@@ -87,11 +90,13 @@ def run(options: argparse.Namespace) -> None:
             kind = read_source(options.source, options.nano, Path(work, "converted"))
             if not is_new:
                 check_listed(repository, kind)
+                if options.onnx and not has_graphs(repository):
+                    raise ValueError(f"{folder} has no graphs for browsers: assemble it anew with --onnx")
             source = Source(
                 Path(work, "converted"), kind, options.dtype or ("float16" if kind == "nano" else "float32")
             )
             if is_new:
-                assemble(source, repository, repo_id, options.tag)
+                assemble(source, repository, repo_id, options.tag, options.onnx)
                 fill_card(repository, repo_id)
             names = check_listed(repository, kind)
             size = sum((repository / name).stat().st_size for name in names)

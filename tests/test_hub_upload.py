@@ -186,7 +186,7 @@ def test_requirements_are_those_of_the_package():
 
 @pytest.mark.parametrize("kind, num_examples", [("video", 6), ("image", 4), ("nano", 6)])
 def test_card_template_fits_each_kind(kind, num_examples):
-    card = make_card(kind, dict.fromkeys(FACTS, "x/y"))
+    card = make_card({kind}, dict.fromkeys(FACTS, "x/y"))
     assert len(examples(card)) == num_examples == card.count("```python") and "<!--" not in card
     assert all('"x/y"' not in code for code in local_blocks(card, "x/y", "folder"))
     filled = with_results(card, [f"{number}\n" for number in range(num_examples)])

@@ -47,6 +47,16 @@ class ExportPlan:
     def __post_init__(self) -> None:
         check_formats(self.formats, self.dtypes)
 
+    @property
+    def flexible_formats(self) -> list[str]:
+        """The formats whose graphs take any shapes, and which `edgetam_runtime` runs."""
+        return [name for name in self.formats if FORMATS[name].runtime]
+
+    @property
+    def fixed_formats(self) -> list[str]:
+        """The formats whose graphs have fixed shapes."""
+        return [name for name in self.formats if not FORMATS[name].runtime]
+
 
 def export(
     model: EdgeTamBaseModel, processor: EdgeTamProcessor, target: str | Path, plan: ExportPlan | None = None
@@ -67,14 +77,12 @@ def export(
     is_for_video = plan.is_for_video and isinstance(model, EdgeTamVideoModel)
     with whole_folder(target) as folder:
         write_configuration(model, processor, folder, is_for_video)
-        for dtype in plan.dtypes:
-            formats = [name for name in plan.formats if FORMATS[name].runtime and dtype in FORMATS[name].dtypes]
-            if formats:
-                graphs = graphs_of(model, is_for_video, "float16" if dtype == "float16" else "float32")
-                pictures = pixel_values_of(plan.pictures, processor) if dtype == "int8" else []
-                write_graphs(graphs, folder, formats, dtype, pictures)
-        fixed = [name for name in plan.formats if not FORMATS[name].runtime]
-        for name in fixed:
+        for precision, group in (("float32", ("float32", "int8")), ("float16", ("float16",))):
+            dtypes = [dtype for dtype in group if dtype in plan.dtypes]
+            if dtypes and plan.flexible_formats:
+                pictures = pixel_values_of(plan.pictures, processor) if "int8" in dtypes else []
+                write_graphs(graphs_of(model, is_for_video, precision), folder, plan.flexible_formats, dtypes, pictures)
+        for name in plan.fixed_formats:
             write_fixed_graphs(fixed_graphs(model, is_for_video, plan.num_objects), folder, name)
         report = check(folder, plan, Reference.of(model, processor, is_for_video, plan.num_check_frames))
         write_json_whole(report, folder / "parity.json")

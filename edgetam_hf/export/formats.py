@@ -1,5 +1,6 @@
 """The formats of graphs: where their files are, and how they are written."""
 
+import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ FORMATS = {
 
 
 def check_formats(formats: Iterable[str], dtypes: Sequence[str]) -> None:
-    """Raises a ValueError for a format without any of the dtypes, and an ImportError for one whose package is missing."""
+    """Raises a ValueError for a format without any of the dtypes, and an ImportError if a package is missing."""
     for name in formats:
         if not set(dtypes) & set(FORMATS[name].dtypes):
             raise ValueError(
@@ -54,37 +55,43 @@ def check_formats(formats: Iterable[str], dtypes: Sequence[str]) -> None:
 
 
 def write_graphs(
-    graphs: Sequence[Graph], folder: Path, formats: Sequence[str], dtype: str, pictures: Sequence[np.ndarray]
+    graphs: Sequence[Graph],
+    folder: Path,
+    formats: Sequence[str],
+    dtypes: Sequence[str],
+    pictures: Iterable[np.ndarray] = (),
 ) -> None:
     """Writes graphs of any shapes in formats that `edgetam_runtime` runs.
 
     Args:
-        graphs: in float32 or float16; for int8 those in float32.
+        graphs: in one precision.
         folder: of the exported model.
         formats: "onnx" and "openvino", or one of them.
-        dtype: "float32", "float16" or "int8".
+        dtypes: of the files: "float16", or one or both of "float32" and "int8", which is made from it.
         pictures: pixel values (1, 3, H, W) float32, on which the ranges of int8 are measured.
     """
     from .onnx import write_onnx
 
+    for name in formats:
+        (folder / FORMATS[name].folder).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        onnx_folder = folder / FORMATS["onnx"].folder if "onnx" in formats else Path(temporary, "onnx")
-        for name in formats:
-            (folder / FORMATS[name].folder).mkdir(exist_ok=True)
-        onnx_folder.mkdir(exist_ok=True)
-        for graph in logging.tqdm(graphs, desc=f"write {dtype}"):
-            path = onnx_folder / FORMATS["onnx"].path(graph.name, dtype).name
-            if dtype == "int8":
-                from .quantised import quantise
+        for graph in logging.tqdm(graphs, desc=f"write {', '.join(dtypes)}"):
+            source = Path(temporary, f"{graph.name}.onnx")
+            write_onnx(graph, source)
+            for dtype in dtypes:
+                path = source.with_name(FORMATS["onnx"].path(graph.name, dtype).name)
+                if dtype == "int8":
+                    from .quantised import quantise
 
-                write_onnx(graph, Path(temporary, f"{graph.name}.onnx"))
-                quantise(Path(temporary, f"{graph.name}.onnx"), path, pictures)
-            else:
-                write_onnx(graph, path)
-            if "openvino" in formats:
-                from .openvino import write_openvino
+                    quantise(source, path, pictures)
+                elif path != source:
+                    source.rename(path)
+                if "openvino" in formats:
+                    from .openvino import write_openvino
 
-                write_openvino(path, folder / FORMATS["openvino"].path(graph.name, dtype))
+                    write_openvino(path, folder / FORMATS["openvino"].path(graph.name, dtype))
+                if "onnx" in formats:
+                    shutil.copyfile(path, folder / FORMATS["onnx"].path(graph.name, dtype))
 
 
 def write_fixed_graphs(graphs: Sequence[Graph], folder: Path, name: str) -> None:

@@ -124,8 +124,8 @@ def view_of(frame_idx: int) -> tuple[int, int]:
 
 def draw_clip(num_frames: int) -> list[Image.Image]:
     """Frames of a view that swings over the sample picture of coins."""
-    with Image.open(SAMPLES / "coins.jpg") as picture:
-        picture = picture.convert("RGB")
+    with Image.open(SAMPLES / "coins.jpg") as source:
+        picture = source.convert("RGB")
     views = map(view_of, range(num_frames))
     return [picture.crop((left, top, left + VIEW, top + VIEW)) for left, top in views]
 
@@ -153,7 +153,8 @@ def disc_of(coin: tuple[int, int, int], frame_idx: int) -> np.ndarray:
 def find_in_picture(model: EdgeTamBaseModel, processor: EdgeTamProcessor) -> list[Found]:
     """The masks that PyTorch finds of coins in the sample picture, three of each, by clicks and by boxes."""
     pixel_values, prompts = _prompted_coins(processor)
-    embeddings, found = model.get_image_embeddings(pixel_values), []
+    embeddings = model.get_image_embeddings(pixel_values)
+    found: list[Found] = []
     for kinds in prompts:
         prediction = model.decode_prompts(embeddings, model.read_prompts(kinds, 1, model.device))
         parts = (prediction.masks[:, :, 1:], prediction.iou_scores[:, :, 1:], prediction.object_score_logits)
@@ -164,7 +165,8 @@ def find_in_picture(model: EdgeTamBaseModel, processor: EdgeTamProcessor) -> lis
 def find_in_picture_by_graphs(stages: Stages, processor: EdgeTamProcessor) -> list[Found]:
     """What graphs find in the place of `find_in_picture`."""
     pixel_values, (clicks, boxes) = _prompted_coins(processor)
-    embeddings, found = stages.encode(pixel_values.numpy()), []
+    embeddings = stages.encode(pixel_values.numpy())
+    found: list[Found] = []
     assert clicks.points is not None and clicks.labels is not None and boxes.boxes is not None
     no_points = (np.zeros((1, 1, 0, 2), np.float32), np.zeros((1, boxes.boxes.shape[1], 0), np.int64))
     no_boxes = np.zeros((1, 0, 4), np.float32)

@@ -11,13 +11,17 @@ SECTION = re.compile(r"^<!-- for: ([a-z ]+) -->\n(.*?)^<!-- end -->\n", re.MULTI
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def make_card(kind: str, facts: dict[str, Any]) -> str:
-    """Text of the card of a "video", "image" or "nano" checkpoint; the results of its code blocks are empty yet.
+def make_card(kinds: set[str], facts: dict[str, Any]) -> str:
+    """Text of a card; the results of its code blocks are empty yet.
+
+    Args:
+        kinds: "video", "image" or "nano", and "onnx" of a folder with graphs for browsers.
+        facts: values of what stands behind a $ in the template.
 
     Raises:
         KeyError: if the template asks for a fact that is missing.
     """
-    text = SECTION.sub(lambda match: match[2] if kind in match[1].split() else "", TEMPLATE.read_text())
+    text = SECTION.sub(lambda match: match[2] if kinds & set(match[1].split()) else "", TEMPLATE.read_text())
     return Template(text).substitute(facts)
 
 

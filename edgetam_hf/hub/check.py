@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 
 from . import clean_process
 from .card import examples, local_blocks, with_results
+from .folder import has_graphs
+from .javascript import check_javascript
 from .source import Source
 
 TOLERANCE = 1e-4
@@ -93,6 +95,8 @@ def check_folder(folder: str | Path, source: Source, repo_id: str, tag: str) -> 
         f"{len(blocks)} code blocks of the card print what stands below them",
         f"outputs differ from the source's by {difference:.1e} at most",
     ]
+    if has_graphs(folder):
+        lines.append(check_javascript(card, repo_id, folder))
     return [*lines, check_native(folder, source.kind)]
 
 

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ OTHER_FILES = {
     *("config.json", "preprocessor_config.json", "processor_config.json", "README.md", "LICENSE", "requirements.txt"),
     *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json", "provenance.json"),
 }
+GRAPH_DTYPES = ("float32", "float16")
+GRAPHS = re.compile(r"onnx/[a-z_]+\.onnx|parity\.json")  # of a folder with graphs for browsers
 VIDEO_ONLY = re.compile(r"video|memory|session|tracking")  # in names of files that an image checkpoint does without
 
 
@@ -52,7 +55,7 @@ def check_listed(folder: str | Path, kind: str) -> list[str]:
     expected = listed_files(kind)
     for name in names:
         path = folder / name
-        if path.is_symlink() or not path.is_file() or not (name in expected or WEIGHTS.fullmatch(name)):
+        if path.is_symlink() or not path.is_file() or not (name in expected or is_made(name)):
             raise ValueError(f"{folder} holds {name}, which is no part of a repository: remove it")
         if name.endswith(".py") and path.read_bytes() != (ROOT / name).read_bytes():
             raise ValueError(f"{folder} holds a {name} that is not the one of this checkout: assemble the folder anew")
@@ -64,8 +67,21 @@ def check_listed(folder: str | Path, kind: str) -> list[str]:
     return names
 
 
-def assemble(source: Source, folder: str | Path, repo_id: str, tag: str) -> None:
-    """Fills an empty folder with all that a repository holds; the results in its card are left empty."""
+def is_made(name: str) -> bool:
+    """Whether a file holds weights or graphs, of which there may be any number."""
+    return bool(WEIGHTS.fullmatch(name) or GRAPHS.fullmatch(name))
+
+
+def has_graphs(folder: str | Path) -> bool:
+    """Whether a folder holds graphs for browsers."""
+    return Path(folder, "onnx").is_dir()
+
+
+def assemble(source: Source, folder: str | Path, repo_id: str, tag: str, with_graphs: bool = False) -> None:
+    """Fills an empty folder with all that a repository holds; the results in its card are left empty.
+
+    with_graphs: whether to export it for browsers, too.
+    """
     folder = Path(folder)
     (folder / "examples").mkdir()
     stored = copy.deepcopy(source.model).to(getattr(torch, source.dtype))
@@ -76,6 +92,8 @@ def assemble(source: Source, folder: str | Path, repo_id: str, tag: str) -> None
     config["dtype"] = "float32"
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     source.processor.save_pretrained(folder)
+    if with_graphs:
+        add_graphs(source, folder)
     (folder / f"{PROVENANCE}.json").write_text(json.dumps(source.provenance, indent=2) + "\n")
     shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
     shutil.copyfile(Path(__file__).with_name("requirements.txt"), folder / "requirements.txt")
@@ -84,9 +102,24 @@ def assemble(source: Source, folder: str | Path, repo_id: str, tag: str) -> None
     benchmark = measure_speed(source)
     (folder / "benchmark.json").write_text(json.dumps(benchmark, indent=2) + "\n")
     facts = {**benchmark, **describe(source), **choose_thresholds(source), "repo_id": repo_id, "tag": tag}
-    (folder / "README.md").write_text(make_card(source.kind, facts))
+    (folder / "README.md").write_text(make_card({source.kind, *(["onnx"] if with_graphs else [])}, facts))
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def add_graphs(source: Source, folder: Path) -> None:
+    """Adds ONNX files to a folder, what was found when they were compared, and in config.json what they are."""
+    # imported here, as it needs packages that other repositories do without
+    from ..export.exporter import ExportPlan, export
+
+    with tempfile.TemporaryDirectory() as temporary:
+        exported = Path(temporary, "exported")
+        export(source.model, source.processor, exported, ExportPlan(dtypes=GRAPH_DTYPES, num_check_frames=0))
+        for name in ("onnx", "parity.json"):
+            shutil.move(exported / name, folder / name)
+        config = json.loads((folder / "config.json").read_text())
+        config["edgetam_export"] = json.loads((exported / "config.json").read_text())["edgetam_export"]
+        (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def describe(source: Source) -> dict[str, Any]:

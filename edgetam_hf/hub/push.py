@@ -12,7 +12,7 @@ from huggingface_hub.utils.sha import git_hash
 
 from edgetam_cli.endings import first_line
 
-from .folder import VIDEO_ONLY, WEIGHTS, check_listed, listed_files
+from .folder import VIDEO_ONLY, check_listed, is_made, listed_files
 
 FINISH = "nothing is half-pushed, and the same command finishes it"
 ADVICE = {
@@ -125,7 +125,7 @@ def is_same(path: Path, entry: RepoFile) -> bool:
 def is_ours(name: str) -> bool:
     """Whether a file on the Hub is one that an earlier push may have left there."""
     is_code = name.endswith(".py") and "_edgetam" in name and "/" not in name
-    return is_code or bool(WEIGHTS.fullmatch(name)) or (name in listed_files("video") and bool(VIDEO_ONLY.search(name)))
+    return is_code or is_made(name) or (name in listed_files("video") and bool(VIDEO_ONLY.search(name)))
 
 
 def explain(error: Exception, repo_id: str) -> str:
