@@ -26,6 +26,7 @@ os.environ["HF_HUB_CACHE"] = write_offline_hub_cache(make_folder())
 os.environ["HF_MODULES_CACHE"] = make_folder()
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import exported_models  # noqa: E402
 import pytest  # noqa: E402
 import simulated_gpu  # noqa: E402
 import small_datasets  # noqa: E402
@@ -90,6 +91,12 @@ def video_folder(video_model, video_processor, tmp_path_factory):
     video_model.save_pretrained(folder)
     video_processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported(video_model, video_processor, tmp_path_factory):
+    """Where `video_model` is exported, as ONNX files."""
+    return exported_models.export_model(video_model, video_processor, tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture
