@@ -322,7 +322,8 @@ class EdgeTamMemoryEncoder(nn.Module):
             image_embedding: (1, C, h, w) of a frame that all objects share, or (O, C, h, w).
             masks: (O, 1, H, W), scaled as the memory encoder was trained with.
         """
-        fused = self.feature_projection(image_embedding) + self.mask_downsampler(masks)
+        # OpenVINO 2026.4 writes the sum over the output of a convolution: in this order over that of all objects
+        fused = self.mask_downsampler(masks) + self.feature_projection(image_embedding)
         return self.projection(self.memory_fuser(fused))
 
 
