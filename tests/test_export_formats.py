@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_models import make_video_model, random, small_video_config
 
+from edgetam_hf.export.fixed import fixed_graphs
 from edgetam_hf.export.folded import folded_copy
 from edgetam_hf.export.graphs import Graph, picture_graphs, video_graphs
 
@@ -86,3 +87,51 @@ def test_openvino_decoder_joins_clicks_and_boxes(graphs, tmp_path):
     points, labels = inputs["points"], inputs["labels"]
     given |= {"input_points": points, "input_labels": labels, "input_boxes": torch.zeros(1, 0, 4)}
     assert_computes(graph, inputs, OpenVino(tmp_path / "decoder.xml", graph)(given), atol=1e-1, rtol=1e-2)
+
+
+@pytest.fixture(scope="module")
+def fixed(model):
+    return {graph.name: graph for graph in fixed_graphs(model, num_objects=2, num_points=4)}
+
+
+def filled(tensor: torch.Tensor, shape: torch.Size, value: float = 7.0) -> torch.Tensor:
+    """A tensor of this shape that begins with the given one, along every axis."""
+    larger = torch.full(shape, value).to(tensor.dtype)
+    larger[tuple(slice(size) for size in tensor.shape)] = tensor
+    return larger
+
+
+@torch.no_grad()
+def test_fixed_memory_attention_ignores_what_fills_up(graphs, fixed):
+    inputs = other_inputs(graphs["memory_attention"], {"objects": 2, "frames": 3, "pointers": 2})
+    graph = fixed["memory_attention"]
+    padded = {
+        name: filled(tensor, graph.inputs[name].shape, value=0 if name == "time_idx" else 7)
+        for name, tensor in inputs.items()
+    }
+    masks = {"is_memory": (2, 3), "is_pointer": (2, 2)}
+    for name, shape in masks.items():
+        padded[name] = filled(torch.ones(shape, dtype=torch.bool), graph.inputs[name].shape, value=0)
+    assert list(padded) == list(graph.inputs)
+    expected = graphs["memory_attention"].module(*inputs.values())
+    torch.testing.assert_close(graph.module(*padded.values()), expected, **TOLERANCES)
+
+
+@torch.no_grad()
+def test_fixed_decoder_ignores_points_and_objects_that_fill_up(graphs, fixed):
+    inputs = other_inputs(graphs["object_decoder"], {"objects": 1, "points": 2})
+    graph = fixed["object_decoder"]
+    padded = {
+        name: filled(tensor, graph.inputs[name].shape, value=-10 if name == "labels" else 0)
+        for name, tensor in inputs.items()
+    }
+    expected = graphs["object_decoder"].module(*inputs.values())
+    actual = [output[:1] for output in graph.module(*padded.values())]
+    torch.testing.assert_close(actual, list(expected), **TOLERANCES)
+
+
+def test_fixed_graphs_have_no_axis_of_any_length(fixed, model):
+    assert not any(graph.dynamic or graph.has_boxes for graph in fixed.values())
+    assert fixed["memory_attention"].inputs["features"].shape[:2] == (2, model.config.num_maskmem)
+    assert fixed["prompt_encoder_mask_decoder"].inputs["points"].shape == (1, 2, 4, 2)
+    assert fixed["vision_encoder"].inputs["pixel_values"].shape == (1, 3, 128, 128)
