@@ -66,7 +66,7 @@ def is_captured() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
-def _is_exported() -> bool:
+def is_exported() -> bool:
     """Whether operations are recorded for another runtime, which needs convolutions with stored weights."""
     return torch.jit.is_tracing() or getattr(torch.compiler, "is_exporting", bool)()
 
@@ -121,7 +121,7 @@ def is_plain(*modules: nn.Module) -> bool:
 
 def is_foldable(*modules: nn.Module) -> bool:
     """Whether modules are plain, see `is_plain`, and nothing is exported, where the modules themselves are wanted."""
-    return not _is_exported() and is_plain(*modules)
+    return not is_exported() and is_plain(*modules)
 
 
 def can_merge(first: nn.Module, second: nn.Module) -> bool:

@@ -18,7 +18,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .attention_edgetam import EdgeTamProjectedAttention
 from .configuration_edgetam import EdgeTamVideoConfig
-from .folding_edgetam import is_plain
+from .folding_edgetam import is_exported, is_plain
 from .layers_edgetam import EdgeTamLayerNorm2d
 from .pieces_edgetam import in_pieces, num_at_once
 from .position_edgetam import grid_rotation, rotate, sine_place_encoding
@@ -60,52 +60,66 @@ class EdgeTamMemoryCrossAttention(EdgeTamRotaryAttention):
         memory: torch.Tensor,
         rotation: torch.Tensor,
         latent_rotation: torch.Tensor,
+        key_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attention output (O, L, C).
+
+        Memories x have m channels, fewer than projected ones. On a CPU and in exported graphs they are averaged before
+        they are projected, by the right side of identity (2) in attention_edgetam.py; it takes L * S multiplications
+        per channel.
 
         Args:
             states: (O, L, C), or (1, L, C) of a frame that all objects share.
             keys, memory: (O, S, m), both not projected yet.
             rotation: of the pixels, see `grid_rotation`.
             latent_rotation: the same for the first tokens of the memory; the others have no place.
+            key_bias: (O, 1, 1, S), added to the logits.
         """
-        query = rotate(self.split_heads(self.q_proj(states)), rotation)
+        query = rotate(self.split_heads(self.q_proj(states)), rotation).expand(keys.shape[0], -1, -1, -1)
         latents, others = keys.tensor_split((latent_rotation.shape[0],), dim=1)
         latents = rotate(self.split_heads(self.k_proj(latents)), latent_rotation)
         is_narrow = memory.shape[-1] < query.shape[-1]
         if is_narrow and self.works_in_blocks(query) and is_plain(self.k_proj):
-            average = self._average_unprojected(query.expand(len(keys), -1, -1, -1), latents, others, memory)
-            return self.o_proj(average)
+            return self._project(self._average_by_unprojected(query, latents, others, memory, key_bias))
         key = torch.cat((latents, self.split_heads(self.k_proj(others))), dim=2)
-        return self.attend(query, key, self.split_heads(self.v_proj(memory)))[0]
+        if is_narrow and is_exported():
+            return self._project(self.average(query, key, memory[:, None], key_bias)[0])
+        return self.attend(query, key, self.split_heads(self.v_proj(memory)), key_bias)[0]
 
-    def _average_unprojected(
-        self, query: torch.Tensor, latents: torch.Tensor, others: torch.Tensor, memory: torch.Tensor
+    def _average_by_unprojected(
+        self,
+        query: torch.Tensor,
+        latents: torch.Tensor,
+        others: torch.Tensor,
+        memory: torch.Tensor,
+        key_bias: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Heads of the output side by side (O, L, I), by both identities in attention_edgetam.py.
+        """Averages (O, L, heads, m) of the memory, by identity (1) in attention_edgetam.py.
 
-        Memories x have m channels, fewer than projected ones. So they are averaged before they are projected, by the
-        right side of identity (2); it takes L * S multiplications per channel. Keys that are not rotated are not
-        projected either: by the right side of identity (1) the query absorbs their projection. Its bias b adds b · q
-        to all of their logits; as the softmax ignores what all logits of a query have in common, b is instead taken
-        from the keys of the others.
+        Keys that are not rotated are not projected either: by the right side of the identity the query absorbs their
+        projection. Its bias b adds b · q to all of their logits; as the softmax ignores what all logits of a query have
+        in common, b is instead taken from the keys of the others.
 
         Args:
             query: (O, heads, L, I / heads), where I are all projected channels.
             latents: (O, heads, n, I / heads), keys of the first n memory tokens, projected and rotated.
             others: (O, S - n, m), keys of the others, not projected yet.
             memory: (O, S, m).
+            key_bias: as in `forward`.
         """
         weight, bias = (part.unflatten(0, (self.num_heads, -1)) for part in (self.k_proj.weight, self.k_proj.bias))
         latents, others = (latents - bias[:, None]).transpose(2, 3), others[:, None].transpose(2, 3)
 
         def logits(queries: torch.Tensor) -> torch.Tensor:
-            return torch.cat((queries @ latents, (queries @ weight) @ others), dim=-1)
+            products = torch.cat((queries @ latents, (queries @ weight) @ others), dim=-1)
+            return products if key_bias is None else products + key_bias
 
-        average = self.average_in_blocks(query, logits, memory[:, None])
-        # (O, L, heads, heads, I / heads): of the projection of its average a head takes its own channels
-        projected = self.v_proj(average.transpose(1, 2)).unflatten(-1, (self.num_heads, -1))
-        return projected.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2)
+        return self.average_in_blocks(query, logits, memory[:, None]).transpose(1, 2)
+
+    def _project(self, average: torch.Tensor) -> torch.Tensor:
+        """Attention output (O, L, C) of averages (O, L, heads, m): of the projection a head takes its own channels."""
+        projected = self.v_proj(average).unflatten(-1, (self.num_heads, -1))  # (O, L, heads, heads, I / heads)
+        return self.o_proj(projected.diagonal(dim1=2, dim2=3).transpose(2, 3).flatten(2))
 
 
 class EdgeTamMemoryAttentionMLP(nn.Module):
@@ -151,6 +165,7 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
         memory: torch.Tensor,
         rotation: torch.Tensor,
         latent_rotation: torch.Tensor,
+        key_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Frame tokens (O, L, C); see `EdgeTamMemoryCrossAttention`.
 
@@ -162,12 +177,15 @@ class EdgeTamMemoryAttentionLayer(GradientCheckpointingLayer):
             attended = self.self_attn(self.layer_norm1(frame), rotation)
             return frame + F.dropout(attended, self.dropout, self.training)
 
-        def see_memory(frame: torch.Tensor, keys: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
-            attended = self.cross_attn_image(self.layer_norm2(frame), keys, memory, rotation, latent_rotation)
+        def see_memory(
+            frame: torch.Tensor, keys: torch.Tensor, memory: torch.Tensor, key_bias: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            attended = self.cross_attn_image(self.layer_norm2(frame), keys, memory, rotation, latent_rotation, key_bias)
             frame = frame + F.dropout(attended, self.dropout, self.training)
             return frame + F.dropout(self.mlp(self.layer_norm3(frame)), self.dropout, self.training)
 
-        return in_pieces([self], see_memory, in_pieces([self], see_frame, frame), keys, memory)
+        biases = () if key_bias is None else (key_bias,)
+        return in_pieces([self], see_memory, in_pieces([self], see_frame, frame), keys, memory, *biases)
 
 
 class EdgeTamMemoryAttention(nn.Module):
@@ -187,6 +205,7 @@ class EdgeTamMemoryAttention(nn.Module):
         memories: Memories,
         time_encoding: torch.Tensor,
         pointer_encoding: torch.Tensor,
+        key_bias: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Image embeddings (O, C, h, w).
 
@@ -195,6 +214,7 @@ class EdgeTamMemoryAttention(nn.Module):
             memories: `Memories`.
             time_encoding: (O, F, m), added to the keys of each frame's memory.
             pointer_encoding: (O, P, m), added to the keys of each pointer's tokens.
+            key_bias: (O, 1, 1, S), added to the logits of the memory tokens, in the order of `_join_tokens`.
         """
         (height, width), side, device = image_embedding.shape[-2:], grid_side(self.config), image_embedding.device
         encoding = sine_place_encoding(image_embedding.shape[1], height, width, device, image_embedding.dtype)
@@ -204,7 +224,7 @@ class EdgeTamMemoryAttention(nn.Module):
         num_frames = memories.features.shape[1]
         latent_rotation = self._rotation(side, side, device).repeat(num_frames, 1, 1)
         for layer in self.layers:
-            frame = layer(frame, keys, memory, rotation, latent_rotation)
+            frame = layer(frame, keys, memory, rotation, latent_rotation, key_bias)
         return self.layer_norm(frame).transpose(1, 2).unflatten(2, (height, width))
 
     def _join_tokens(
@@ -322,7 +342,8 @@ class EdgeTamMemoryEncoder(nn.Module):
             image_embedding: (1, C, h, w) of a frame that all objects share, or (O, C, h, w).
             masks: (O, 1, H, W), scaled as the memory encoder was trained with.
         """
-        fused = self.feature_projection(image_embedding) + self.mask_downsampler(masks)
+        # OpenVINO 2026.4 writes the sum over the output of a convolution: in this order over that of all objects
+        fused = self.mask_downsampler(masks) + self.feature_projection(image_embedding)
         return self.projection(self.memory_fuser(fused))
 
 

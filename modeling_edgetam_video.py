@@ -169,15 +169,20 @@ class EdgeTamVideoModel(EdgeTamBaseModel, SessionCalls):
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""
         return list(self._encode_frame(pixel_values).fpn_hidden_states)
 
-    def attend_to_memory(self, frame_embedding: torch.Tensor, memories: Memories) -> torch.Tensor:
-        """The map of stride 16, (O, C, h, w), as seen by objects that remember something; see `TrackingModel`."""
+    def attend_to_memory(
+        self, frame_embedding: torch.Tensor, memories: Memories, key_bias: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The map of stride 16, (O, C, h, w), as seen by objects that remember something; see `TrackingModel`.
+
+        key_bias: see `EdgeTamMemoryAttention.forward`; it can hide memories that fill up a batch.
+        """
         time_encoding = self.memory_temporal_positional_encoding[:, 0, 0][memories.time_idx]
         if self.config.enable_temporal_pos_encoding_for_object_pointers:
             encoding = sine_time_encoding(memories.pointer_offsets, memories.pointers.shape[-1])
             pointer_encoding = self.temporal_positional_encoding_projection_layer(encoding.to(time_encoding.dtype))
         else:
             pointer_encoding = time_encoding.new_zeros(*memories.pointers.shape[:2], time_encoding.shape[-1])
-        return self.memory_attention(frame_embedding, memories, time_encoding, pointer_encoding)
+        return self.memory_attention(frame_embedding, memories, time_encoding, pointer_encoding, key_bias)
 
     def decode_objects(
         self,
@@ -253,12 +258,13 @@ class EdgeTamVideoModel(EdgeTamBaseModel, SessionCalls):
         """
 
         def encode(masks: torch.Tensor, object_score_logits: torch.Tensor, is_prompted: torch.Tensor) -> torch.Tensor:
-            logits = F.interpolate(masks[:, None].float(), (height, width), mode="bilinear", align_corners=False)
+            logits = F.interpolate(masks[:, None].float(), (height, width), mode="bilinear", align_corners=False)[:, 0]
             probabilities = logits.sigmoid()
             if not self.training:
-                probabilities = torch.where(is_prompted[:, None, None, None], (logits > 0).float(), probabilities)
+                probabilities = torch.where(is_prompted[:, None, None], (logits > 0).float(), probabilities)
             scale, bias = self.config.sigmoid_scale_for_mem_enc, self.config.sigmoid_bias_for_mem_enc
-            memory = self.memory_encoder(frame_embedding, (probabilities * scale + bias).to(frame_embedding.dtype))
+            scaled = (probabilities * scale + bias).to(frame_embedding.dtype)
+            memory = self.memory_encoder(frame_embedding, scaled[:, None])
             if self.config.enable_occlusion_spatial_embedding:
                 is_absent = (object_score_logits <= 0)[:, None, None, None]
                 memory = memory + is_absent * self.occlusion_spatial_embedding_parameter[..., None, None]

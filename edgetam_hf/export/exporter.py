@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..pictures_edgetam import read_picture
 from ..processing_edgetam import EdgeTamProcessor
 from .folder import write_configuration
+from .fixed import fixed_graphs
 from .formats import FORMATS, check_formats, write_fixed_graphs, write_graphs
-from .graphs import graphs_of
+from .graphs import Graph, graphs_of
 from .parity import SMALLEST_IOU, Reference, graph_difference
 from .runtime import ExportedEdgeTam
+
+LARGEST_DIFFERENCE = 1e-3  # of outputs of graphs with fixed shapes, as a share of the largest output
 
 
 @dataclass(frozen=True)
@@ -82,48 +86,70 @@ def export(
             if dtypes and plan.flexible_formats:
                 pictures = pixel_values_of(plan.pictures, processor) if "int8" in dtypes else []
                 write_graphs(graphs_of(model, is_for_video, precision), folder, plan.flexible_formats, dtypes, pictures)
+        fixed = fixed_graphs(model, is_for_video, plan.num_objects) if plan.fixed_formats else []
         for name in plan.fixed_formats:
-            write_fixed_graphs(fixed_graphs(model, is_for_video, plan.num_objects), folder, name)
-        report = check(folder, plan, Reference.of(model, processor, is_for_video, plan.num_check_frames))
+            write_fixed_graphs(fixed, folder, name)
+        reference = Reference.of(model, processor, is_for_video, plan.num_check_frames)
+        report = check(folder, plan, reference, fixed)
         write_json_whole(report, folder / "parity.json")
     return report
 
 
-def check(folder: Path, plan: ExportPlan, reference: Reference) -> dict[str, Any]:
+def check(folder: Path, plan: ExportPlan, reference: Reference, fixed: Sequence[Graph]) -> dict[str, Any]:
     """What parity.json has: the files, how far each graph agrees with PyTorch, and what all of them find together.
 
     Raises:
-        ValueError: for graphs that do not find what PyTorch finds.
+        ValueError: for graphs that do not compute or find what PyTorch does.
     """
     files: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
-    for name in plan.formats:
+    for name in plan.flexible_formats:
         kind = FORMATS[name]
         for dtype in (dtype for dtype in plan.dtypes if dtype in kind.dtypes):
-            paths = {graph.name: kind.path(graph.name, dtype) for graph in reference.graphs}
-            if kind.runtime is None:
-                ...
-                continue
             exported = ExportedEdgeTam.from_pretrained(folder, runtime=kind.runtime, dtype=dtype)
             for graph in reference.graphs:
-                path = folder / kind.path(graph.name, dtype)
                 difference = graph_difference(graph, exported.stages.graph(graph.name))
-                files.append({"file": path.relative_to(folder).as_posix(), "MB": size_of(path), **difference})
+                files.append({**file_row(folder, kind.path(graph.name, dtype)), **difference})
             for row in reference.compare(exported):
                 found.append({"format": name, "dtype": dtype, **row})
-    report = {"files": files, "found": found}
-    for row in found:
-        if row["mean IoU"] < SMALLEST_IOU[row["dtype"]]:
-            raise ValueError(
-                f"{row['format']} in {row['dtype']} finds other masks than PyTorch ({row['in']}): mean IoU "
-                f"{row['mean IoU']}, at least {SMALLEST_IOU[row['dtype']]} is needed; nothing was written"
-            )
-    return report
+                check_found(found[-1])
+    for name in plan.fixed_formats:
+        for graph in fixed:
+            path = FORMATS[name].path(graph.name)
+            difference = graph_difference(graph, import_module(f".{name}", __package__).open_graph(folder / path))
+            files.append({**file_row(folder, path), **difference})
+            check_difference(files[-1])
+    return {"files": files, "found": found}
 
 
-def size_of(path: Path) -> float:
-    """Size of a file, and of the weights that lie beside it, in MB."""
-    return round(sum(part.stat().st_size for part in path.parent.glob(f"{path.stem}.*")) / 1e6, 2)
+def check_found(row: dict[str, Any]) -> None:
+    """Raises a ValueError if masks are not those of PyTorch."""
+    least = SMALLEST_IOU[row["dtype"]]
+    if row["mean IoU"] < least:
+        raise ValueError(
+            f"{row['format']} in {row['dtype']} finds other masks than PyTorch ({row['in']}): mean IoU "
+            f"{row['mean IoU']}, at least {least} is needed; nothing was written"
+        )
+
+
+def check_difference(row: dict[str, Any]) -> None:
+    """Raises a ValueError if the outputs of a graph are not those of PyTorch."""
+    if not float(row["difference"]) <= LARGEST_DIFFERENCE * max(1.0, float(row["of at most"])):
+        raise ValueError(
+            f"{row['file']} computes something else than PyTorch: outputs of at most {row['of at most']} differ by "
+            f"{row['difference']}; nothing was written"
+        )
+
+
+def file_row(folder: Path, path: Path) -> dict[str, Any]:
+    """Name of a file and its size in MB, with that of the weights that lie beside it."""
+    parts = [part for part in (folder / path).parent.glob(f"{path.stem}.*") if part.suffix in (path.suffix, ".bin")]
+    return {"file": path.as_posix(), "MB": round(sum(map(size_of, parts)) / 1e6, 2)}
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    return sum(map(size_of, path.iterdir())) if path.is_dir() else path.stat().st_size
 
 
 def pixel_values_of(pictures: Sequence[str | Path], processor: EdgeTamProcessor) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ try:
 except ImportError as error:
     raise ImportError("to write ONNX files, install them: pip install 'edgetam-hf[onnx]'") from error
 
-OPSET_VERSION = 18
+OPSET_VERSION = 20  # the first with Gelu, which ONNX Runtime computes in one pass
 KEPT_NAMES = ("input_points", "input_labels", "input_boxes", "points", "labels")
 # Points (b, p, n, 2), labels (b, q, n) and boxes (b, m, 4), of which any number may be 0, as one list of points: the
 # corners of a box, then clicks. What some of the Max(p, q, m) objects lack is filled up with padding, which is -10.

@@ -12,6 +12,6 @@ def write_openvino(source: Path, target: Path) -> None:
     """Writes an ONNX file as NAME.xml, the graph, and NAME.bin, its weights, which stay in the precision they have.
 
     `openvino.convert_model` would compute tables of positions and store them; here they are left to the runtime, as in
-    an ONNX file.
+    an ONNX file. Of a file, unlike of bytes, the reader keeps inputs that nothing depends on.
     """
     openvino.save_model(openvino.Core().read_model(source), target, compress_to_fp16=False)

@@ -94,7 +94,7 @@ class Reference:
 
 
 @torch.no_grad()
-def graph_difference(graph: Graph, run: RunGraph) -> dict[str, float]:
+def graph_difference(graph: Graph, run: RunGraph) -> dict[str, str]:
     """The largest difference between outputs of a graph and of PyTorch, beside the largest absolute output.
 
     The inputs are one shorter along all axes that may have another length than in the export.
