@@ -14,8 +14,8 @@ from ..files.writing import whole_folder, write_json_whole
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..pictures_edgetam import read_picture
 from ..processing_edgetam import EdgeTamProcessor
-from .folder import write_configuration
 from .fixed import fixed_graphs
+from .folder import write_configuration
 from .formats import FORMATS, check_formats, write_fixed_graphs, write_graphs
 from .graphs import Graph, graphs_of
 from .parity import SMALLEST_IOU, Reference, graph_difference
