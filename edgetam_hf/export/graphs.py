@@ -153,6 +153,8 @@ class ObjectDecoder(nn.Module):
 class MemoryAttention(nn.Module):
     """The map of stride 16 of a frame as seen by objects that remember something."""
 
+    model: EdgeTamVideoModel
+
     def __init__(self, model: EdgeTamVideoModel):
         super().__init__()
         self.model = model
