@@ -14,7 +14,7 @@ from ..base_edgetam import EdgeTamBaseModel
 from ..memory_layers_edgetam import grid_side
 from ..modeling_edgetam_video import EdgeTamVideoModel
 from ..stages_edgetam_video import Memories
-from .graphs import Graph, graphs_of, without_memory_embedding
+from .graphs import Graph, MemoryAttention, graphs_of, without_memory_embedding
 
 NUM_POINTS = 8  # clicks of an object, and the corners of a box
 HIDDEN_LOGIT = -1e4  # far below any other, and still a number in float16
@@ -84,6 +84,6 @@ def _with_masks(attention: Graph) -> Graph:
         "is_memory": torch.ones(attention.inputs["time_idx"].shape, dtype=torch.bool),
         "is_pointer": torch.ones(attention.inputs["pointer_offsets"].shape, dtype=torch.bool),
     }
-    return replace(
-        attention, module=MaskedMemoryAttention(attention.module.model), inputs={**attention.inputs, **masks}
-    )
+    assert isinstance(attention.module, MemoryAttention)
+    module = MaskedMemoryAttention(attention.module.model)
+    return replace(attention, module=module, inputs={**attention.inputs, **masks})
