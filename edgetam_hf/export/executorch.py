@@ -23,7 +23,9 @@ def write_executorch(graph: Graph, path: Path) -> None:
         RuntimeError: if ExecuTorch cannot lower the graph.
     """
     if graph.dynamic:
-        raise ValueError(f"ExecuTorch files need graphs of fixed sizes, got {graph.name} of {graph.dynamic}")
+        raise ValueError(
+            f"ExecuTorch files need graphs of fixed sizes, see fixed_graphs, got {graph.name} of {graph.dynamic}"
+        )
     try:
         with torch.no_grad():
             exported = torch.export.export(graph.module, tuple(graph.inputs.values()))
