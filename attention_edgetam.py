@@ -309,7 +309,7 @@ class EdgeTamImageToTokenAttention(EdgeTamProjectedAttention):
 
         A single product with it has those of all heads side by side.
         """
-        blocks = torch.eye(self.num_heads, dtype=states.dtype, device=states.device)[:, None, :, None]
+        blocks = torch.ones(self.num_heads, dtype=states.dtype, device=states.device).diag()[:, None, :, None]
         return (self.split_heads(states).transpose(2, 3)[:, :, :, None] * blocks).flatten(3).flatten(1, 2)
 
 

@@ -148,16 +148,19 @@ class EdgeTamUpscaling(nn.ConvTranspose2d):
 
 def as_blocks(feature_map: torch.Tensor, num_splits: int) -> torch.Tensor:
     """Pixels (B, h * w * 4**n, C) of a map (B, C, h * 2**n, w * 2**n), in the order in which n upscalings make them."""
-    sides = (-1, *[2] * num_splits)
-    split = feature_map.unflatten(3, sides).unflatten(2, sides)  # (B, C, h, 2, …, w, 2, …)
-    pairs = [axis for row in range(2, 3 + num_splits) for axis in (row, row + 1 + num_splits)]
-    return split.permute(0, *pairs, 1).reshape(split.shape[0], -1, feature_map.shape[1])
+    size, halves = feature_map.shape[1], [2] * num_splits
+    # an axis for several that stay together: not all runtimes have tensors of more than six
+    sides = (-1, *halves, feature_map.shape[3] // 2**num_splits, *halves[1:], 2 * size)
+    split = feature_map.permute(0, 2, 3, 1).reshape(sides)  # (B * h, 2, …, w, 2, …, 2 * C)
+    pairs = [axis for row in range(num_splits + 1) for axis in (row, row + 1 + num_splits)]
+    return split.permute(pairs).reshape(feature_map.shape[0], -1, size)
 
 
 def from_blocks(pixels: torch.Tensor, height: int) -> torch.Tensor:
     """Maps (B, C, 4h, 4w) of pixels (B, C, h * w * 16) in the order of two upscalings."""
-    split = pixels.unflatten(2, (height, -1, 2, 2, 2, 2))
-    return split.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5).flatten(2, 4)
+    blocks = pixels.reshape(-1, 2, 2, 2, 2).transpose(2, 3)
+    split = blocks.reshape(*pixels.shape[:2], height, -1, 4, 4).transpose(3, 4)
+    return split.flatten(4).flatten(2, 3)
 
 
 class DecodedTokens(NamedTuple):

@@ -218,7 +218,7 @@ class EdgeTamMemoryAttention(nn.Module):
         """
         (height, width), side, device = image_embedding.shape[-2:], grid_side(self.config), image_embedding.device
         encoding = sine_place_encoding(image_embedding.shape[1], height, width, device, image_embedding.dtype)
-        frame = torch.add(image_embedding.flatten(2).transpose(1, 2), encoding, alpha=0.1).contiguous()
+        frame = (image_embedding.flatten(2).transpose(1, 2) + 0.1 * encoding).contiguous()
         keys, memory = self._join_tokens(memories, time_encoding, pointer_encoding)
         rotation = self._rotation(height, width, device)
         num_frames = memories.features.shape[1]

@@ -169,20 +169,19 @@ class EdgeTamVideoModel(EdgeTamBaseModel, SessionCalls):
         """List of the maps of stride 4, 8 and 16 of frames (B, 3, H, W), before they attend to any memory."""
         return list(self._encode_frame(pixel_values).fpn_hidden_states)
 
-    def attend_to_memory(
-        self, frame_embedding: torch.Tensor, memories: Memories, key_bias: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The map of stride 16, (O, C, h, w), as seen by objects that remember something; see `TrackingModel`.
+    def attend_to_memory(self, frame_embedding: torch.Tensor, memories: Memories) -> torch.Tensor:
+        """The map of stride 16, (O, C, h, w), as seen by objects that remember something; see `TrackingModel`."""
+        return self.memory_attention(frame_embedding, memories, *self.encode_time(memories))
 
-        key_bias: see `EdgeTamMemoryAttention.forward`; it can hide memories that fill up a batch.
-        """
+    def encode_time(self, memories: Memories) -> tuple[torch.Tensor, torch.Tensor]:
+        """Temporal encodings of memories (O, F, m) and of pointers (O, P, m)."""
         time_encoding = self.memory_temporal_positional_encoding[:, 0, 0][memories.time_idx]
         if self.config.enable_temporal_pos_encoding_for_object_pointers:
             encoding = sine_time_encoding(memories.pointer_offsets, memories.pointers.shape[-1])
             pointer_encoding = self.temporal_positional_encoding_projection_layer(encoding.to(time_encoding.dtype))
         else:
             pointer_encoding = time_encoding.new_zeros(*memories.pointers.shape[:2], time_encoding.shape[-1])
-        return self.memory_attention(frame_embedding, memories, time_encoding, pointer_encoding, key_bias)
+        return time_encoding, pointer_encoding
 
     def decode_objects(
         self,

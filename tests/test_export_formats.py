@@ -1,5 +1,7 @@
 """Formats of exported graphs beside ONNX: each runtime computes what PyTorch does."""
 
+import importlib
+
 import pytest
 import torch
 from small_models import make_video_model, random, small_video_config
@@ -61,6 +63,21 @@ def write_as_openvino(graph, path):
 
     write_onnx(graph, path.with_suffix(".onnx"))
     write_openvino(path.with_suffix(".onnx"), path)
+
+
+def run_executorch(path, graph, inputs):
+    runtime = pytest.importorskip("executorch.runtime", reason="runs ExecuTorch files: pip install executorch")
+    outputs = runtime.Runtime.get().load_program(path).load_method("forward").execute(list(inputs.values()))
+    return dict(zip(graph.outputs, outputs, strict=True))
+
+
+def run_litert(path, graph, inputs):
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="runs LiteRT: pip install ai-edge-litert")
+    signature = interpreter.Interpreter(model_path=str(path)).get_signature_runner()
+    numbered = {f"args_{idx}": tensor for idx, tensor in enumerate(inputs.values())}
+    arrays = {name: (t.int() if t.dtype == torch.long else t).numpy() for name, t in numbered.items()}
+    results = signature(**arrays)
+    return {name: torch.from_numpy(results[f"output_{idx}"]) for idx, name in enumerate(graph.outputs)}
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +156,43 @@ def test_fixed_graphs_have_no_axis_of_any_length(fixed, model):
     assert fixed["memory_attention"].inputs["features"].shape[:2] == (2, model.config.num_maskmem)
     assert fixed["prompt_encoder_mask_decoder"].inputs["points"].shape == (1, 2, 4, 2)
     assert fixed["vision_encoder"].inputs["pixel_values"].shape == (1, 3, 128, 128)
+
+
+FIXED_NAMES = (
+    "vision_encoder",
+    "prompt_encoder_mask_decoder",
+    "object_decoder",
+    "memory_attention",
+    "mask_adopter",
+    "memory_encoder",
+)
+
+
+@pytest.mark.parametrize("name", FIXED_NAMES)
+def test_executorch_file_computes_the_same(fixed, name, tmp_path):
+    pytest.importorskip("executorch.exir", reason="writes ExecuTorch files: pip install executorch")
+    from edgetam_hf.export.executorch import write_executorch
+
+    graph, path = fixed[name], tmp_path / f"{name}.pte"
+    write_executorch(graph, path)
+    inputs = other_inputs(graph, {})
+    assert_computes(graph, inputs, run_executorch(path, graph, inputs))
+
+
+@pytest.mark.parametrize("name", FIXED_NAMES)
+def test_litert_file_computes_the_same(fixed, name, tmp_path):
+    pytest.importorskip("litert_torch", reason="writes LiteRT files: pip install litert-torch")
+    from edgetam_hf.export.litert import write_litert
+
+    graph, path = fixed[name], tmp_path / f"{name}.tflite"
+    write_litert(graph, path)
+    inputs = other_inputs(graph, {})
+    assert_computes(graph, inputs, run_litert(path, graph, inputs))
+
+
+@pytest.mark.parametrize("module, package", [("executorch", "executorch"), ("litert", "litert_torch")])
+def test_mobile_formats_reject_graphs_of_any_size(graphs, module, package, tmp_path):
+    pytest.importorskip(package, reason=f"writes the files: pip install {package}")
+    write = getattr(importlib.import_module(f"edgetam_hf.export.{module}"), f"write_{module}")
+    with pytest.raises(ValueError, match="fixed sizes"):
+        write(graphs["mask_adopter"], tmp_path / "file")

@@ -48,7 +48,8 @@ class MaskedMemoryAttention(nn.Module):
         of_pointers = is_pointer[:, :, None].expand(-1, -1, num_tokens)
         is_token = torch.cat([part.flatten(1) for part in (*of_frames, of_pointers)], dim=1)
         key_bias = (1 - is_token.float()) * HIDDEN_LOGIT
-        return (self.model.attend_to_memory(frame_embedding, memories, key_bias[:, None, None]),)
+        encodings = self.model.encode_time(memories)
+        return (self.model.memory_attention(frame_embedding, memories, *encodings, key_bias[:, None, None]),)
 
 
 def fixed_graphs(
