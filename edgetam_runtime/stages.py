@@ -202,8 +202,7 @@ class Stages:
             inputs = {"frame_embedding": frame_embedding, **dict(zip(names, of_objects))}
             return self._run("memory_encoder", inputs, ["features"])
 
-        # one by one: OpenVINO on CPUs adds a map of all objects to one of the frame only if there is one object
-        return self._in_pieces(compute, masks, object_score_logits, is_prompted, size=1)[0]
+        return self._in_pieces(compute, masks, object_score_logits, is_prompted)[0]
 
     def _decode(
         self,
@@ -227,13 +226,10 @@ class Stages:
 
         return self._in_pieces(compute, conditioned, prompts.points, prompts.labels, masks, is_ambiguous)
 
-    def _in_pieces(
-        self, compute: Callable[..., list[np.ndarray]], *arrays: np.ndarray, size: int | None = None
-    ) -> list[np.ndarray]:
+    def _in_pieces(self, compute: Callable[..., list[np.ndarray]], *arrays: np.ndarray) -> list[np.ndarray]:
         """`compute(*arrays)`, for a few objects at a time, so that memory does not grow with their number."""
-        size = size or self.num_at_once
-        starts = range(0, len(arrays[0]), size)
-        parts = [compute(*(array[start : start + size] for array in arrays)) for start in starts]
+        starts = range(0, len(arrays[0]), self.num_at_once)
+        parts = [compute(*(array[start : start + self.num_at_once] for array in arrays)) for start in starts]
         return parts[0] if len(parts) == 1 else [np.concatenate(of_parts) for of_parts in zip(*parts)]
 
     def _run(self, name: str, inputs: dict[str, np.ndarray], outputs: Sequence[str]) -> list[np.ndarray]:

@@ -215,6 +215,8 @@ class MemoryEncoder(nn.Module):
         is_prompted: torch.Tensor,
     ) -> tuple[torch.Tensor]:
         frame_embedding = without_memory_embedding(self.model, frame_embedding)
+        # OpenVINO on CPUs fails to add a map of all objects to what a convolution makes of one
+        frame_embedding = frame_embedding.expand(masks.shape[0], -1, -1, -1)
         return (self.model.encode_memory(frame_embedding, masks, object_score_logits, is_prompted),)
 
 
