@@ -17,7 +17,7 @@
  * @typedef {object} LineWeights
  * @property {Int32Array} starts for each new pixel the first old one that counts
  * @property {Int32Array} counts how many of them count
- * @property {Float32Array} weights how much, `stride` places for each new pixel
+ * @property {Float64Array} weights how much, `stride` places for each new pixel
  * @property {number} stride
  */
 
@@ -45,17 +45,21 @@ export function resize(pixels, width, height) {
  * @returns {Pixels<T>}
  */
 function resizeRows({ data, width: oldWidth, height, channels }, width) {
-  const { starts, counts, weights, stride } = lineWeights(oldWidth, width);
+  const line = lineWeights(oldWidth, width);
   const result = emptyLike(data, width * height * channels);
+  const finish = finisher(result, line);
+  const { starts, counts, weights, stride } = line;
+  const sums = new Float64Array(width * channels);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const first = (y * oldWidth + starts[x]) * channels;
       for (let channel = 0; channel < channels; channel++) {
         let sum = 0;
         for (let k = 0; k < counts[x]; k++) sum += data[first + k * channels + channel] * weights[x * stride + k];
-        result[(y * width + x) * channels + channel] = sum;
+        sums[x * channels + channel] = sum;
       }
     }
+    finish(sums, y * sums.length);
   }
   return { data: result, width, height, channels };
 }
@@ -67,18 +71,19 @@ function resizeRows({ data, width: oldWidth, height, channels }, width) {
  * @returns {Pixels<T>}
  */
 function resizeColumns({ data, width, height: oldHeight, channels }, height) {
-  const { starts, counts, weights, stride } = lineWeights(oldHeight, height);
-  const rowLength = width * channels;
-  const result = emptyLike(data, height * rowLength);
-  const sums = new Float32Array(rowLength);
+  const line = lineWeights(oldHeight, height);
+  const result = emptyLike(data, width * height * channels);
+  const finish = finisher(result, line);
+  const { starts, counts, weights, stride } = line;
+  const sums = new Float64Array(width * channels);
   for (let y = 0; y < height; y++) {
     sums.fill(0);
     for (let k = 0; k < counts[y]; k++) {
-      const first = (starts[y] + k) * rowLength;
+      const first = (starts[y] + k) * sums.length;
       const weight = weights[y * stride + k];
-      for (let i = 0; i < rowLength; i++) sums[i] += data[first + i] * weight;
+      for (let i = 0; i < sums.length; i++) sums[i] += data[first + i] * weight;
     }
-    result.set(sums, y * rowLength);
+    finish(sums, y * sums.length);
   }
   return { data: result, width, height, channels };
 }
@@ -96,7 +101,7 @@ function lineWeights(size, newSize) {
   const stride = Math.ceil(reach) * 2 + 1;
   const starts = new Int32Array(newSize);
   const counts = new Int32Array(newSize);
-  const weights = new Float32Array(newSize * stride);
+  const weights = new Float64Array(newSize * stride);
   for (let i = 0; i < newSize; i++) {
     const centre = (i + 0.5) * scale;
     starts[i] = Math.max(0, Math.floor(centre - reach + 0.5));
@@ -110,6 +115,28 @@ function lineWeights(size, newSize) {
     for (let k = 0; k < counts[i]; k++) weights[i * stride + k] /= total;
   }
   return { starts, counts, weights, stride };
+}
+
+/**
+ * A function that writes the sums of a row into a result, from an offset on.
+ *
+ * For bytes the weights become integers of 15 bits, and halves are rounded up, as PyTorch and PIL do: so that the pixels
+ * are theirs, and not those of a neighbouring level.
+ *
+ * @param {Uint8ClampedArray | Float32Array} result
+ * @param {LineWeights} line
+ * @returns {(sums: Float64Array, offset: number) => void}
+ */
+function finisher(result, { weights }) {
+  if (result instanceof Float32Array) return (sums, offset) => result.set(sums, offset);
+  const largest = weights.reduce((a, b) => Math.max(a, b));
+  let numBits = 0;
+  while (numBits < 21 && Math.floor(largest * 2 ** (numBits + 1) + 0.5) < 2 ** 15) numBits++;
+  weights.forEach((weight, i) => (weights[i] = Math.floor(weight * 2 ** numBits + 0.5)));
+  const half = 2 ** (numBits - 1);
+  return (sums, offset) => {
+    for (let i = 0; i < sums.length; i++) result[offset + i] = (sums[i] + half) >> numBits;
+  };
 }
 
 /**

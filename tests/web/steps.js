@@ -1,53 +1,67 @@
-/** Runs what a test asks of a model, in Node and in browsers alike; all that is found comes back as JSON. */
+/** Runs what a test asks of models, in Node and in browsers alike; all that is found comes back as JSON. */
 
 /**
- * Pixels of a test: frames that lie one after the other, RGB.
+ * What is found for each task, or as `error` why nothing is.
  *
- * @param {Uint8Array} bytes
- * @param {{ width: number, height: number }} size
- * @param {number} idx
+ * @param {(folder: string) => Promise<any>} load gives the model of a folder
+ * @param {any[]} tasks each with its `folder`, and the file `pixels` of its frames, RGB, of `size`, one after the other
+ * @param {(path: string) => Promise<Uint8Array>} read
  */
-export function frameOf(bytes, { width, height }, idx) {
+export async function run(load, tasks, read) {
+  const models = new Map();
+  const found = [];
+  for (const task of tasks) {
+    try {
+      if (!models.has(task.folder)) models.set(task.folder, await load(task.folder));
+      const frames = cut(await read(task.pixels), task.size);
+      const started = performance.now();
+      const outputs = await (task.prompts ? runPicture : runSession)(models.get(task.folder), frames, task);
+      found.push({ outputs, milliseconds: performance.now() - started });
+    } catch (error) {
+      found.push({ error: `${error.name}: ${error.message}` });
+    }
+  }
+  return found;
+}
+
+function cut(bytes, { width, height }) {
   const length = width * height * 3;
-  return { data: bytes.subarray(idx * length, (idx + 1) * length), width, height };
-}
-
-/** Whether a `FoundMask` has each pixel, in base64, and its scores. */
-function describeMask(mask) {
-  const bits = new Uint8Array(Math.ceil(mask.pixels.length / 8));
-  mask.pixels.forEach((value, i) => (bits[i >> 3] |= value << (i & 7)));
-  let text = "";
-  for (const byte of bits) text += String.fromCharCode(byte);
-  return { pixels: btoa(text), iouScore: mask.iouScore, objectScoreLogit: mask.objectScoreLogit };
-}
-
-function describeOutput({ frameIdx, masks }) {
-  return { frameIdx, masks: [...masks].map(([id, mask]) => [id, describeMask(mask)]) };
+  return (idx) => ({ data: bytes.subarray(idx * length, (idx + 1) * length), width, height });
 }
 
 /** Masks of each set of prompts on a picture. */
-export async function runPicture(model, frame, prompts) {
-  const picture = await model.encode(frame);
+async function runPicture(model, frameAt, { prompts }) {
+  const picture = await model.encode(frameAt(0));
   const found = [];
   for (const given of prompts) found.push((await picture.prompt(given)).map((masks) => masks.map(describeMask)));
   return found;
 }
 
 /** All outputs of a session, step by step. */
-export async function runSession(model, bytes, { size, numFrames, isStream, settings, steps }) {
-  const video = { ...size, numFrames, frameAt: (idx) => frameOf(bytes, size, idx) };
-  const session = await model.startSession({ ...(isStream ? size : video), ...settings });
+async function runSession(model, frameAt, { size, numFrames, isStream, settings, steps }) {
+  const session = await model.startSession({ ...size, ...(isStream ? {} : { numFrames, frameAt }), ...settings });
   const outputs = [];
+  const note = ({ frameIdx, masks }) => {
+    outputs.push({ frameIdx, masks: [...masks].map(([id, mask]) => [id, describeMask(mask)]) });
+  };
   const calls = {
     add: (frameIdx, ids, prompts) => session.addPrompts(frameIdx, ids, prompts),
     clear: (frameIdx, id) => session.clearPrompts(frameIdx, id),
     remove: (id) => session.removeObject(id),
-    segment: async (frameIdx, options) => outputs.push(describeOutput(await session.segment(frameIdx, options))),
-    receive: async (idx) => outputs.push(describeOutput(await session.receive(frameOf(bytes, size, idx)))),
+    reset: () => session.reset(),
+    segment: async (frameIdx, options) => note(await session.segment(frameIdx, options)),
+    receive: async (idx) => note(await session.receive(frameAt(idx))),
     propagate: async (options) => {
-      for await (const output of session.propagate(options)) outputs.push(describeOutput(output));
+      for await (const output of session.propagate(options)) note(output);
     },
   };
   for (const [name, ...values] of steps) await calls[name](...values);
   return outputs;
+}
+
+/** The pixels of a `FoundMask` as bits in base64, and its scores. */
+function describeMask({ pixels, iouScore, objectScoreLogit }) {
+  const bits = new Uint8Array(Math.ceil(pixels.length / 8));
+  pixels.forEach((value, i) => (bits[i >> 3] |= value << (i & 7)));
+  return { pixels: btoa(String.fromCharCode(...bits)), iouScore, objectScoreLogit };
 }
