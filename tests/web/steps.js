@@ -37,7 +37,7 @@ async function runPicture(model, frameAt, { prompts }) {
   return found;
 }
 
-/** All outputs of a session, step by step. */
+/** All outputs of a session, step by step; of a step that fails, its error. */
 async function runSession(model, frameAt, { size, numFrames, isStream, settings, steps }) {
   const session = await model.startSession({ ...size, ...(isStream ? {} : { numFrames, frameAt }), ...settings });
   const outputs = [];
@@ -55,7 +55,9 @@ async function runSession(model, frameAt, { size, numFrames, isStream, settings,
       for await (const output of session.propagate(options)) note(output);
     },
   };
-  for (const [name, ...values] of steps) await calls[name](...values);
+  for (const [name, ...values] of steps) {
+    await calls[name](...values).catch((error) => outputs.push({ error: `${error.name}: ${error.message}` }));
+  }
   return outputs;
 }
 
