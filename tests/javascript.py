@@ -27,7 +27,7 @@ class FoundMask(NamedTuple):
 def needs_package(name):
     """Skips the test where an npm package is missing."""
     if not (MODULES / name).exists():
-        pytest.skip(f"the npm package {name} is not installed: run npm install in tests/web, or set EDGETAM_NODE_MODULES")
+        pytest.skip(f"the npm package {name} is missing: run npm install in tests/web, or set EDGETAM_NODE_MODULES")
 
 
 def node(*arguments, package="onnxruntime-web", env=None):

@@ -81,7 +81,7 @@ export function readList(value, name, layout) {
 export function describe(value) {
   if (Array.isArray(value) || ArrayBuffer.isView(value)) {
     const list = Array.from(/** @type {any} */ (value));
-    return list.length > 4 ? `a list of ${list.length}` : `[${list.map(describe).join(", ")}]`;
+    return list.length > 4 ? `${value.constructor.name} of ${list.length}` : `[${list.map(describe).join(", ")}]`;
   }
   if (typeof value === "object" && value !== null) return value.constructor?.name ?? "an object";
   return typeof value === "string" ? JSON.stringify(value) : String(value);

@@ -35,7 +35,7 @@ export { VideoSession } from "./session.js";
  * @property {Ort} ort ONNX Runtime, `import * as ort from "onnxruntime-web"` (with WebGPU `"onnxruntime-web/webgpu"`)
  * @property {Device} [device] "webgpu" by default, which becomes "wasm" where there is none
  * @property {DType} [dtype] which of the exported files: "fp32" (the default), "fp16" or "q8"
- * @property {ReadFile} [read] gives the bytes of a file of the folder, `(path) => Promise<Uint8Array>`, instead of fetch
+ * @property {ReadFile} [read] gives the bytes of a file of the folder instead of fetch, `(path) => Promise<Uint8Array>`
  */
 
 export class EdgeTam {

@@ -1,8 +1,8 @@
 /**
  * The memory bank of one object: its prompts and results on each frame, and what later frames see of them.
  *
- * The rules are those of `memory_bank_edgetam.py`. Shapes: (4h, 4w) low-res masks, C channels of the model, K latents of
- * m channels that a frame leaves in memory.
+ * The rules are those of `memory_bank_edgetam.py`. Shapes: (4h, 4w) low-res masks, C channels of the model, K latents
+ * of m channels that a frame leaves in memory.
  */
 import { hasBox } from "./prompts.js";
 

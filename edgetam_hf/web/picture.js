@@ -88,7 +88,7 @@ export class Picture {
     const logits = mask.logits ?? mask;
     if (!(logits instanceof Float32Array) || logits.length !== this.#stages.numMaskPixels) {
       const { width, height } = this.#stages.description.maskSize;
-      throw new TypeError(`${name} must be a mask that was found, or its logits, a Float32Array of ${width} x ${height}`);
+      throw new TypeError(`${name} must be a mask that was found, or its ${width} x ${height} logits, a Float32Array`);
     }
     return logits;
   }

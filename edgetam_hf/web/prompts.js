@@ -81,8 +81,8 @@ function readBox(box, name) {
  * @returns {number[][]}
  */
 function readPoints(points, name) {
-  return readList(points, name, "a list of points [x, y]").map((point, i) => {
-    return readNumbers(point, 2, `${name}[${i}]`, "[x, y]");
+  return readList(points, name, "the points [x, y] of an object").map((point, i) => {
+    return readNumbers(point, 2, `${name}[${i}]`, "[x, y] (points are nested as [object][point][x, y])");
   });
 }
 

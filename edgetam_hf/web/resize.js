@@ -120,8 +120,8 @@ function lineWeights(size, newSize) {
 /**
  * A function that writes the sums of a row into a result, from an offset on.
  *
- * For bytes the weights become integers of 15 bits, and halves are rounded up, as PyTorch and PIL do: so that the pixels
- * are theirs, and not those of a neighbouring level.
+ * For bytes the weights become integers of 15 bits, and halves are rounded up, as PyTorch and PIL do: so that the
+ * pixels are theirs, and not those of a neighbouring level.
  *
  * @param {Uint8ClampedArray | Float32Array} result
  * @param {LineWeights} line

@@ -26,8 +26,8 @@ import { Tracker } from "./tracking.js";
  * @property {number} [maxCachedFrames] frames whose image embeddings are kept, 1 by default; in a stream these are the
  *     frames that can be prompted
  * @property {number} [maxMemoryFrames] frames, those that were tracked last, that can be shown and corrected as if
- *     nothing were ever forgotten. By default all of a video, whose memory then grows, and of a stream those whose image
- *     embeddings are kept.
+ *     nothing were ever forgotten. By default all of a video, whose memory then grows, and of a stream those whose
+ *     image embeddings are kept.
  * @property {number} [maxObjectsPerBatch] objects that are computed at once, 8 by default
  */
 
@@ -83,11 +83,11 @@ export class VideoSession {
   }
 
   /**
-   * Adds prompts of objects on a frame; `segment`, `propagate` and `receive` answer them. Unknown ids begin new objects.
+   * Adds prompts of objects on a frame, which `segment`, `propagate` and `receive` answer. Unknown ids begin objects.
    *
    * Masks have the size of the frames, and replace clicks and boxes; an empty mask says that the object is absent.
-   * Clicks replace earlier ones on the frame, or with `joinEarlier` come after them. In any case the mask that was found
-   * there is taken into account.
+   * Clicks replace earlier ones on the frame, or with `joinEarlier` come after them. In any case the mask that was
+   * found there is taken into account.
    *
    * @param {number} frameIdx
    * @param {number | number[]} objectIds
