@@ -7,9 +7,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import edgetam_hf
 import javascript
 import pytest
+
+import edgetam_hf
 
 FLAGS = ["--no-sandbox", "--disable-background-networking"]
 WITHOUT_GPU = ["--disable-gpu"]
@@ -19,7 +20,11 @@ WITH_SIMULATED_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshade
 class Handler(SimpleHTTPRequestHandler):
     """Serves folders under names, with the headers that a page needs to share memory among threads."""
 
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript", ".wasm": "application/wasm"}
+    extensions_map = {  # noqa: RUF012
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
 
     def __init__(self, *arguments, folders, **settings):
         self.folders = folders

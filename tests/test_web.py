@@ -9,14 +9,12 @@ import numpy as np
 import pytest
 import small_models
 import torch
-from edgetam_hf import EdgeTamModel, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
-from edgetam_hf.export import parity
-from edgetam_hf.export.folder import write_configuration
-from edgetam_hf.export.formats import write_graphs
-from edgetam_hf.export.graphs import graphs_of
-from filelock import FileLock
+from exported_models import export_model
 from javascript import FoundMask, assert_same_mask, assert_same_outputs, make_task, run_in_node, run_in_python
 from PIL import Image
+
+from edgetam_hf import EdgeTamModel, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
+from edgetam_hf.export import parity
 
 COIN, OTHER_COIN = [211, 192], [45, 55]
 BOX, OTHER_BOX = [246, 93, 296, 143], [22, 32, 68, 78]
@@ -39,15 +37,13 @@ def nano():
 
 
 @pytest.fixture(scope="session")
-def nano_folder(nano, tmp_path_factory, worker_id="master"):
+def nano_folder(nano, tmp_path_factory):
     """The embedded checkpoint, exported."""
     javascript.needs_package("onnxruntime-web")
     pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
     folder = tmp_path_factory.mktemp("web") / "nano"
     folder.mkdir()
-    write_configuration(*nano, folder, True)
-    write_graphs(graphs_of(nano[0], True), folder, ["onnx"], "float32", [])
-    return folder
+    return export_model(*nano, folder)
 
 
 @pytest.fixture
@@ -99,7 +95,7 @@ def follow_three():
         ["add", MIDDLE, 3, {"masks": [parity.disc_of(parity.COMING, MIDDLE).astype(int).ravel().tolist()]}],
         ["add", MIDDLE, 1, {"points": [[[x, y], outside]], "labels": [[1, 0]]}],
         ["propagate", {"start": MIDDLE}],
-        ["propagate", {"start": MIDDLE, "reverse": True}],
+        ["propagate", {"start": MIDDLE, "count": 5, "reverse": True}],
     ]
 
 
@@ -147,4 +143,115 @@ def test_frames_have_the_levels_of_python(target, tmp_path):
 def test_pictures_in_node_equal_python(nano_folder, coins, coins_in_python, tmp_path):
     task = make_task(nano_folder, coins, tmp_path / "coins.rgb", prompts=PROMPTS)
     [found] = run_in_node([task], tmp_path)
-    assert_same_picture(found, [coins_in_python(coins, **prompts) for prompts in PROMPTS[:4]] + found[4:])
+    assert_same_picture(found, [coins_in_python(coins, **prompts) for prompts in PROMPTS])
+
+
+def test_three_objects_in_node_equal_python(nano_folder, clip, followed, tmp_path):
+    task = make_task(nano_folder, clip, tmp_path / "clip.rgb", steps=follow_three())
+    [found] = run_in_node([task], tmp_path)
+    assert_same_outputs(found, followed)
+
+
+def test_bounded_sessions_in_node_equal_python(nano, nano_folder, clip, tmp_path):
+    x, y = parity.place_of(parity.STAYING, 4)
+    stream = [
+        *(["add", 0, 1, {"points": [[parity.place_of(parity.STAYING, 0)]]}], ["receive", 0], ["receive", 1]),
+        *(["add", 1, 2, {"boxes": [box(1)]}], ["segment", 1], ["receive", 2], ["receive", 3], ["receive", 4]),
+        *(["add", 4, 1, {"points": [[[x + 3, y]]]}], ["segment", 4]),
+        *(["add", 4, 1, {"points": [[[x, y + 60]]], "labels": [[0]], "joinEarlier": True}], ["segment", 4]),
+        *(["receive", 5], ["clear", 4, 1], ["remove", 2], ["receive", 6]),
+    ]
+    video = [
+        *(["add", 0, 1, {"points": [[parity.place_of(parity.STAYING, 0)]]}], ["propagate", {"count": 5}]),
+        *(["add", 3, 1, {"boxes": [parity.box_of(parity.STAYING, 3)]}], ["segment", 3], ["segment", 0]),
+        *(["propagate", {"start": 4, "reverse": True}], ["clear", 3, 1], ["propagate", {"count": 2}]),
+        *(["clear", 3, 1], ["segment", 99]),  # of which nothing is left
+    ]
+    tasks = [
+        {"isStream": True, "settings": {"maxCachedFrames": 2}, "steps": stream},
+        {"settings": {"maxMemoryFrames": 1, "maxObjectsPerBatch": 1}, "steps": video},
+    ]
+    expected = [run_in_python(*nano, clip, task) for task in tasks]
+    found = run_in_node([make_task(nano_folder, clip, tmp_path / "clip.rgb", **task) for task in tasks], tmp_path)
+    for outputs, wanted in zip(found, expected):
+        assert_same_outputs(outputs, wanted)
+    assert ["error" in output for output in found[1]][-2:] == [True, True]
+
+
+def test_web_rejects_wrong_use(nano_folder, tmp_path):
+    (tmp_path / "job.json").write_text(json.dumps({"modules": str(javascript.MODULES), "folder": str(nano_folder)}))
+    said = json.loads(javascript.node(javascript.WEB / "errors.js", tmp_path / "job.json"))
+    parts = json.loads((javascript.WEB / "errors.json").read_text())
+    assert said.keys() == parts.keys()
+    wrong = {name: message for name, message in said.items() if message is None or parts[name] not in message}
+    assert not wrong
+
+
+def test_web_in_chromium_equals_python(nano_folder, coins, coins_in_python, clip, followed, tmp_path):
+    tasks = [
+        make_task(nano_folder, coins, tmp_path / "coins.rgb", prompts=PROMPTS[2:4]),
+        make_task(nano_folder, clip, tmp_path / "clip.rgb", steps=follow_three()),
+    ]
+    with browser.open_page(*browser.WITHOUT_GPU) as page:
+        of_picture, of_clip = browser.run_in_browser(page, tasks, "wasm")
+    assert_same_picture(of_picture, [coins_in_python(coins, **prompts) for prompts in PROMPTS[2:4]])
+    assert_same_outputs(of_clip, followed)
+
+
+def test_frames_of_all_kinds_are_the_same_in_chromium():
+    with browser.open_page(*browser.WITHOUT_GPU) as page:
+        found = page.evaluate('async () => (await import("/tests/frames.js")).framesOfAllKinds()')
+    assert found.pop("kinds") == ["ImageData", "RGB", "canvas", "OffscreenCanvas", "ImageBitmap", "image", "video"]
+    assert found == {"size": [40, 30], "differences": [0, 0, 0, 0, 0, 0, found["differences"][-1]]}
+    assert found["differences"][-1] < 3  # levels on average: the stream of a canvas is compressed
+
+
+def test_web_falls_back_where_the_gpu_is_lost_in_chromium(nano_folder, coins, coins_in_python, tmp_path):
+    task = make_task(nano_folder, coins, tmp_path / "coins.rgb", prompts=PROMPTS[3:4])
+    with browser.open_page(*browser.WITH_SIMULATED_GPU) as page:
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this Chromium has no WebGPU, not even a simulated one")
+        found = page.evaluate('async (task) => (await import("/tests/browser.js")).loseGpu(task)', task)
+    assert found["devices"] == ["webgpu", "wasm"]
+    assert "GPU was lost" in found["deviceError"]
+    expected = [coins_in_python(coins, **PROMPTS[3])]
+    for masks in found["outputs"]:
+        assert_same_picture(javascript.read_found({"outputs": [masks]}, task["size"]), expected)
+
+
+def test_page_finds_what_is_clicked_in_chromium(nano_folder):
+    with browser.open_page(*browser.WITHOUT_GPU) as page:
+        page.goto(f"/web/index.html?ort=/ort&device=wasm&model=/files{nano_folder}")
+        page.wait_for_function('document.getElementById("status").textContent.startsWith("Ready")')
+        page.set_input_files("#file", parity.SAMPLES / "coins.jpg")
+        page.wait_for_function('document.getElementById("status").textContent.startsWith("coins.jpg")')
+        shown = page.locator("canvas").bounding_box()
+        scale = shown["width"] / 384
+        pixel = "() => [...document.querySelector('canvas').getContext('2d').getImageData(215, 200, 1, 1).data]"
+        before = page.evaluate(pixel)
+        page.mouse.click(shown["x"] + COIN[0] * scale, shown["y"] + COIN[1] * scale)
+        page.wait_for_function('document.getElementById("status").textContent.includes(" ms on wasm")')
+        red, green, blue, _ = page.evaluate(pixel)
+    expected = [(level + colour) / 2 for level, colour in zip(before, (10, 160, 110))]
+    np.testing.assert_allclose((red, green, blue), expected, atol=1)
+
+
+def test_transformers_js_finds_what_python_finds(nano_folder, coins, coins_in_python, tmp_path):
+    picture = coins[:, :256, 100:356].copy()  # of the model's size: Transformers.js resizes in other ways
+    points, boxes = [[[111, 192]], [[70, 60], [80, 70]]], [[146, 93, 196, 143]]
+    prompts = [
+        {"input_points": [points[:1]], "input_labels": [[[1]]]},
+        {"input_points": [points[1:]], "input_labels": [[[1, 0]]]},
+        {"input_boxes": [boxes]},
+    ]
+    task = make_task(nano_folder, picture, tmp_path / "coins.rgb", prompts=prompts)
+    (tmp_path / "job.json").write_text(json.dumps({"modules": str(javascript.MODULES), "tasks": [task]}))
+    script = javascript.WEB / "transformers.js"
+    found = json.loads(javascript.node(script, tmp_path / "job.json", package="@huggingface/transformers"))
+    wanted = [coins_in_python(picture, points[:1]), coins_in_python(picture, points[1:], [[1, 0]])]
+    wanted.append(coins_in_python(picture, boxes=boxes))
+    for of_prompts, [masks] in zip(found, wanted, strict=True):
+        scores = zip(of_prompts["iouScores"], of_prompts["objectScoreLogits"] * 3)
+        for pixels, (iou, score), mask in zip(of_prompts["masks"], scores, masks, strict=True):
+            bits = np.frombuffer(base64.b64decode(pixels), np.uint8).reshape(256, 256).astype(bool)
+            assert_same_mask(FoundMask(bits, iou, score), mask, "Transformers.js")

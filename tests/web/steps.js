@@ -62,7 +62,7 @@ async function runSession(model, frameAt, { size, numFrames, isStream, settings,
 }
 
 /** The pixels of a `FoundMask` as bits in base64, and its scores. */
-function describeMask({ pixels, iouScore, objectScoreLogit }) {
+export function describeMask({ pixels, iouScore, objectScoreLogit }) {
   const bits = new Uint8Array(Math.ceil(pixels.length / 8));
   pixels.forEach((value, i) => (bits[i >> 3] |= value << (i & 7)));
   return { pixels: btoa(String.fromCharCode(...bits)), iouScore, objectScoreLogit };
