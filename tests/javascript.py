@@ -13,6 +13,7 @@ import pytest
 import torch
 
 WEB = Path(__file__).parent / "web"
+OLDEST_NODE = 20
 MODULES = Path(os.environ.get("EDGETAM_NODE_MODULES", WEB / "node_modules"))
 
 
@@ -34,6 +35,9 @@ def node(*arguments, package="onnxruntime-web", env=None):
     """What a script for Node prints; skips the test where Node or a package is missing."""
     if shutil.which("node") is None:
         pytest.skip("Node is not installed")
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout.strip()
+    if int(version.lstrip("v").split(".")[0]) < OLDEST_NODE:
+        pytest.skip(f"Node {OLDEST_NODE} or newer is needed, here is {version}")
     needs_package(package)
     done = subprocess.run(["node", *map(str, arguments)], capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr

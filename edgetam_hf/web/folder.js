@@ -34,8 +34,13 @@ export const FORMAT_VERSION = 1;
 export function fetchFrom(folder) {
   const address = String(folder).replace(/\/*$/, "/");
   return async (path) => {
-    const response = await fetch(address + path);
-    if (!response.ok) throw new Error(`${address}${path} cannot be fetched: ${response.status} ${response.statusText}`);
+    const fail = (/** @type {string} */ reason) => {
+      throw new Error(`${address}${path} cannot be fetched: ${reason}`);
+    };
+    const response = await fetch(address + path).catch((error) => {
+      return fail(`${error.message}; outside browsers give a function as read`);
+    });
+    if (!response.ok) fail(`${response.status} ${response.statusText}`);
     return new Uint8Array(await response.arrayBuffer());
   };
 }

@@ -44,6 +44,7 @@ const cases = {
   "no export": () => load({ read: withFacts((config) => delete config.edgetam_export) }),
   "another version": () => load({ read: withFacts((config) => (config.edgetam_export.version = 2)) }),
   "another size": () => load({ read: withFacts((config) => (config.edgetam_export.image_size = [64, 64])) }),
+  "a folder without an address": () => load({ read: undefined }),
   "a missing graph": () => load({ read: without("onnx/object_decoder.onnx") }),
   "a truncated graph": () => load({ read: truncated }),
   "a truncated config": () => load({ read: async (path) => (await read(path)).slice(0, 50) }),
