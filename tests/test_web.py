@@ -236,6 +236,11 @@ def test_page_finds_what_is_clicked_in_chromium(nano_folder):
     np.testing.assert_allclose((red, green, blue), expected, atol=1)
 
 
+def test_transformers_js_takes_the_first_dtype(nano_folder):
+    config = json.loads((nano_folder / "config.json").read_text())
+    assert config["transformers.js_config"] == {"dtype": "fp32"}  # in browsers it would look for 8 bits
+
+
 def test_transformers_js_finds_what_python_finds(nano_folder, coins, coins_in_python, tmp_path):
     picture = coins[:, :256, 100:356].copy()  # of the model's size: Transformers.js resizes in other ways
     points, boxes = [[[111, 192]], [[70, 60], [80, 70]]], [[146, 93, 196, 143]]

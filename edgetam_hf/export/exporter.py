@@ -80,7 +80,7 @@ def export(
     model = model.float().eval().requires_grad_(False)
     is_for_video = plan.is_for_video and isinstance(model, EdgeTamVideoModel)
     with whole_folder(target) as folder:
-        write_configuration(model, processor, folder, is_for_video)
+        write_configuration(model, processor, folder, is_for_video, plan.dtypes)
         for precision, group in (("float32", ("float32", "int8")), ("float16", ("float16",))):
             dtypes = [dtype for dtype in group if dtype in plan.dtypes]
             if dtypes and plan.flexible_formats:

@@ -1,6 +1,7 @@
 """The folder of an exported model: graphs, the configuration that says what they are, and the processor's files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from ..base_edgetam import EdgeTamBaseModel
 from ..processing_edgetam import EdgeTamProcessor
 
 FORMAT_VERSION = 1  # of the graphs and their names; runtimes refuse what they do not know
+TRANSFORMERS_JS_DTYPES = {"float32": "fp32", "float16": "fp16", "int8": "q8"}
 TRACKING_FIELDS = (
     "num_maskmem",
     "max_object_pointers_in_encoder",
@@ -19,8 +21,17 @@ TRACKING_FIELDS = (
 )
 
 
-def write_configuration(model: EdgeTamBaseModel, processor: EdgeTamProcessor, folder: Path, is_video: bool) -> None:
-    """Writes config.json, with what runtimes have to know as `edgetam_export`, and the files of the processor."""
+def write_configuration(
+    model: EdgeTamBaseModel,
+    processor: EdgeTamProcessor,
+    folder: Path,
+    is_video: bool,
+    dtypes: Sequence[str] = ("float32",),
+) -> None:
+    """Writes config.json, with what runtimes have to know as `edgetam_export`, and the files of the processor.
+
+    Unless it is asked for another, Transformers.js takes the first of the dtypes; in browsers its own choice is int8.
+    """
     config, encoder = model.config, model.prompt_encoder
     facts: dict[str, Any] = {
         "version": FORMAT_VERSION,
@@ -37,6 +48,7 @@ def write_configuration(model: EdgeTamBaseModel, processor: EdgeTamProcessor, fo
         # Transformers.js chooses its class by these
         "model_type": "edgetam",
         "architectures": ["EdgeTamModel"],
+        "transformers.js_config": {"dtype": TRANSFORMERS_JS_DTYPES[dtypes[0]]},
         "edgetam_export": facts,
     }
     (folder / "config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n")

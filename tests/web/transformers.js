@@ -10,7 +10,7 @@ const [{ folder, pixels, size, prompts }] = tasks;
 env.allowRemoteModels = false;
 env.localModelPath = dirname(folder);
 const session_options = { intraOpNumThreads: 1, logSeverityLevel: 3 };
-const model = await EdgeTamModel.from_pretrained(basename(folder), { dtype: "fp32", session_options });
+const model = await EdgeTamModel.from_pretrained(basename(folder), { session_options });
 const processor = await AutoProcessor.from_pretrained(basename(folder));
 const picture = new RawImage(new Uint8ClampedArray(await readFile(pixels)), size.width, size.height, 3);
 
