@@ -44,10 +44,13 @@ def node(*arguments, package="onnxruntime-web", env=None):
     return done.stdout
 
 
-def run_in_node(tasks, folder):
-    """What `web/steps.js` finds for tasks; the folder is for files in between."""
+def run_in_node(tasks, folder, **settings):
+    """What `web/steps.js` finds for tasks; the folder is for files in between.
+
+    With `device="webgpu"` there seems to be a GPU, which fails after `numRuns` runs of graphs.
+    """
     job = folder / "job.json"
-    job.write_text(json.dumps({"modules": str(MODULES), "tasks": tasks}))
+    job.write_text(json.dumps({"modules": str(MODULES), "tasks": tasks, "device": "wasm", **settings}))
     return [read_found(found, task["size"]) for found, task in zip(json.loads(node(WEB / "node.js", job)), tasks)]
 
 

@@ -178,6 +178,14 @@ def test_bounded_sessions_in_node_equal_python(nano, nano_folder, clip, tmp_path
     assert ["error" in output for output in found[1]][-2:] == [True, True]
 
 
+@pytest.mark.parametrize("num_runs", [0, 9])
+def test_sessions_go_on_where_the_gpu_fails(num_runs, nano_folder, clip, followed, tmp_path):
+    steps = [follow_three()[0], ["propagate", {"count": 2}]]
+    task = make_task(nano_folder, clip, tmp_path / "clip.rgb", steps=steps)
+    [found] = run_in_node([task], tmp_path, device="webgpu", numRuns=num_runs)
+    assert_same_outputs(found, followed[:3])
+
+
 def test_web_rejects_wrong_use(nano_folder, tmp_path):
     (tmp_path / "job.json").write_text(json.dumps({"modules": str(javascript.MODULES), "folder": str(nano_folder)}))
     said = json.loads(javascript.node(javascript.WEB / "errors.js", tmp_path / "job.json"))
