@@ -25,9 +25,11 @@ export class Graphs {
   #ort;
   #read;
   #suffix;
-  /** @type {unknown} */
+  /** @type {unknown} the GPU that is watched */
   #watched = null;
-  /** @type {(error: Error) => void} */
+  /** @type {Error | null} how it was lost */
+  #loss = null;
+  /** @type {(error: Error) => void} stops the run in progress */
   #stop = () => {};
 
   /**
@@ -76,7 +78,7 @@ export class Graphs {
       const feeds = Object.entries(inputs).map(([key, { type, data, dims }]) => {
         return [key, new this.#ort.Tensor(type, data, dims)];
       });
-      const outputs = await this.#unlessLost(session.run(Object.fromEntries(feeds)));
+      const outputs = await this.#unlessLost(() => session.run(Object.fromEntries(feeds)));
       return Object.fromEntries(Object.entries(outputs).map(([key, tensor]) => [key, tensor.data]));
     }));
   }
@@ -139,21 +141,24 @@ export class Graphs {
     if (!gpu?.lost || gpu === this.#watched) return;
     this.#watched = gpu;
     gpu.lost.then((/** @type {any} */ info) => {
-      this.#stop(new Error(`the GPU was lost: ${info?.message || info?.reason}`));
+      this.#loss = new Error(`the GPU was lost: ${info?.message || info?.reason}`);
+      this.#stop(this.#loss);
     });
   }
 
   /**
-   * What a promise gives, but an Error at once when the GPU is lost, after which some promises are never kept.
+   * What a task returns, but an Error at once if the GPU is lost, after which ONNX Runtime may never answer.
    *
    * @template T
-   * @param {Promise<T>} promise
+   * @param {() => Promise<T>} task
    * @returns {Promise<T>}
    */
-  #unlessLost(promise) {
+  #unlessLost(task) {
+    if (this.device === "wasm") return task();
+    if (this.#loss) throw this.#loss;
     return new Promise((resolve, reject) => {
       this.#stop = reject;
-      promise.then(resolve, reject);
+      task().then(resolve, reject);
     });
   }
 }

@@ -28,7 +28,9 @@ export async function loseGpu({ folder, pixels, size, prompts }) {
   for (let round = 0; round < 2; round++) {
     outputs.push((await picture.prompt(prompts[0])).map((masks) => masks.map(describeMask)));
     devices.push(model.device);
-    (await ort.env.webgpu.device).destroy();
+    const gpu = await ort.env.webgpu.device;
+    gpu.destroy();
+    await gpu.lost;
   }
   return { devices, deviceError: String(model.deviceError), outputs };
 }
