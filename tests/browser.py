@@ -10,8 +10,6 @@ from pathlib import Path
 import javascript
 import pytest
 
-import edgetam_hf
-
 FLAGS = ["--no-sandbox", "--disable-background-networking"]
 WITHOUT_GPU = ["--disable-gpu"]
 WITH_SIMULATED_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
@@ -47,7 +45,7 @@ class Handler(SimpleHTTPRequestHandler):
 def serve():
     """The address of a server of edgetam.js, ONNX Runtime, the scripts of tests, and of all files as /files/…"""
     folders = {
-        "web": Path(edgetam_hf.__file__).parent / "web",
+        "web": javascript.SOURCES,
         "tests": javascript.WEB,
         "ort": javascript.MODULES / "onnxruntime-web" / "dist",
         "files": Path("/"),

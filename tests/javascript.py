@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+import edgetam_hf
+
 WEB = Path(__file__).parent / "web"
+SOURCES = Path(edgetam_hf.__file__).parent / "web"
 OLDEST_NODE = 20
 MODULES = Path(os.environ.get("EDGETAM_NODE_MODULES", WEB / "node_modules"))
 

@@ -195,6 +195,27 @@ def test_web_rejects_wrong_use(nano_folder, tmp_path):
     assert not wrong
 
 
+def test_readme_of_web_runs(nano_folder, coins, tmp_path):
+    text = (javascript.SOURCES / "README.md").read_text()
+    code = text.split("```js\n")[1].split("```")[0]
+    imports = code[: code.index("const model")]
+    (tmp_path / "coins.rgb").write_bytes(coins.tobytes())
+    prelude = f"""
+        import {{ readFile }} from "node:fs/promises";
+        import * as ort from {str(javascript.MODULES / "onnxruntime-web/dist/ort.node.min.mjs")!r};
+        import {{ EdgeTam }} from {str(javascript.SOURCES / "edgetam.js")!r};
+        globalThis.fetch = async (path) => new Response(await readFile(path));
+        ort.env.wasm.numThreads = 1;
+        const canvas = {{ data: await readFile("{tmp_path}/coins.rgb"), width: 384, height: 303 }};
+        const [frames, videoElement] = [[canvas, canvas, canvas], canvas];
+    """
+    code = code.replace(imports, prelude).replace("models/edgetam", str(nano_folder))
+    (tmp_path / "readme.mjs").write_text(code + "console.log(masks.get(1).pixels.some(Boolean));\n")
+    lines = javascript.node(tmp_path / "readme.mjs").splitlines()
+    assert lines[0].split()[::2] == [str(384 * 303), "true"]
+    assert [line.split()[0] for line in lines[2:]] == ["0", "1", "2", "2", "1", "0", "true"]
+
+
 def test_web_in_chromium_equals_python(nano_folder, coins, coins_in_python, clip, followed, tmp_path):
     tasks = [
         make_task(nano_folder, coins, tmp_path / "coins.rgb", prompts=PROMPTS[2:4]),
