@@ -101,7 +101,23 @@ def as_onnx(graph: Graph) -> Any:
     for value in (*model.graph.input, *model.graph.output):
         for axis, label in graph.dynamic.get(value.name, {}).items():
             value.type.tensor_type.shape.dim[axis].dim_param = label
+    name_types(model)
     return model
+
+
+def name_types(model: Any) -> None:
+    """Makes casts to the type of another tensor casts to a type by name, in an `onnx.ModelProto`.
+
+    ONNX Runtime 1.30, the newest for browsers, cannot load the others in float16.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    types.update({weight.name: weight.data_type for weight in graph.initializer})
+    for node in model.graph.node:
+        if node.op_type == "CastLike":
+            value, other = node.input
+            node.CopyFrom(onnx.helper.make_node("Cast", [value], node.output, node.name, to=types[other]))
 
 
 def join_prompts(graph: Any) -> None:
