@@ -15,6 +15,9 @@ from PIL import Image
 
 from edgetam_hf import EdgeTamModel, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
 from edgetam_hf.export import parity
+from edgetam_hf.export.folder import write_configuration
+from edgetam_hf.export.graphs import graphs_of
+from edgetam_hf.export.onnx import write_onnx
 
 COIN, OTHER_COIN = [211, 192], [45, 55]
 BOX, OTHER_BOX = [246, 93, 296, 143], [22, 32, 68, 78]
@@ -144,6 +147,22 @@ def test_pictures_in_node_equal_python(nano_folder, coins, coins_in_python, tmp_
     task = make_task(nano_folder, coins, tmp_path / "coins.rgb", prompts=PROMPTS)
     [found] = run_in_node([task], tmp_path)
     assert_same_picture(found, [coins_in_python(coins, **prompts) for prompts in PROMPTS])
+
+
+def test_pictures_in_float16_are_found_in_node(tmp_path):
+    model, processor = small_models.make_model().requires_grad_(False), small_models.make_processor(128)
+    folder = tmp_path / "half"
+    (folder / "onnx").mkdir(parents=True)
+    write_configuration(model, processor, folder, False, ["float16"])
+    for graph in graphs_of(model, False, "float16"):
+        if graph.name != "prompt_encoder_mask_decoder":
+            write_onnx(graph, folder / "onnx" / f"{graph.name}_fp16.onnx")
+    picture, click = small_models.make_clip(1), [[[25, 45]]]
+    task = make_task(folder, picture, tmp_path / "picture.rgb", prompts=[{"points": click}])
+    [[[masks]]] = run_in_node([task], tmp_path, dtype="fp16")
+    inputs = processor(images=picture[0], input_points=[click], return_tensors="pt")
+    expected = model(**inputs).iou_scores[0, 0]
+    np.testing.assert_allclose([mask.iou_score for mask in masks], expected, atol=5e-3)
 
 
 def test_three_objects_in_node_equal_python(nano_folder, clip, followed, tmp_path):

@@ -5,12 +5,12 @@ import { pathToFileURL } from "node:url";
 import { EdgeTam } from "../../edgetam_hf/web/edgetam.js";
 import { run } from "./steps.js";
 
-const { modules, tasks, device, numRuns } = JSON.parse(await readFile(process.argv[2], "utf8"));
+const { modules, tasks, device, dtype, numRuns } = JSON.parse(await readFile(process.argv[2], "utf8"));
 const runtime = await import(pathToFileURL(join(modules, "onnxruntime-web/dist/ort.node.min.mjs")).href);
 runtime.env.wasm.numThreads = 1;
 const ort = device === "webgpu" ? withFailingGpu(runtime, numRuns) : runtime;
 const read = async (path) => new Uint8Array(await readFile(path));
-const load = (folder) => EdgeTam.load(folder, { ort, device, read: (path) => read(join(folder, path)) });
+const load = (folder) => EdgeTam.load(folder, { ort, device, dtype, read: (path) => read(join(folder, path)) });
 console.log(JSON.stringify(await run(load, tasks, read)));
 
 /** ONNX Runtime with what seems to be a GPU, which fails after so many runs. */
