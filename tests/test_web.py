@@ -150,6 +150,7 @@ def test_pictures_in_node_equal_python(nano_folder, coins, coins_in_python, tmp_
 
 
 def test_pictures_in_float16_are_found_in_node(tmp_path):
+    javascript.needs_package("onnxruntime-web")
     model, processor = small_models.make_model().requires_grad_(False), small_models.make_processor(128)
     folder = tmp_path / "half"
     (folder / "onnx").mkdir(parents=True)
