@@ -186,7 +186,21 @@ def test_litert_file_computes_the_same(fixed, name, tmp_path):
     assert_computes(graph, inputs, run_litert(path, graph, inputs))
 
 
-@pytest.mark.parametrize("module, package", [("executorch", "executorch"), ("litert", "litert_torch")])
+def test_core_ml_package_has_the_names_of_the_outputs(fixed, tmp_path):
+    coremltools = pytest.importorskip("coremltools", reason="writes Core ML packages: pip install coremltools")
+    from edgetam_hf.export.coreml import write_coreml
+
+    graph, path = fixed["memory_encoder"], tmp_path / "memory_encoder.mlpackage"
+    write_coreml(graph, path)
+    description = coremltools.utils.load_spec(str(path)).description
+    assert [output.name for output in description.output] == list(graph.outputs)
+    assert len(description.input) == len(graph.inputs)
+
+
+PACKAGES = [("executorch", "executorch"), ("litert", "litert_torch"), ("coreml", "coremltools")]
+
+
+@pytest.mark.parametrize("module, package", PACKAGES)
 def test_mobile_formats_reject_graphs_of_any_size(graphs, module, package, tmp_path):
     pytest.importorskip(package, reason=f"writes the files: pip install {package}")
     write = getattr(importlib.import_module(f"edgetam_hf.export.{module}"), f"write_{module}")
