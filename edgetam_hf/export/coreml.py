@@ -25,9 +25,9 @@ DECOMPOSED = (
 def write_coreml(graph: Graph, path: Path) -> None:
     """Writes a graph of `fixed_graphs` as one .mlpackage folder, computed in float32.
 
-    Outputs have their names, with an underscore for each dot, and inputs those of the arguments of the graph's module, in
-    their order. coremltools says that it has not been tested with newer PyTorch; an operator that it does not know is
-    an error.
+    Outputs have their names, with an underscore for each dot; inputs have those of the arguments of the graph's module,
+    in their order. coremltools warns that it has not been tested with newer PyTorch; an operator that it does not know
+    is an error.
 
     Raises:
         ValueError: if the graph has an axis of any length.
