@@ -65,21 +65,6 @@ def write_as_openvino(graph, path):
     write_openvino(path.with_suffix(".onnx"), path)
 
 
-def run_executorch(path, graph, inputs):
-    runtime = pytest.importorskip("executorch.runtime", reason="runs ExecuTorch files: pip install executorch")
-    outputs = runtime.Runtime.get().load_program(path).load_method("forward").execute(list(inputs.values()))
-    return dict(zip(graph.outputs, outputs, strict=True))
-
-
-def run_litert(path, graph, inputs):
-    interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="runs LiteRT: pip install ai-edge-litert")
-    signature = interpreter.Interpreter(model_path=str(path)).get_signature_runner()
-    numbered = {f"args_{idx}": tensor for idx, tensor in enumerate(inputs.values())}
-    arrays = {name: (t.int() if t.dtype == torch.long else t).numpy() for name, t in numbered.items()}
-    results = signature(**arrays)
-    return {name: torch.from_numpy(results[f"output_{idx}"]) for idx, name in enumerate(graph.outputs)}
-
-
 @pytest.fixture(scope="module")
 def graphs(model):
     return {graph.name: graph for graph in (*picture_graphs(model), *video_graphs(model))}
@@ -169,30 +154,34 @@ FIXED_NAMES = (
 
 
 @pytest.mark.parametrize("name", FIXED_NAMES)
-def test_executorch_file_computes_the_same(fixed, name, tmp_path):
-    pytest.importorskip("executorch.exir", reason="writes ExecuTorch files: pip install executorch")
-    from edgetam_hf.export.executorch import write_executorch
-
-    graph, path = fixed[name], tmp_path / f"{name}.pte"
-    write_executorch(graph, path)
+@pytest.mark.parametrize("kind, package", [("executorch", "executorch.exir"), ("litert", "litert_torch")])
+def test_mobile_file_computes_the_same_in_its_own_runtime(fixed, name, kind, package, tmp_path):
+    pytest.importorskip(package, reason=f"writes and runs the files: pip install 'edgetam-hf[{kind}]'")
+    module = importlib.import_module(f"edgetam_hf.export.{kind}")
+    graph, path = fixed[name], tmp_path / name
+    module.write_graph(graph, path)
     inputs = other_inputs(graph, {})
-    assert_computes(graph, inputs, run_executorch(path, graph, inputs))
+    outputs = module.open_graph(path)({key: tensor.numpy() for key, tensor in inputs.items()}, graph.outputs)
+    assert_computes(graph, inputs, dict(zip(graph.outputs, map(torch.from_numpy, outputs), strict=True)))
 
 
-@pytest.mark.parametrize("name", FIXED_NAMES)
-def test_litert_file_computes_the_same(fixed, name, tmp_path):
-    pytest.importorskip("litert_torch", reason="writes LiteRT files: pip install litert-torch")
-    from edgetam_hf.export.litert import write_litert
+def test_core_ml_package_has_the_names_of_the_outputs(fixed, tmp_path):
+    coremltools = pytest.importorskip("coremltools", reason="writes Core ML packages: pip install coremltools")
+    from edgetam_hf.export.coreml import write_graph
 
-    graph, path = fixed[name], tmp_path / f"{name}.tflite"
-    write_litert(graph, path)
-    inputs = other_inputs(graph, {})
-    assert_computes(graph, inputs, run_litert(path, graph, inputs))
+    graph, path = fixed["memory_encoder"], tmp_path / "memory_encoder.mlpackage"
+    write_graph(graph, path)
+    description = coremltools.utils.load_spec(str(path)).description
+    assert [output.name for output in description.output] == list(graph.outputs)
+    assert len(description.input) == len(graph.inputs)
 
 
-@pytest.mark.parametrize("module, package", [("executorch", "executorch"), ("litert", "litert_torch")])
+PACKAGES = [("executorch", "executorch"), ("litert", "litert_torch"), ("coreml", "coremltools")]
+
+
+@pytest.mark.parametrize("module, package", PACKAGES)
 def test_mobile_formats_reject_graphs_of_any_size(graphs, module, package, tmp_path):
     pytest.importorskip(package, reason=f"writes the files: pip install {package}")
-    write = getattr(importlib.import_module(f"edgetam_hf.export.{module}"), f"write_{module}")
+    write_graph = importlib.import_module(f"edgetam_hf.export.{module}").write_graph
     with pytest.raises(ValueError, match="fixed sizes"):
-        write(graphs["mask_adopter"], tmp_path / "file")
+        write_graph(graphs["mask_adopter"], tmp_path / "file")

@@ -98,6 +98,6 @@ def write_fixed_graphs(graphs: Sequence[Graph], folder: Path, name: str) -> None
     """Writes graphs of fixed shapes in a format."""
     kind = FORMATS[name]
     (folder / kind.folder).mkdir()
-    write = import_module(f".{name}", __package__).write
+    write_graph = import_module(f".{name}", __package__).write_graph
     for graph in logging.tqdm(graphs, desc=f"write {name}"):
-        write(graph, folder / kind.path(graph.name))
+        write_graph(graph, folder / kind.path(graph.name))

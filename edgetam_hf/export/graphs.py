@@ -9,10 +9,11 @@ memory. Points are (x, y) in pixels of the model input.
 """
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,6 +25,8 @@ from ..prompts_edgetam import Prompts
 from ..stages_edgetam_video import Memories
 from .folded import folded_copy
 
+# A graph in its runtime: from arrays by name, in the order of its inputs, to the outputs of these names
+RunGraph = Callable[[Mapping[str, np.ndarray], Sequence[str]], list[np.ndarray]]
 # The memory encoder's activations are too large for float16, and what adopts masks is small.
 COMPUTED_IN_HALF = ("vision_encoder", "prompt_encoder_mask_decoder", "object_decoder", "memory_attention")
 # Inputs whose numbers need more digits than float16 has, and which modules read in float32: coordinates, times, logits
@@ -215,8 +218,6 @@ class MemoryEncoder(nn.Module):
         is_prompted: torch.Tensor,
     ) -> tuple[torch.Tensor]:
         frame_embedding = without_memory_embedding(self.model, frame_embedding)
-        # OpenVINO on CPUs fails to add a map of all objects to what a convolution makes of one
-        frame_embedding = frame_embedding.expand(masks.shape[0], -1, -1, -1)
         return (self.model.encode_memory(frame_embedding, masks, object_score_logits, is_prompted),)
 
 
