@@ -102,7 +102,8 @@ def test_export_for_pictures_leaves_out_what_tracking_needs(model, tmp_path):
     assert names_in(tmp_path / "out" / "onnx") == [f"{name}.onnx" for name in PICTURE_GRAPHS]
     assert "tracking" not in json.loads((tmp_path / "out" / "config.json").read_text())["edgetam_export"]
     with pytest.raises(ValueError, match="pictures only"):
-        ExportedEdgeTam.from_pretrained(tmp_path / "out").forget_memory(torch.zeros(1, 64, 8, 8))
+        exported = ExportedEdgeTam.from_pretrained(tmp_path / "out")
+        exported.adopt_masks([torch.zeros(1, 64, 8, 8)], torch.ones(1, 128, 128, dtype=torch.bool))
 
 
 def test_export_rejects_graphs_that_find_other_masks_and_leaves_nothing(model, tmp_path, monkeypatch):

@@ -118,7 +118,8 @@ def add_graphs(source: Source, folder: Path) -> None:
         for name in ("onnx", "parity.json"):
             shutil.move(exported / name, folder / name)
         config = json.loads((folder / "config.json").read_text())
-        config["edgetam_export"] = json.loads((exported / "config.json").read_text())["edgetam_export"]
+        described = json.loads((exported / "config.json").read_text())
+        config |= {name: described[name] for name in ("edgetam_export", "transformers.js_config")}
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
