@@ -123,11 +123,23 @@ def test_interrupted_export_leaves_nothing(model, tmp_path, monkeypatch, error):
     def stop(*arguments):
         raise error
 
-    monkeypatch.setattr(exporter, "check", stop)
+    monkeypatch.setattr(exporter, "check_fixed", stop)
     monkeypatch.setattr(exporter, "write_graphs", lambda graphs, folder, *others: (folder / "onnx").mkdir())
     with pytest.raises(error):
         export(model, make_video_processor(128), tmp_path / "out", ExportPlan())
     assert names_in(tmp_path) == []
+
+
+def test_export_leaves_the_model_as_it_was(tmp_path, monkeypatch):
+    model = make_video_model().to(torch.bfloat16).train()
+    monkeypatch.setattr(exporter, "write_graphs", lambda *_: None)
+    monkeypatch.setattr(exporter, "check_flexible", lambda *_: {})
+    export(model, make_video_processor(128), tmp_path / "out", ExportPlan(is_for_video=False))
+    assert (
+        model.dtype == torch.bfloat16
+        and model.training
+        and all(p.requires_grad for p in model.mask_decoder.parameters())
+    )
 
 
 def test_export_rejects_a_folder_that_is_not_empty(tmp_path, capsys):

@@ -1,13 +1,14 @@
 """`edgetam export`: a checkpoint as graphs for other runtimes, compared with PyTorch."""
 
 import argparse
+from contextlib import nullcontext
 from typing import Any
 
 from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoModel, EdgeTamVideoProcessor
 from ..export.exporter import ExportPlan, export
 from ..files.writing import check_free
 from ..formats.tables import as_columns
-from ..loading import ModelChoice, checkpoint_of, is_image_checkpoint, load_with_processor
+from ..loading import ModelChoice, checkpoint_of, hidden_file_bars, is_image_checkpoint, load_with_processor
 from .picture_files import find_pictures
 
 
@@ -31,7 +32,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         (EdgeTamModel, EdgeTamProcessor) if is_image else (EdgeTamVideoModel, EdgeTamVideoProcessor)
     )
     model, processor = load_with_processor(model_class, processor_class, choice)
-    return {"target": str(options.target), **export(model, processor, options.target, plan)}
+    with hidden_file_bars() if options.json else nullcontext():
+        return {"target": str(options.target), **export(model, processor, options.target, plan)}
 
 
 def as_text(report: dict[str, Any]) -> str:

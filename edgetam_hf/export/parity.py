@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from transformers.utils import logging
 
 from edgetam_runtime.stages import Stages
 
@@ -79,15 +80,16 @@ class Reference:
             processor=processor,
             picture=find_in_picture(model, processor),
             follow=follow,
-            clips={name: list(track(model)) for name, track in follow.items()},
+            clips={name: list(logging.tqdm(track(model), desc=f"PyTorch, {name}")) for name, track in follow.items()},
         )
 
     def compare(self, exported: ExportedEdgeTam) -> list[dict[str, Any]]:
         """A row for the picture and for each clip, of how far an exported model finds the same."""
-        found = find_in_picture_by_graphs(exported.stages, self.processor)
-        rows = [{"in": "picture", **agreement(found, self.picture)}]
+        in_picture = find_in_picture_by_graphs(exported.stages, self.processor)
+        rows = [{"in": "picture", **agreement(in_picture, self.picture)}]
         for name, track in self.follow.items():
-            rows.append({"in": name, **agreement(track(exported), self.clips[name])})
+            found = logging.tqdm(track(exported), desc=f"compare, {name}", total=len(self.clips[name]))
+            rows.append({"in": name, **agreement(found, self.clips[name])})
         return rows
 
 
