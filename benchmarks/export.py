@@ -76,7 +76,7 @@ def write_folder(model, processor, folder):
     from edgetam_hf.export.formats import write_graphs
     from edgetam_hf.export.graphs import graphs_of
 
-    write_configuration(model, processor, folder, is_for_video=True)
+    write_configuration(model, processor, folder, is_video=True)
     write_graphs(graphs_of(model, is_for_video=True), folder, ["onnx", "openvino"], ["float32"])
 
 

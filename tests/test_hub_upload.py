@@ -24,6 +24,7 @@ from edgetam_hf.files.writing import reserved
 from edgetam_hf.hub import check, folder, push
 from edgetam_hf.hub.card import examples, local_blocks, make_card, with_results
 from edgetam_hf.hub.check import CheckError, run_clean
+from edgetam_hf.hub.javascript import BLOCK, check_javascript
 from edgetam_hf.hub.source import Source, read_source
 
 ROOT = Path(__file__).parents[1]
@@ -191,6 +192,24 @@ def test_card_template_fits_each_kind(kind, num_examples):
     assert all('"x/y"' not in code for code in local_blocks(card, "x/y", "folder"))
     filled = with_results(card, [f"{number}\n" for number in range(num_examples)])
     assert [printed for _, printed in examples(filled)] == [f"{number}\n" for number in range(num_examples)]
+
+
+@pytest.mark.parametrize("kind", ["video", "image", "nano"])
+def test_card_of_graphs_has_their_tags_and_javascript(kind):
+    plain, card = (make_card(kinds, dict.fromkeys(FACTS, "x/y")) for kinds in ({kind}, {kind, "onnx"}))
+    assert "- transformers.js\n- onnx\n" in card and "transformers.js" not in plain
+    assert len(BLOCK.findall(card)) == 1 and not BLOCK.findall(plain) and "${repo}/resolve/${revision}" in card
+    assert len(examples(card)) == len(examples(plain))
+
+
+def test_javascript_of_a_card_is_left_out_without_node(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGETAM_NODE_MODULES", str(tmp_path))
+    assert check_javascript("", "x/y", tmp_path).startswith("left out: the JavaScript block")
+
+
+def test_graphs_are_a_part_of_a_repository():
+    assert folder.is_made("onnx/vision_encoder_fp16.onnx") and folder.is_made("parity.json")
+    assert not folder.is_made("onnx/other.bin") and not folder.is_made("vision_encoder.onnx")
 
 
 def test_nano_goes_to_the_hub_with_its_memory(tmp_path):

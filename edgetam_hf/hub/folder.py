@@ -33,7 +33,7 @@ OTHER_FILES = {
     *("examples/cat.jpg", "examples/cat_masks.png", "benchmark.json", "provenance.json"),
 }
 GRAPH_DTYPES = ("float32", "float16")
-GRAPHS = re.compile(r"onnx/[a-z_]+\.onnx|parity\.json")  # of a folder with graphs for browsers
+GRAPHS = re.compile(r"onnx/[a-z0-9_]+\.onnx|parity\.json")  # of a folder with graphs for browsers
 VIDEO_ONLY = re.compile(r"video|memory|session|tracking")  # in names of files that an image checkpoint does without
 
 
