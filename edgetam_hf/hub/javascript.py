@@ -1,5 +1,6 @@
 """The JavaScript block of a card, run by Node with Transformers.js on an assembled folder."""
 
+import json
 import os
 import re
 import shutil
@@ -40,12 +41,13 @@ def check_javascript(card: str, repo_id: str, folder: str | Path) -> str:
         return f"left out: the JavaScript block, for which Node and the npm package {PACKAGE} are needed"
     folder = Path(folder).absolute()
     (code,) = BLOCK.findall(card)
-    code = code.replace(f'"{repo_id}"', repr(folder.name))
+    code = code.replace(f'"{repo_id}"', '"model"')  # the name of a link to the folder, below
     code = re.sub(r"https://huggingface\.co/\$\{repo\}/resolve/\$\{revision\}", folder.as_posix(), code)
     with tempfile.TemporaryDirectory(prefix="edgetam_check_") as work:
         os.symlink(modules, Path(work, "node_modules"))
+        os.symlink(folder, Path(work, "model"))
         script = Path(work, "block.mjs")
-        script.write_text(PRELUDE.format(package=PACKAGE, parent=repr(folder.parent.as_posix())) + code)
+        script.write_text(PRELUDE.format(package=PACKAGE, parent=json.dumps(work)) + code)
         process = subprocess.run(["node", script], cwd=work, capture_output=True, text=True)
     if process.returncode:
         lines = [line.strip() for line in process.stderr.splitlines() if re.match(r"\s*\w*Error", line)]
