@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FORMAT_VERSION = 1  # of the graphs and their names
+FORMAT_VERSION = 1  # of the graphs and their names; what is not known is refused
 # How the names of files end, by the type of the numbers in them. Inputs and outputs are float32 in all of them.
 SUFFIXES = {"float32": "", "float16": "_fp16", "int8": "_quantized", "bfloat16": ""}
 DTYPES = tuple(SUFFIXES)

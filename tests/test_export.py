@@ -1,6 +1,7 @@
 """`edgetam export`: a folder that is whole or not there, what it says of itself, and how parity is told."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -179,8 +180,9 @@ def test_export_says_in_one_line_what_cannot_be_exported(tmp_path, capsys, argum
 
 
 def test_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "edgetam_hf.export.openvino", None)
-    with pytest.raises(ImportError):
+    monkeypatch.delitem(sys.modules, "edgetam_hf.export.openvino", raising=False)
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r"pip install 'edgetam-hf\[openvino\]'"):
         ExportPlan(formats=["openvino"])
 
 

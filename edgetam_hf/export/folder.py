@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgetam_runtime.folder import FORMAT_VERSION
+
 from ..base_edgetam import EdgeTamBaseModel
 from ..processing_edgetam import EdgeTamProcessor
 
-FORMAT_VERSION = 1  # of the graphs and their names; runtimes refuse what they do not know
 TRANSFORMERS_JS_DTYPES = {"float32": "fp32", "float16": "fp16", "int8": "q8"}
 TRACKING_FIELDS = (
     "num_maskmem",
