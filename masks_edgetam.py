@@ -4,6 +4,7 @@ Shapes: B pictures, O objects, N masks, (H, W) a picture, (h, w) low-res masks o
 right, bottom) in pixels, right and bottom included.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .pictures_edgetam import is_picture_source, read_index_picture
+from .pieces_edgetam import in_pieces, num_at_once
 from .settings_edgetam import as_plain_tensor
 
 # Distance from the threshold that the original gives to filled holes and removed sprinkles.
@@ -63,23 +65,34 @@ def connected_component_areas(mask: torch.Tensor, pixel_areas: torch.Tensor | No
     hooks each component's root to the largest label that its pixels touch and then shortens all paths, so that
     windings (spirals) cost rounds only logarithmically.
     """
+    if pixel_areas is None:
+        pixel_areas = torch.ones((), dtype=torch.int64, device=mask.device)
+    size = num_at_once(max(1, mask.shape[1:].numel()), torch.int64)
+    return in_pieces((), partial(_component_areas, pixel_areas), mask, size=size)
+
+
+def _component_areas(pixel_areas: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """What `connected_component_areas` returns."""
     shape, foreground = mask.shape, mask.flatten()
     # A pixel's parent is a pixel of its own component with no smaller index; 0 stands for the background.
     parent = torch.arange(foreground.numel() + 1, device=mask.device)
     parent[1:] *= foreground
     while True:
         touched = _neighbourhood_max(parent[1:].view(shape)).flatten() * foreground
-        hooked = parent.scatter_reduce(0, parent[1:], touched, "amax")
-        while not torch.equal(shorter := hooked[hooked], hooked):
-            hooked = shorter
-        if torch.equal(hooked, parent):
+        # only these pixels have something to say: thousands that write to one root would wait for each other on a GPU
+        at_border = (touched > parent[1:]).nonzero()[:, 0]
+        if len(at_border) == 0:
             break
-        parent = hooked
-    if pixel_areas is None:
-        pixel_areas = parent.new_ones(())
-    pixel_areas = pixel_areas.expand(shape).flatten()
-    areas = torch.zeros_like(parent).scatter_add(0, parent[1:], pixel_areas)
-    return (areas[parent[1:]] * foreground).view(shape)
+        root = parent[1:].index_select(0, at_border)
+        parent = parent.scatter_reduce(0, root, touched.index_select(0, at_border), "amax")
+        while not torch.equal(shorter := parent.index_select(0, parent), parent):
+            parent = shorter
+    # for the same reason the pixels of a component in one row are counted before they are added to the others
+    ends_row = F.pad(mask[..., :-1] & ~mask[..., 1:], (0, 1), value=True).flatten() & foreground
+    last = ends_row.nonzero()[:, 0]
+    so_far = (pixel_areas * mask).flatten().cumsum(dim=0)[last]
+    areas = torch.zeros_like(parent).scatter_add(0, parent[1:][last], so_far.diff(prepend=so_far.new_zeros(1)))
+    return (areas.index_select(0, parent[1:]) * foreground).view(shape)
 
 
 def _neighbourhood_max(labels: torch.Tensor) -> torch.Tensor:
