@@ -153,19 +153,19 @@ class Track {
 export async function masklets({ media, objects, prompts, frames }, onProgress, signal) {
   const facts = objects.map(({ id }) => ({ id, area: 0, numMasks: 0, first: -1, changes: 0, isVisible: false }));
   const empty = JSON.stringify(segmentation(Uint32Array.of(media.width * media.height), media));
-  const emptyFrame = `[${objects.map(() => empty).join()}]`;
   const parts = new BlobParts();
   let numFrames = 0;
-  const add = (/** @type {string} */ text) => parts.add(`${numFrames++ ? "," : '{"masklet":['}${text}`);
-  const annotated = frames.filter(({ frameIdx }) => frameIdx % ANNOTATED_EVERY === 0);
-  for await (const frame of inTurns(annotated, onProgress, signal)) {
-    while (numFrames * ANNOTATED_EVERY < frame.frameIdx) add(emptyFrame);
-    const found = new Map(present(frame).map((one) => [one.objectId, one.runs]));
-    for (const fact of facts) countMask(fact, frame.frameIdx, found.get(fact.id));
-    const texts = objects.map(({ id }) => found.get(id)).map((runs) => (
+  const add = (/** @type {ReadonlyMap<number, Uint32Array>} */ masks) => {
+    for (const fact of facts) countMask(fact, numFrames * ANNOTATED_EVERY, masks.get(fact.id));
+    const texts = objects.map(({ id }) => masks.get(id)).map((runs) => (
       runs ? JSON.stringify(segmentation(runs, media)) : empty
     ));
-    add(`[${texts.join()}]`);
+    parts.add(`${numFrames++ ? "," : '{"masklet":['}[${texts.join()}]`);
+  };
+  const annotated = frames.filter(({ frameIdx }) => frameIdx % ANNOTATED_EVERY === 0);
+  for await (const frame of inTurns(annotated, onProgress, signal)) {
+    while (numFrames * ANNOTATED_EVERY < frame.frameIdx) add(new Map());
+    add(new Map(present(frame).map((found) => [found.objectId, found.runs])));
   }
   if (numFrames === 0) throw new Error("SA-V has masks on every fourth frame, of which none has results: follow first");
   const edited = objects.map(({ id }) => prompts.filter((said) => said.objectId === id).length);
