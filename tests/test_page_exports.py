@@ -137,6 +137,13 @@ def test_runs_are_those_of_pycocotools(tmp_path):
         assert not any(found["isOnBeside"])
 
 
+def test_runs_of_others_may_be_empty(tmp_path):
+    runs, size = [4, 0, 3, 2, 0, 5, 10, 0, 0], {"width": 4, "height": 6}
+    [found] = run_tasks([{"action": "partsOf", "runs": runs, "size": size}], tmp_path)
+    mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(4, 6).T
+    assert found == {"decoded": mask.ravel().astype(int).tolist(), "box": [1, 0, 2, 6], "area": 7}
+
+
 def test_compressed_runs_are_read_as_python_reads_them_or_rejected(tmp_path):
     coco_mask = pytest.importorskip("pycocotools.mask", reason=NEEDS_COCO)
     generator = np.random.default_rng(0)
@@ -407,6 +414,20 @@ def test_projects_reject_foreign_files(content, message, tmp_path):
     (tmp_path / "foreign").write_bytes(content)
     [said] = run_tasks([{"action": "resave", "path": str(tmp_path / "foreign")}], tmp_path)
     assert message in said["error"]
+
+
+def test_projects_reject_what_no_browser_could_read(tmp_path):
+    [said] = run_tasks([{"action": "readLarge", "size": 2**30}], tmp_path)
+    assert said["error"].startswith("The project has 1024 MB, and a page reads at most 511 MB: export its masks")
+
+
+def test_projects_are_read_again_where_a_score_is_no_number(tmp_path):
+    project = project_of(clip_masks()[:1])
+    project["frames"][0]["objects"][0]["iouScore"] = None  # as NaN in JSON
+    path = str(tmp_path / "project.json")
+    assert run_tasks(
+        [{"action": "save", "project": project, "path": path}, {"action": "resave", "path": path}], tmp_path
+    )[1]
 
 
 # What needs a canvas.

@@ -10,7 +10,7 @@ import { readDescribed } from "./page_project.js";
 
 const LIKELY_VALUES = [null, true, -1, 0.5, 1, 2, 1e10, "", "x", [], {}, [0], [1, 2, 3, 4], { id: 1 }];
 
-const ACTIONS = { runs, decompress, names, export: writeExport, stop, save, resave, mutate, truncate, manyFiles };
+const ACTIONS = { runs, partsOf, decompress, names, export: writeExport, stop, save, resave, mutate, truncate, readLarge, manyFiles };
 
 /** What is known of a mask whose pixels are given. */
 async function runs({ pixels, size }) {
@@ -21,6 +21,12 @@ async function runs({ pixels, size }) {
     decoded: [...decodeRuns(found, size)], isOn: isOn.map(Number),
     isOnBeside: [[-1, 0], [0, -1], [size.width, 0], [0, size.height]].map(([x, y]) => isOnMask(found, x, y, size)),
   };
+}
+
+/** Pixels and box of runs that were written by others. */
+async function partsOf({ runs: given, size }) {
+  const found = Uint32Array.from(given);
+  return { decoded: [...decodeRuns(found, size)], box: boxOf(found, size), area: areaOf(found) };
 }
 
 async function decompress({ texts, size }) {
@@ -92,6 +98,11 @@ async function truncate({ path }) {
   const counts = { read: 0, rejected: 0, wrong: [] };
   for (let length = 0; length < text.trimEnd().length; length++) await count(counts, text.slice(0, length), length);
   return counts;
+}
+
+/** Reads what says that it is too large. */
+async function readLarge({ size }) {
+  return readProject({ size });
 }
 
 async function count(counts, text, description) {

@@ -33,13 +33,13 @@ import { zip } from "./zip.js";
 
 /** @type {readonly Export[]} */
 export const EXPORTS = [
-  { kind: "index", label: "Palette PNG, the number of the object at each pixel", needs: "any" },
-  { kind: "overlay-picture", label: "Picture with the masks over it (PNG)", needs: "picture" },
-  { kind: "overlay-video", label: "Film with the masks over it, with its sound (MP4)", needs: "video" },
-  { kind: "coco", label: "COCO JSON with run lengths", needs: "any" },
-  { kind: "youtube-vis", label: "YouTube-VIS JSON", needs: "video" },
+  { kind: "index", label: "Masks as palette PNG", needs: "any" },
+  { kind: "overlay-picture", label: "Overlay (PNG)", needs: "picture" },
+  { kind: "overlay-video", label: "Overlay with sound (MP4)", needs: "video" },
+  { kind: "coco", label: "COCO (JSON)", needs: "any" },
+  { kind: "youtube-vis", label: "YouTube-VIS (JSON)", needs: "video" },
   { kind: "sa-v", label: "SA-V masklets (JSON)", needs: "video" },
-  { kind: "cutouts", label: "Cut-outs with transparency (PNG)", needs: "any" },
+  { kind: "cutouts", label: "Cut-outs (PNG)", needs: "any" },
 ];
 
 const LARGEST_PALETTE_ID = 255;
@@ -116,7 +116,7 @@ function indexPng(frame, objects, largest, media) {
   if (largest > LARGEST_PALETTE_ID) return greyPng(ids, media);
   const palette = Array.from({ length: largest + 1 }, () => [0, 0, 0]);
   for (const { id, colour } of objects) palette[id] = [...colour];
-  return palettePng(Uint8Array.from(ids), media, palette);
+  return palettePng(new Uint8Array(ids), media, palette);
 }
 
 /** @type {Exporter} */

@@ -6,6 +6,9 @@
  */
 import { BlobParts } from "./blob_parts.js";
 import { compressRuns, decompressRuns } from "./coco_runs.js";
+import {
+  check, isRecord, readCount, readFlag, readList, readNumber, readNumbers, readRecord, readText,
+} from "./json_checks.js";
 
 /** @typedef {import("./engine.js").Found} Found */
 /** @typedef {import("./engine.js").FoundFrame} FoundFrame */
@@ -19,12 +22,13 @@ const FORMAT = "edgetam project";
 const VERSION = 1;
 const LARGEST_SIDE = 65535;
 const MOST_PIXELS = 2 ** 29;
-const MOST_FRAMES = 2 ** 31;
+const MOST_FRAMES = 2 ** 24;
 const LARGEST_ID = 2 ** 31;
 const NUM_CANDIDATES = 3; // of an object of a picture
+const MOST_BYTES = 2 ** 29 - 2 ** 10; // the longest text of some browsers
 
 /**
- * A project file of a document.
+ * A project file of a document. An Error if it would be too large to be opened again.
  *
  * @param {ProjectData} data
  * @returns {Blob}
@@ -43,7 +47,15 @@ export function saveProject({ media, objects, prompts, frames }) {
   parts.add(',\n"frames":');
   addLines(parts, frames, ({ frameIdx, objects: found }) => ({ frameIdx, objects: found.map(writtenFound) }));
   parts.add("}\n");
+  checkLength(parts.length);
   return parts.blob("application/json");
+}
+
+/** @param {number} length in bytes */
+function checkLength(length) {
+  if (length <= MOST_BYTES) return;
+  const size = `${Math.ceil(length / 2 ** 20)} MB, and a page reads at most ${MOST_BYTES >> 20} MB`;
+  throw new Error(`The project has ${size}: export its masks, or keep fewer frames in one project.`);
 }
 
 /**
@@ -65,7 +77,8 @@ function writtenPrompt({ points, labels, box, mask }) {
 
 /** @param {Found} found */
 function writtenFound({ objectId, runs, iouScore, isPresent }) {
-  return { objectId, mask: compressRuns(runs), iouScore, isPresent };
+  const score = Number.isFinite(iouScore) ? iouScore : 0; // JSON has no NaN
+  return { objectId, mask: compressRuns(runs), iouScore: score, isPresent };
 }
 
 /**
@@ -75,6 +88,7 @@ function writtenFound({ objectId, runs, iouScore, isPresent }) {
  * @returns {Promise<ProjectData>}
  */
 export async function readProject(blob) {
+  checkLength(blob.size);
   const file = await parse(blob);
   if (!isRecord(file) || file.format !== FORMAT) throw new Error("This is no project that was saved by this page.");
   if (Number.isInteger(file.version) && file.version > VERSION) {
@@ -148,7 +162,7 @@ function readObject(value, name) {
 function readSaid(value, name, media, ids) {
   const said = readRecord(value, name, ["objectId", "frameIdx", "prompts", "choice"]);
   checkObject(said.objectId, `${name}.objectId`, ids);
-  readCount(said.frameIdx, `${name}.frameIdx`, 0, media.numFrames - 1);
+  readFrameIdx(said.frameIdx, `${name}.frameIdx`, media);
   const prompts = readList(said.prompts, `${name}.prompts`, (one, place) => readPrompt(one, place, media));
   check(prompts.length > 0, `${name}.prompts`, "not be empty", "none");
   readCount(said.choice, `${name}.choice`, 0, NUM_CANDIDATES - 1);
@@ -181,7 +195,7 @@ function readPrompt(value, name, media) {
  */
 function readFrame(value, name, media, ids) {
   const { frameIdx, objects } = readRecord(value, name, ["frameIdx", "objects"]);
-  readCount(frameIdx, `${name}.frameIdx`, 0, media.numFrames - 1);
+  readFrameIdx(frameIdx, `${name}.frameIdx`, media);
   const found = readList(objects, `${name}.objects`, (one, place) => readFound(one, place, media, ids));
   readIds(found.map(({ objectId }) => objectId), `${name}.objects`);
   return { frameIdx, objects: found };
@@ -203,92 +217,14 @@ function readFound(value, name, media, ids) {
 }
 
 /**
- * @param {any} value
- * @returns {value is Record<string, any>}
- */
-function isRecord(value) {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-/**
- * An object with just these keys.
+ * Videos may have more frames than they tell.
  *
  * @param {any} value
  * @param {string} name
- * @param {string[]} keys
- * @returns {any}
+ * @param {Media} media
  */
-function readRecord(value, name, keys) {
-  const given = isRecord(value) ? Object.keys(value) : [];
-  const isSame = isRecord(value) && given.length === keys.length && keys.every((key) => Object.hasOwn(value, key));
-  check(isSame, name, `have just ${keys.join(", ")}`, isRecord(value) ? given.join(", ") : value);
-  return value;
-}
-
-/**
- * @template T
- * @param {any} value
- * @param {string} name
- * @param {(item: any, name: string) => T} readItem
- * @returns {T[]}
- */
-function readList(value, name, readItem) {
-  check(Array.isArray(value), name, "be a list", value);
-  return value.map((/** @type {any} */ item, /** @type {number} */ idx) => readItem(item, `${name}[${idx}]`));
-}
-
-/**
- * @param {any} value
- * @param {string} name
- * @param {number} length
- * @returns {number[]}
- */
-function readNumbers(value, name, length) {
-  const numbers = readList(value, name, readNumber);
-  check(numbers.length === length, name, `have ${length} numbers`, numbers.length);
-  return numbers;
-}
-
-/**
- * @param {any} value
- * @param {string} name
- * @returns {number}
- */
-function readNumber(value, name) {
-  check(Number.isFinite(value), name, "be a number", value);
-  return value;
-}
-
-/**
- * @param {any} value
- * @param {string} name
- * @param {number} least
- * @param {number} most
- * @returns {number}
- */
-function readCount(value, name, least, most) {
-  check(Number.isInteger(value) && value >= least && value <= most, name, `be in ${least}..${most}`, value);
-  return value;
-}
-
-/**
- * @param {any} value
- * @param {string} name
- * @returns {string}
- */
-function readText(value, name) {
-  check(typeof value === "string", name, "be text", value);
-  return value;
-}
-
-/**
- * @param {any} value
- * @param {string} name
- * @returns {boolean}
- */
-function readFlag(value, name) {
-  check(typeof value === "boolean", name, "be true or false", value);
-  return value;
+function readFrameIdx(value, name, { kind }) {
+  return readCount(value, name, 0, kind === "picture" ? 0 : MOST_FRAMES);
 }
 
 /**
@@ -321,16 +257,4 @@ function checkObject(value, name, ids) {
 function checkAscending(items, name, difference) {
   const wrong = items.findIndex((item, idx) => idx > 0 && difference(items[idx - 1], item) >= 0);
   check(wrong < 0, `${name}[${wrong}]`, "come after the one before it, by frame and object", "another order");
-}
-
-/**
- * @param {boolean} isRight
- * @param {string} name
- * @param {string} expected
- * @param {any} value
- */
-function check(isRight, name, expected, value) {
-  if (isRight) return;
-  const shown = (JSON.stringify(value) ?? "nothing").slice(0, 60);
-  throw new Error(`The project is damaged: ${name} must ${expected}, got ${shown}.`);
 }

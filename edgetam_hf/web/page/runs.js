@@ -56,7 +56,7 @@ export function decodeRuns(runs, { width, height }) {
 export function* stretches(runs) {
   let position = 0;
   for (let i = 0; i < runs.length; i++) {
-    if (i % 2 === 1) yield [position, position + runs[i]];
+    if (i % 2 === 1 && runs[i] > 0) yield [position, position + runs[i]];
     position += runs[i];
   }
 }
