@@ -228,7 +228,7 @@ function maskletFields(media, facts, edited, numAnnotated) {
 }
 
 /**
- * Categories by the names of the objects, and the id of that of each object; those without a name of their own share one.
+ * Categories by the names of objects, and the id of that of each object; those without a name of their own share one.
  *
  * @param {readonly ObjectData[]} objects
  */

@@ -2,7 +2,7 @@
  * Runs of masks as the text that COCO's files have: "compressed" run lengths.
  *
  * Each number has 5 bits a character, the lowest first, and 48 is added. A sixth bit says that more characters follow;
- * the fifth bit of the last one is the sign. From the fourth run on, the number is the difference to the run two before.
+ * the fifth bit of the last one is the sign. From the fourth run on, a number is the difference to the run two before.
  */
 
 /** @typedef {import("../types.js").Size} Size */
@@ -35,7 +35,9 @@ export function compressRuns(runs) {
     }
   }
   let text = "";
-  for (let i = 0; i < length; i += CHUNK) text += String.fromCharCode(...codes.subarray(i, Math.min(i + CHUNK, length)));
+  for (let i = 0; i < length; i += CHUNK) {
+    text += String.fromCharCode(...codes.subarray(i, Math.min(i + CHUNK, length)));
+  }
   return text;
 }
 
@@ -44,7 +46,7 @@ export function compressRuns(runs) {
  *
  * @param {string} text
  * @param {Size} size of the picture, which the runs have to fill
- * @param {string} name what an Error calls the mask
+ * @param {string} name how an Error begins: which mask it is
  * @returns {Uint32Array}
  */
 export function decompressRuns(text, { width, height }, name) {
@@ -87,5 +89,5 @@ function readNumber(text, start) {
  * @param {number} height
  */
 function damaged(name, width, height) {
-  return new Error(`${name} is damaged: its run lengths do not fill ${width} x ${height} pixels`);
+  return new Error(`${name} must have run lengths that fill ${width} x ${height} pixels`);
 }

@@ -29,7 +29,10 @@ import { zip } from "./zip.js";
  * @property {Blob} blob
  */
 
-/** @typedef {(project: ProjectData, engine: Engine, onProgress: OnProgress, signal: AbortSignal) => Promise<ExportedFile>} Exporter */
+/**
+ * @typedef {(project: ProjectData, engine: Engine, onProgress: OnProgress, signal: AbortSignal) => Promise<ExportedFile>
+ *     } Exporter
+ */
 
 /** @type {readonly Export[]} */
 export const EXPORTS = [
@@ -163,7 +166,9 @@ async function exportCutouts({ media, objects, frames }, engine, onProgress, sig
   const entries = async function* () {
     for await (const frame of inTurns(found.filter((one) => one.objects.length > 0), onProgress, signal)) {
       const { context } = await drawFrame(engine, frame.frameIdx, media);
-      for (const one of frame.objects) yield { name: pathOf(frame, one), bytes: await cutOut(context, one.runs, media) };
+      for (const one of frame.objects) {
+        yield { name: pathOf(frame, one), bytes: await cutOut(context, one.runs, media) };
+      }
     }
   };
   if (numCutouts > 1) return { name: `${stem}_cutouts.zip`, blob: await zip(entries()) };

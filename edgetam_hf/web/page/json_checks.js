@@ -97,7 +97,6 @@ export function readFlag(value, name) {
  */
 export function check(isRight, name, expected, value) {
   if (isRight) return;
-  const isPlain = typeof value !== "object" || value === null;
-  const shown = isPlain ? (JSON.stringify(value) ?? "nothing").slice(0, 60) : Array.isArray(value) ? "a list" : "a record";
-  throw new Error(`The project is damaged: ${name} must ${expected}, got ${shown}.`);
+  const text = Array.isArray(value) ? "a list" : isRecord(value) ? "a record" : (JSON.stringify(value) ?? "nothing");
+  throw new Error(`The project is damaged: ${name} must ${expected}, got ${text.slice(0, 60)}.`);
 }

@@ -81,9 +81,8 @@ function join({ width, height }, numBits, colourType, chunks) {
   header.setUint32(4, height);
   header.setUint8(8, numBits);
   header.setUint8(9, colourType);
-  const all = [
-    Uint8Array.from(SIGNATURE), chunk("IHDR", new Uint8Array(header.buffer)), ...chunks, chunk("IEND", new Uint8Array()),
-  ];
+  const [first, last] = [chunk("IHDR", new Uint8Array(header.buffer)), chunk("IEND", new Uint8Array())];
+  const all = [Uint8Array.from(SIGNATURE), first, ...chunks, last];
   const bytes = new Uint8Array(all.reduce((length, part) => length + part.length, 0));
   let position = 0;
   for (const part of all) {

@@ -1,8 +1,8 @@
 /**
  * The file in which the page saves a document: JSON, with a line for each prompt and each frame.
  *
- * Reading trusts nothing: a file that is damaged, of something else, or of a newer page gives an Error that says so, and
- * nothing of it is taken.
+ * Reading trusts nothing: a file that is damaged, of something else, or of a newer page gives an Error that says so,
+ * and nothing of it is taken.
  */
 import { BlobParts } from "./blob_parts.js";
 import { compressRuns, decompressRuns } from "./coco_runs.js";
@@ -181,7 +181,7 @@ function readPrompt(value, name, media) {
   const labels = readList(prompt.labels, `${name}.labels`, (label, place) => readCount(label, place, 0, 1));
   check(labels.length === points.length, `${name}.labels`, `be ${points.length}, as many as points`, labels.length);
   const box = prompt.box === null ? null : readNumbers(prompt.box, `${name}.box`, 4);
-  const mask = prompt.mask === null ? null : decompressRuns(readText(prompt.mask, `${name}.mask`), media, `${name}.mask`);
+  const mask = prompt.mask === null ? null : readMask(prompt.mask, `${name}.mask`, media);
   check(points.length > 0 || Boolean(box || mask), name, "have points, a box or a mask", "none");
   return { points, labels, box, mask };
 }
@@ -209,11 +209,20 @@ function readFrame(value, name, media, ids) {
  * @returns {Found}
  */
 function readFound(value, name, media, ids) {
-  const { objectId, mask, iouScore, isPresent } = readRecord(value, name, ["objectId", "mask", "iouScore", "isPresent"]);
-  checkObject(objectId, `${name}.objectId`, ids);
-  const runs = decompressRuns(readText(mask, `${name}.mask`), media, `${name}.mask`);
-  readNumber(iouScore, `${name}.iouScore`);
-  return { objectId, runs, iouScore, isPresent: readFlag(isPresent, `${name}.isPresent`) };
+  const found = readRecord(value, name, ["objectId", "mask", "iouScore", "isPresent"]);
+  checkObject(found.objectId, `${name}.objectId`, ids);
+  const runs = readMask(found.mask, `${name}.mask`, media);
+  const iouScore = readNumber(found.iouScore, `${name}.iouScore`);
+  return { objectId: found.objectId, runs, iouScore, isPresent: readFlag(found.isPresent, `${name}.isPresent`) };
+}
+
+/**
+ * @param {any} value
+ * @param {string} name
+ * @param {Media} media
+ */
+function readMask(value, name, media) {
+  return decompressRuns(readText(value, name), media, `The project is damaged: ${name}`);
 }
 
 /**
