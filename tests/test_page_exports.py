@@ -304,6 +304,16 @@ def test_masklets_are_read_as_training_videos(tmp_path):
     assert data["masklet_visibility_changes"] == [2, 0]
 
 
+def test_objects_without_results_are_in_no_file(tmp_path):
+    project = project_of(clip_masks())
+    unused = {"id": 9, "name": "not clicked yet", "colour": [1, 2, 3], "isVisible": True}
+    for kind in ("coco", "youtube-vis", "sa-v"):
+        contents = []
+        for objects in (project["objects"], [*project["objects"], unused]):
+            contents.append(export(kind, {**project, "objects": objects}, tmp_path)[1].read_bytes())
+        assert contents[0] == contents[1]
+
+
 def test_archive_holds_more_files_than_its_short_record_counts(tmp_path):
     run_tasks([{"action": "manyFiles", "number": 65_600, "path": str(tmp_path / "many.zip")}], tmp_path)
     with zipfile.ZipFile(tmp_path / "many.zip") as archive:

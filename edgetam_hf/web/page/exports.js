@@ -79,10 +79,20 @@ export async function exportFile(kind, project, engine, onProgress, signal) {
   if (known.needs !== "any" && known.needs !== project.media.kind) {
     throw new Error(`${known.label}: that is for a ${known.needs}, but a ${project.media.kind} is open`);
   }
-  if (!project.frames.some((frame) => frame.objects.length > 0)) {
-    throw new Error("There is no mask yet: click on an object first");
-  }
-  return EXPORTERS[kind](project, engine, onProgress, signal);
+  const objects = foundObjects(project);
+  if (objects.length === 0) throw new Error("There is no mask yet: click on an object first");
+  return EXPORTERS[kind]({ ...project, objects }, engine, onProgress, signal);
+}
+
+/**
+ * Objects that have results on any frame.
+ *
+ * @param {ProjectData} project
+ */
+function foundObjects({ objects, frames }) {
+  const found = new Set();
+  for (const frame of frames) for (const { objectId } of frame.objects) found.add(objectId);
+  return objects.filter(({ id }) => found.has(id));
 }
 
 /** @type {Exporter} */
