@@ -39,6 +39,7 @@ import { Queue } from "../queue.js";
  * @typedef {object} Everything the masks of all that is in a picture, to pick from
  * @property {Found[]} found
  * @property {Found | null} hovered
+ * @property {Map<Found, number[]>} colours
  */
 
 export class App {

@@ -14,6 +14,7 @@ export async function follow(app, direction) {
   if (project?.media.kind !== "video") return;
   if (project.said.length === 0) return app.say("Say what to follow first: click on an object.");
   const last = project.media.numFrames - 1;
+  /** @type {{ isReverse: boolean, numFrames: number }[]} */
   const ways = [];
   if (direction !== "back" && start < last) ways.push({ isReverse: false, numFrames: last - start });
   if (direction !== "forward" && start > 0) ways.push({ isReverse: true, numFrames: start });

@@ -17,6 +17,7 @@ const stores = new WeakMap();
  * @returns {Promise<ImageBitmap>}
  */
 export function fetchFrame(app, project, frameIdx) {
+  /** @type {Map<number, Promise<ImageBitmap>>} */
   const store = stores.get(project) ?? new Map();
   stores.set(project, store);
   const known = store.get(frameIdx);
@@ -72,13 +73,13 @@ async function catchUp(app, project) {
  * @param {App} app
  * @param {1 | -1} direction
  */
-export function showPrompted(app, direction) {
+export async function showPrompted(app, direction) {
   const frames = app.project?.promptedFrames() ?? [];
   const next = direction > 0
     ? frames.find((frameIdx) => frameIdx > app.wantedFrameIdx)
     : frames.findLast((frameIdx) => frameIdx < app.wantedFrameIdx);
-  if (next !== undefined) return show(app, next);
-  app.say(`There is no prompt ${direction > 0 ? "after" : "before"} this frame.`);
+  if (next !== undefined) await show(app, next);
+  else app.say(`There is no prompt ${direction > 0 ? "after" : "before"} this frame.`);
 }
 
 /**

@@ -9,7 +9,7 @@ import { savedWork } from "./autosave.js";
 /** @typedef {import("./engine.js").Media} Media */
 /** @typedef {import("./project.js").ProjectData} ProjectData */
 
-const PROJECT_FILE = /\.(edgetam|zip|json)$/i;
+const PROJECT_FILE = /\.json$/i;
 
 /**
  * Opens a picture, a video or a project in place of what is open; where that fails, all stays as it is.

@@ -1,0 +1,34 @@
+/** Buttons of the page that stand for commands, `data-command="undo"`. */
+import { setText } from "./dom.js";
+import { shownKey } from "./keyboard.js";
+
+/** @typedef {import("./app.js").App} App */
+/** @typedef {import("./commands.js").Command} Command */
+
+/**
+ * Gives each button its command, its name with the key, and what can be done now.
+ *
+ * @param {App} app
+ * @param {readonly Command[]} commands
+ */
+export function connectButtons(app, commands) {
+  const byId = new Map(commands.map((command) => [command.id, command]));
+  /** @type {[HTMLButtonElement, Command][]} */
+  const pairs = [];
+  for (const button of document.querySelectorAll("button[data-command]")) {
+    const command = byId.get(/** @type {HTMLElement} */ (button).dataset.command ?? "");
+    if (!(button instanceof HTMLButtonElement) || !command) throw new Error(`no command for ${button.outerHTML}`);
+    button.addEventListener("click", command.run);
+    button.title = command.keys[0] ? `${command.label} (${shownKey(command.keys[0])})` : command.label;
+    if (!button.textContent?.trim()) button.setAttribute("aria-label", command.label);
+    pairs.push([button, command]);
+  }
+  app.listen(() => {
+    for (const [button, { isPossible, isOn }] of pairs) {
+      button.disabled = !(isPossible?.() ?? true);
+      if (isOn) button.setAttribute("aria-pressed", String(isOn()));
+    }
+    const live = document.querySelector('[data-command="live"] span');
+    if (live) setText(live, app.stopLive ? "Camera off" : "Camera");
+  });
+}
