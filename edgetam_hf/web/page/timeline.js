@@ -8,9 +8,9 @@ import { show } from "./frames_shown.js";
 /** @typedef {import("./project.js").ObjectData} ObjectData */
 /** @typedef {import("./project.js").Project} Project */
 
-const ROW = 30; // pixels of the page
+const ROW = 34; // pixels of the page
 const MOST_SAMPLES = 4; // frames that are looked at for a column of pixels
-const [CURVE_TOP, CURVE_BOTTOM, BAR_TOP, BAR_HEIGHT] = [4, 20, 23, 3];
+const [CURVE_TOP, CURVE_BOTTOM, BAR_TOP, BAR_HEIGHT] = [4, 25, 27, 3];
 const MARK = 4; // half of a prompted frame's mark
 
 export class Timeline {
@@ -130,19 +130,51 @@ export class Timeline {
     for (const { x, isPresent } of columns) {
       if (isPresent) context.fillRect(x - span / 2, BAR_TOP, span + 0.5, BAR_HEIGHT);
     }
-    context.strokeStyle = cssOf(object.colour);
-    context.lineWidth = 1.5;
-    context.beginPath();
-    let last = -Infinity;
-    for (const { x, iouScore } of columns) {
-      const y = CURVE_BOTTOM - Math.max(0, Math.min(1, iouScore)) * (CURVE_BOTTOM - CURVE_TOP);
-      if (x - last > 1.5 * span + 1) context.moveTo(x - Math.min(1, span / 2), y);
-      context.lineTo(x, y);
-      last = x;
-    }
-    context.stroke();
+    for (const stretch of stretchesOf(columns, 1.5 * span + 1)) drawCurve(context, stretch, object.colour, span);
     for (const frameIdx of project.promptedFrames(object.id)) drawMark(context, this.#columnOf(frameIdx), object, ink);
   }
+}
+
+/** @typedef {import("./engine.js").Found & { x: number }} Column one frame, or the least certain of several */
+
+/**
+ * Columns in stretches without a gap.
+ *
+ * @param {Column[]} columns
+ * @param {number} largestStep between neighbours
+ */
+function stretchesOf(columns, largestStep) {
+  /** @type {Column[][]} */
+  const stretches = [];
+  for (const column of columns) {
+    const last = stretches.at(-1)?.at(-1);
+    if (last && column.x - last.x <= largestStep) stretches.at(-1)?.push(column);
+    else stretches.push([column]);
+  }
+  return stretches;
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Column[]} columns of one stretch
+ * @param {readonly number[]} colour
+ * @param {number} span width of a frame
+ */
+function drawCurve(context, columns, colour, span) {
+  const places = columns.map(({ x, iouScore }) => (
+    [x, CURVE_BOTTOM - Math.max(0, Math.min(1, iouScore)) * (CURVE_BOTTOM - CURVE_TOP)]
+  ));
+  const [[first, start], [last, end]] = [places[0], places[places.length - 1]];
+  const line = [[first - span / 2, start], ...places, [last + span / 2, end]];
+  context.beginPath();
+  for (const [x, y] of line) context.lineTo(x, y);
+  context.strokeStyle = cssOf(colour);
+  context.lineWidth = 1.5;
+  context.stroke();
+  context.lineTo(last + span / 2, CURVE_BOTTOM);
+  context.lineTo(first - span / 2, CURVE_BOTTOM);
+  context.fillStyle = cssOf(colour, 0.18);
+  context.fill();
 }
 
 /**
@@ -151,6 +183,7 @@ export class Timeline {
  * @param {Project} project
  * @param {number} objectId
  * @param {number} width
+ * @returns {Column[]}
  */
 function samples(project, objectId, width) {
   const { numFrames } = project.media;
