@@ -14,7 +14,8 @@ from PIL import Image
 
 ADDRESS = "http://localhost:9/"  # nothing listens there: every request is answered here
 TYPES = {".js": "text/javascript", ".html": "text/html", ".css": "text/css", ".svg": "image/svg+xml"}
-POLICY = "default-src 'self'; img-src 'self' blob:; media-src 'self' blob:; worker-src 'self' blob:"
+# As strict as that of the server, but for what Playwright needs to wait for something in the page
+POLICY = "default-src 'self'; script-src 'self' 'unsafe-eval'; img-src 'self' blob:; media-src 'self' blob:"
 CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 SIZE = (320, 240)
 MOCK = javascript.WEB / "page" / "mock_engine.js"
@@ -136,7 +137,7 @@ def open_page(chromium):
             contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10_000)
-        page.on("pageerror", errors.append)
+        page.on("pageerror", lambda error: errors.append(error.message))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
         page.route(f"{ADDRESS}**", lambda route: answer(route, media))
         page.goto(ADDRESS)
@@ -482,9 +483,8 @@ def test_page_saves_a_project_and_opens_it_again(video, tmp_path):
 def test_page_exports(video):
     video.click(60, 60)
     video.key("x")
-    kinds = video.page.eval_on_selector_all(
-        "#export-list button:not([hidden])", "(all) => all.map((b) => b.dataset.kind)"
-    )
+    shown = video.page.locator("#export-list button:not([hidden])")
+    kinds = shown.evaluate_all("(buttons) => buttons.map((button) => button.dataset.kind)")
     assert "overlay-video" in kinds
     assert "overlay-picture" not in kinds
     with video.page.expect_download() as download:
