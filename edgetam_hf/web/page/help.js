@@ -10,7 +10,7 @@ const GESTURES = [
   ["Drag", "a box around it"],
   ["Wheel, pinch", "zoom"],
   ["Space and drag, middle button, two fingers", "move the picture"],
-  ["Tab to the picture, arrows, Enter", "click without a mouse; Shift Enter: off the object; Alt: fine steps"],
+  ["Tab to the picture", "arrows move a cross, with Alt in fine steps; Enter clicks on the object, Shift Enter off it"],
 ];
 
 /**

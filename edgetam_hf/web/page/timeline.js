@@ -54,6 +54,7 @@ export class Timeline {
     if (!project || this.#section.hidden) return;
     const { numFrames, frameRate } = project.media;
     this.#time.max = String(numFrames - 1);
+    this.#time.parentElement?.style.setProperty("--num-frames", String(numFrames));
     this.#time.value = String(wantedFrameIdx);
     this.#time.setAttribute("aria-valuetext", `Frame ${wantedFrameIdx + 1} of ${numFrames}`);
     this.#number.max = String(numFrames);
