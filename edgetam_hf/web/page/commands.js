@@ -1,7 +1,7 @@
 /** All that can be done by a button or a key: one table, which buttons, the keyboard and the help read. */
 import { addObject, chooseCandidate, chooseObject, chooseTool, currentCandidates, removeObject } from "./actions.js";
 import { changeObject, removePrompts, travel } from "./actions.js";
-import { closeEverything, findEverything, pickAll } from "./everything.js";
+import { closeEverything, findEverything, pickAll } from "./pick_everything.js";
 import { follow } from "./follow.js";
 import { play, show, showPrompted } from "./frames_shown.js";
 import { toggleLive } from "./live.js";

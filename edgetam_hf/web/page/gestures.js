@@ -5,7 +5,7 @@
  *     wheel or two fingers to zoom; middle button, two fingers or Space and drag to move
  */
 import { click, drawBox, hover } from "./actions.js";
-import { hoverEverything, pickEverything } from "./everything.js";
+import { hoverEverything, pickEverything } from "./pick_everything.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./view.js").View} View */

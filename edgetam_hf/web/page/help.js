@@ -10,7 +10,10 @@ const GESTURES = [
   ["Drag", "a box around it"],
   ["Wheel, pinch", "zoom"],
   ["Space and drag, middle button, two fingers", "move the picture"],
-  ["Tab to the picture", "arrows move a cross, with Alt in fine steps; Enter clicks on the object, Shift Enter off it"],
+  [
+    "Tab to the picture",
+    "arrows move a cross, with Alt in fine steps; Enter clicks on the object, Shift Enter off it",
+  ],
 ];
 
 /**

@@ -11,7 +11,7 @@ import { Gestures } from "./gestures.js";
 import { makeHelp } from "./help.js";
 import { listenToKeys } from "./keyboard.js";
 import { open } from "./media.js";
-import { Messages } from "./messages.js";
+import { Notices } from "./notices.js";
 import { Panel } from "./panel.js";
 import { exportWork } from "./save.js";
 import { recallTheme, switchTheme } from "./theme.js";
@@ -45,7 +45,7 @@ async function connect(app) {
   const view = new View(app, element("canvas", HTMLCanvasElement));
   const gestures = new Gestures(app, view);
   const panel = new Panel(app);
-  const [timeline, messages] = [new Timeline(app), new Messages(app)];
+  const [timeline, notices] = [new Timeline(app), new Notices(app)];
   /** @type {import("./commands.js").Command[]} */
   const commands = commandsOf(app, view, {
     chooseFile: () => element("file", HTMLInputElement).click(),
@@ -74,7 +74,7 @@ async function connect(app) {
     view.draw();
     panel.draw();
     timeline.draw();
-    messages.draw();
+    notices.draw();
   });
   for (const button of document.querySelectorAll("dialog [data-close]")) {
     button.addEventListener("click", () => button.closest("dialog")?.close());

@@ -4,7 +4,7 @@ import { element, iconButton, make, setText } from "./dom.js";
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./app.js").Notice} Notice */
 
-export class Messages {
+export class Notices {
   #app;
   #status = element("status", HTMLElement);
   #task = element("task", HTMLElement);
