@@ -81,7 +81,6 @@ async function connect(app) {
   }
   element("model", HTMLElement).textContent = app.engine.description;
   document.body.dataset.ready = "";
-  window.addEventListener("pagehide", () => app.engine.close());
   app.say("Ready. Open a picture or a video.");
   if (app.settings.media) await open(app, null);
   else await recallWork(app);
