@@ -70,6 +70,7 @@ function addTo(app, project) {
  */
 function change(app, make) {
   const { project } = app;
+  const asked = performance.now();
   return app.edit(async () => {
     if (!project || !app.isOpen) throw new Error("Open a picture or a video first.");
     if (project !== app.project) return;
@@ -83,7 +84,9 @@ function change(app, make) {
       while (project.lastStep !== step) project.drop();
       throw error;
     }
-    if (project.said !== before) app.say(`${describe(app)}${Math.round(performance.now() - started)} ms`);
+    if (project.said === before) return;
+    app.say(`${describe(app)}${Math.round(performance.now() - started)} ms`);
+    requestAnimationFrame(() => performance.measure("click to mask", { start: asked })); // once it is drawn
   });
 }
 

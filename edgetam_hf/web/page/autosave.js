@@ -6,7 +6,8 @@
 
 const [DATABASE, STORE] = ["edgetam", "work"];
 const MOST_KEPT = 8;
-const PAUSE = 1500; // milliseconds between a change and its being kept
+const PAUSE = 1000; // milliseconds between a change and its being kept
+const MOST_TIME = 0.05; // of all time, for large projects
 
 /**
  * Keeps the project whenever it has changed.
@@ -14,17 +15,27 @@ const PAUSE = 1500; // milliseconds between a change and its being kept
  * @param {App} app
  */
 export function keepWork(app) {
-  let timer = 0;
   let keptRevision = -1;
+  let due = 0;
+  let timer = 0;
+  const keep = async () => {
+    clearTimeout(timer);
+    timer = 0;
+    const { project } = app;
+    if (!project || project.revision === keptRevision) return;
+    keptRevision = project.revision;
+    const started = performance.now();
+    await store(project.toData()).catch(() => {}); // private windows keep nothing
+    const ended = performance.now();
+    due = ended + (ended - started) / MOST_TIME;
+  };
   app.listen(() => {
     const { project } = app;
     if (!project || project.isEmpty || project.media.kind === "live" || project.revision === keptRevision) return;
-    if (timer) return;
-    timer = window.setTimeout(async () => {
-      timer = 0;
-      keptRevision = project.revision;
-      await store(project.toData()).catch(() => {}); // private windows keep nothing
-    }, PAUSE);
+    timer ||= window.setTimeout(keep, Math.max(PAUSE, due - performance.now()));
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden && timer) keep();
   });
 }
 

@@ -18,7 +18,10 @@ export function connectButtons(app, commands) {
   for (const button of document.querySelectorAll("button[data-command]")) {
     const command = byId.get(/** @type {HTMLElement} */ (button).dataset.command ?? "");
     if (!(button instanceof HTMLButtonElement) || !command) throw new Error(`no command for ${button.outerHTML}`);
-    button.addEventListener("click", command.run);
+    button.addEventListener("click", (event) => {
+      if (event.detail > 0) button.blur(); // after a press with the mouse Space plays, and does not press again
+      command.run();
+    });
     button.title = command.keys[0] ? `${command.label} (${shownKey(command.keys[0])})` : command.label;
     if (!button.textContent?.trim()) button.setAttribute("aria-label", command.label);
     pairs.push([button, command]);

@@ -21,16 +21,19 @@ export async function follow(app, direction) {
   const total = ways.reduce((sum, way) => sum + way.numFrames, 0);
   let done = 0;
   const isDone = await app.long(nameOf(direction), async (onProgress, signal) => {
+    const onFrame = (/** @type {import("./engine.js").FoundFrame} */ found) => {
+      project.keep(found);
+      show(app, found.frameIdx);
+      if (found.frameIdx !== start) onProgress(++done, total);
+    };
     project.beginStep("tracking");
-    for (const { isReverse } of ways) {
-      if (signal.aborted) break;
-      await app.engine.propagate({ start, count: null, isReverse }, (found) => {
-        project.keep(found);
-        show(app, found.frameIdx);
-        if (found.frameIdx !== start) onProgress(++done, total);
-      }, signal);
+    try {
+      for (const { isReverse } of ways) {
+        if (!signal.aborted) await app.engine.propagate({ start, count: null, isReverse }, onFrame, signal);
+      }
+    } finally {
+      if (project.lastStep?.frames.size === 0) project.drop();
     }
-    if (project.lastStep?.frames.size === 0) project.drop();
   });
   if (isDone) app.say(done < total ? `Stopped after ${done} of ${total} frames.` : `Followed over ${done} frames.`);
 }

@@ -86,7 +86,7 @@ function moveCross(app, view, event) {
 
 /** @param {EventTarget | null} target */
 function isTyping(target) {
-  if (target instanceof HTMLInputElement) return !["button", "checkbox", "radio", "color"].includes(target.type);
+  if (target instanceof HTMLInputElement) return !["button", "checkbox", "radio", "color", "range"].includes(target.type);
   return target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement;
 }
 

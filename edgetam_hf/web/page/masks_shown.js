@@ -8,28 +8,51 @@ import { areaOf, boxOf, columnPieces } from "./runs.js";
  * @property {OffscreenCanvas} canvas
  * @property {number} left of the canvas in the picture, in its pixels
  * @property {number} top
+ * @property {number} step pixels of the picture to a pixel of the canvas
  */
 
 const TINT = 0.42;
 
-/** @type {WeakMap<Uint32Array, Map<string, MaskPicture | null>>} */
-const drawn = new WeakMap();
+const LARGEST = 2e6; // pixels of a mask as it is drawn; of larger ones every second is left out, or more
+const MOST_KEPT = 48e6; // pixels of all masks that are kept
+
+/** @type {Map<Uint32Array, Map<string, MaskPicture>>} as they were drawn last */
+const drawn = new Map();
+let numKept = 0;
 
 /**
- * A mask in a colour, `null` of an empty one.
+ * Draws a mask in a colour over a picture.
  *
+ * @param {CanvasRenderingContext2D} context in pixels of the picture
  * @param {Uint32Array} runs
  * @param {readonly number[]} colour [red, green, blue]
  * @param {Size} size of the picture
  * @param {number} [tint] opacity of the inside
- * @returns {MaskPicture | null}
  */
-export function pictureOf(runs, colour, size, tint = TINT) {
-  const known = drawn.get(runs) ?? new Map();
-  drawn.set(runs, known);
+export function drawMask(context, runs, colour, size, tint = TINT) {
+  if (areaOf(runs) === 0) return;
+  const pictures = drawn.get(runs) ?? new Map();
+  drawn.delete(runs);
+  drawn.set(runs, pictures);
   const key = `${colour.join()} ${tint}`;
-  if (!known.has(key)) known.set(key, areaOf(runs) > 0 ? draw(runs, colour, size, tint) : null);
-  return known.get(key) ?? null;
+  if (!pictures.has(key)) pictures.set(key, keep(paint(runs, colour, size, tint)));
+  const { canvas, left, top, step } = pictures.get(key);
+  context.drawImage(canvas, left, top, step * canvas.width, step * canvas.height);
+}
+
+/**
+ * Counts a picture, and forgets those that were drawn longest ago if there are too many.
+ *
+ * @param {MaskPicture} picture
+ */
+function keep(picture) {
+  numKept += picture.canvas.width * picture.canvas.height;
+  for (const [runs, old] of drawn) {
+    if (numKept <= MOST_KEPT || drawn.size === 1) break;
+    for (const { canvas } of old.values()) numKept -= canvas.width * canvas.height;
+    drawn.delete(runs);
+  }
+  return picture;
 }
 
 /**
@@ -39,13 +62,18 @@ export function pictureOf(runs, colour, size, tint = TINT) {
  * @param {number} tint
  * @returns {MaskPicture}
  */
-function draw(runs, [red, green, blue], size, tint) {
-  const [left, top, width, height] = boxOf(runs, size);
+function paint(runs, [red, green, blue], size, tint) {
+  const [left, top, fullWidth, fullHeight] = boxOf(runs, size);
+  const step = Math.max(1, Math.ceil(Math.sqrt((fullWidth * fullHeight) / LARGEST)));
+  const [width, height] = [Math.ceil(fullWidth / step), Math.ceil(fullHeight / step)];
   const isOn = new Uint8Array(width * height);
   for (const [x, start, end] of columnPieces(runs, size)) {
-    for (let y = start - top; y < end - top; y++) isOn[y * width + x - left] = 1;
+    if ((x - left) % step > 0) continue;
+    const column = (x - left) / step;
+    const last = Math.ceil((end - top) / step);
+    for (let y = Math.ceil((start - top) / step); y < last; y++) isOn[y * width + column] = 1;
   }
-  const line = Math.max(1, Math.round(Math.max(size.width, size.height) / 640));
+  const line = Math.max(1, Math.round(Math.max(size.width, size.height) / step / 640));
   const image = new ImageData(width, height);
   const pixels = new Uint32Array(image.data.buffer);
   const solid = pack(red, green, blue, 255);
@@ -57,7 +85,7 @@ function draw(runs, [red, green, blue], size, tint) {
   }
   const canvas = new OffscreenCanvas(width, height);
   canvas.getContext("2d")?.putImageData(image, 0, 0);
-  return { canvas, left, top };
+  return { canvas, left, top, step };
 }
 
 /**

@@ -3,7 +3,7 @@ import { changeObject, chooseCandidate, chooseObject, currentCandidates } from "
 import { removeObject, removePrompts } from "./actions.js";
 import { cssOf, colourOfHex, hexOf } from "./colours.js";
 import { element, icon, iconButton, make, setText } from "./dom.js";
-import { pictureOf } from "./masks_shown.js";
+import { drawMask } from "./masks_shown.js";
 import { areaOf, boxOf } from "./runs.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -87,10 +87,10 @@ export class Panel {
   }
 
   #drawCandidates() {
-    const { project, currentId, current, frame } = this.#app;
+    const { project, currentId, current, frame, everything } = this.#app;
     const found = currentCandidates(this.#app);
     const section = element("candidates-section", HTMLElement);
-    section.hidden = found.length < 2;
+    section.hidden = found.length < 2 || everything !== null;
     const choice = project?.saidOf(0, currentId)?.choice ?? 0;
     const drawn = `${currentId} ${choice} ${current?.colour}`;
     if (section.hidden || !frame || (found === this.#drawnFound && drawn === this.#drawnCandidates)) return;
@@ -122,6 +122,7 @@ export class Panel {
     const { project, frameIdx, current } = this.#app;
     const said = current && project?.saidOf(frameIdx, current.id);
     setText(element("said-title", HTMLElement), current ? `Said of ${current.name} here` : "Said here");
+    element("said-section", HTMLElement).hidden = !project || this.#app.everything !== null;
     element("said-nothing", HTMLElement).hidden = Boolean(said);
     if (said === this.#drawnSaid) return;
     this.#drawnSaid = said;
@@ -202,7 +203,6 @@ function drawThumbnail(canvas, frame, found, colour, size) {
   context.scale(scale, scale);
   context.translate(-(left + width / 2), -(top + height / 2));
   context.drawImage(frame, 0, 0, size.width, size.height);
-  const mask = pictureOf(found.runs, colour, size);
-  if (mask) context.drawImage(mask.canvas, mask.left, mask.top);
+  drawMask(context, found.runs, colour, size);
 }
 

@@ -1,6 +1,6 @@
 /** The canvas: the frame, masks over it, what was said, and what a click would give. */
 import { cssOf } from "./colours.js";
-import { pictureOf } from "./masks_shown.js";
+import { drawMask } from "./masks_shown.js";
 import { clamp, fit, move, toPicture, zoomAt } from "./zoom.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -153,8 +153,7 @@ export class View {
    * @param {number} [tint]
    */
   #drawMask(runs, colour, tint) {
-    const mask = pictureOf(runs, colour, this.pictureSize, tint);
-    if (mask) this.#context.drawImage(mask.canvas, mask.left, mask.top);
+    drawMask(this.#context, runs, colour, this.pictureSize, tint);
   }
 
   #drawPrompts() {
