@@ -584,3 +584,27 @@ def test_page_says_why_the_model_does_not_start(chromium):
     page.wait_for_selector("#welcome h1:has-text('could not be started')")
     assert "start `edgetam demo` again" in page.inner_text("#welcome")
     page.close()
+
+
+def test_page_is_pinched(open_page):
+    page = open_page(has_touch=True)
+    page.open(PICTURE)
+    x, y = page.place(160, 120)
+    devtools = page.page.context.new_cdp_session(page.page)
+
+    def touch(kind, *distances):
+        points = [{"x": x + distance, "y": y, "id": idx} for idx, distance in enumerate(distances)]
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", -20, 20)
+    touch("touchMove", -40, 40)
+    touch("touchMove", -80, 80)
+    touch("touchEnd")
+    page.settle()
+    assert not page.calls("segment")  # no finger has clicked
+    scale = page.place(1, 0)[0] - page.place(0, 0)[0]
+    page.page.touchscreen.tap(x + 100, y)
+    page.settle()
+    [(found_x, found_y, _)] = points_of(page.calls("segment")[-1])
+    assert abs(found_x - (160 + 100 / (4 * scale))) <= 1
+    assert abs(found_y - 120) <= 1

@@ -1,7 +1,7 @@
 /**
  * The state of the page beside the document, and how work is done: one call of the engine after the other.
  *
- *     a gesture or a key -> an action -> the document and the engine -> `changed` -> every part of the page draws itself
+ *     a gesture or a key -> an action -> the document and the engine -> `changed` -> every part of the page is drawn
  */
 import { Queue } from "../queue.js";
 

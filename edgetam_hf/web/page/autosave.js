@@ -1,4 +1,4 @@
-/** Work kept in this browser as it goes, without the pictures, so that a reload or a server that has gone loses nothing. */
+/** Work kept in this browser as it goes, without the pictures: a reload, or a server that has gone, loses nothing. */
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./engine.js").Media} Media */

@@ -57,12 +57,15 @@ export function commandsOf(app, view, doors) {
  */
 function fileCommands(app, doors) {
   const group = "Files";
-  const hasProject = () => app.project !== null;
+  const isPossible = () => app.project !== null;
   return [
     { id: "open", group, label: "Open a picture, a video or a project", keys: ["O"], run: doors.chooseFile },
-    { id: "live", group, label: "Camera on or off", keys: ["L"], run: () => toggleLive(app), isOn: () => !!app.stopLive },
-    { id: "save", group, label: "Save the project", keys: ["Ctrl+S"], run: () => saveWork(app), isPossible: hasProject },
-    { id: "export", group, label: "Export masks", keys: ["X"], run: doors.showExports, isPossible: hasProject },
+    {
+      id: "live", group, label: "Camera on or off", keys: ["L"], run: () => toggleLive(app),
+      isOn: () => app.stopLive !== null,
+    },
+    { id: "save", group, label: "Save the project", keys: ["Ctrl+S"], run: () => saveWork(app), isPossible },
+    { id: "export", group, label: "Export masks", keys: ["X"], run: doors.showExports, isPossible },
   ];
 }
 
@@ -150,7 +153,8 @@ function objectCommands(app, doors) {
   };
   return [
     {
-      id: "new-object", group, label: "New object", keys: ["N"], run: () => addObject(app), isPossible: () => app.isOpen,
+      id: "new-object", group, label: "New object", keys: ["N"], run: () => addObject(app),
+      isPossible: () => app.isOpen,
     },
     ...Array.from({ length: 9 }, (_, idx) => ({
       id: `object-${idx + 1}`, group, label: `Object ${idx + 1} of the list`, keys: [String(idx + 1)],

@@ -44,9 +44,16 @@ export function icon(name) {
   svg.setAttribute("class", "icon");
   svg.setAttribute("aria-hidden", "true");
   const use = document.createElementNS(space, "use");
-  use.setAttribute("href", `#icon-${name}`);
+  use.setAttribute("href", `page/icons.svg#${name}`);
   svg.append(use);
   return svg;
+}
+
+/** Gives buttons of the page their icons, `data-icon="undo"`. */
+export function drawIcons() {
+  for (const button of document.querySelectorAll("[data-icon]")) {
+    button.prepend(.../** @type {HTMLElement} */ (button).dataset.icon?.split(" ").map(icon) ?? []);
+  }
 }
 
 /**
@@ -57,7 +64,8 @@ export function icon(name) {
  * @param {() => void} run
  */
 export function iconButton(name, label, run) {
-  return make("button", { type: "button", className: "quiet", title: label, "aria-label": label, onclick: run }, icon(name));
+  const settings = { type: "button", className: "quiet", title: label, "aria-label": label, onclick: run };
+  return make("button", settings, icon(name));
 }
 
 /**

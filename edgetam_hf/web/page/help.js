@@ -26,7 +26,8 @@ export function makeHelp(commands) {
   const shown = commands.filter(({ id }) => !/^object-[2-9]$/.test(id));
   const groups = [...new Set(shown.map(({ group }) => group))];
   const sections = groups.map((group) => section(group, shown.filter((one) => one.group === group).map(rowOf)));
-  element("help-content", HTMLElement).replaceChildren(section("Mouse and touch", GESTURES.map(gestureRow)), ...sections);
+  const gestures = section("Mouse and touch", GESTURES.map(gestureRow));
+  element("help-content", HTMLElement).replaceChildren(gestures, ...sections);
   return () => dialog.showModal();
 }
 

@@ -11,7 +11,7 @@ const [STEP, FINE_STEP] = [16, 1]; // of the cross, in pixels of the page
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 /** @type {Record<string, string>} */
 const SHOWN = {
-  ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", Escape: "Esc", Backspace: "⌫", Delete: "Del", "-": "−",
+  ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", Backspace: "⌫", Delete: "Del", "-": "−",
 };
 
 /**
@@ -86,7 +86,7 @@ function moveCross(app, view, event) {
 
 /** @param {EventTarget | null} target */
 function isTyping(target) {
-  if (target instanceof HTMLInputElement) return !["button", "checkbox", "radio", "color", "range"].includes(target.type);
+  if (target instanceof HTMLInputElement) return !["color", "range"].includes(target.type);
   return target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement;
 }
 

@@ -3,7 +3,7 @@ import { App } from "./app.js";
 import { keepWork, lastMedia } from "./autosave.js";
 import { connectButtons } from "./buttons.js";
 import { commandsOf } from "./commands.js";
-import { element, make } from "./dom.js";
+import { drawIcons, element, make } from "./dom.js";
 import { startEngine } from "./engine.js";
 import { EXPORTS } from "./exports.js";
 import { listenToFiles } from "./files.js";
@@ -19,6 +19,7 @@ import { Timeline } from "./timeline.js";
 import { View } from "./view.js";
 
 recallTheme();
+drawIcons();
 try {
   const settings = await readSettings();
   const app = new App(await startEngine(settings), settings);
@@ -29,7 +30,7 @@ try {
   element("welcome", HTMLElement).replaceChildren(
     make("h1", { textContent: "The model could not be started" }),
     make("p", { textContent: why }),
-    make("button", { type: "button", className: "primary", textContent: "Try again", onclick: () => location.reload() }),
+    make("button", { className: "primary", textContent: "Try again", onclick: () => location.reload() }),
   );
 }
 
@@ -80,6 +81,9 @@ async function connect(app) {
     button.addEventListener("click", () => button.closest("dialog")?.close());
   }
   element("model", HTMLElement).textContent = app.engine.description;
+  for (const part of document.querySelectorAll("[inert]")) part.removeAttribute("inert");
+  element("loading", HTMLElement).hidden = true;
+  element("begin", HTMLElement).hidden = false;
   document.body.dataset.ready = "";
   app.say("Ready. Open a picture or a video.");
   if (app.settings.media) await open(app, null);
@@ -114,7 +118,8 @@ function describeCanvas(app) {
   const { media, frameIdx, project } = app;
   const canvas = element("canvas", HTMLCanvasElement);
   const found = project?.found(frameIdx).map(({ objectId }) => project.object(objectId)?.name) ?? [];
-  const what = media?.kind === "video" ? `Frame ${frameIdx + 1} of ${media.name}` : (media?.name ?? "No picture is open");
+  const name = media?.name ?? "No picture is open";
+  const what = media?.kind === "video" ? `Frame ${frameIdx + 1} of ${name}` : name;
   const label = `${what}. ${found.length > 0 ? `Masks: ${found.join(", ")}.` : "No masks."}`;
   if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
 }

@@ -35,6 +35,7 @@ export async function open(app, file) {
 async function begin(app, project) {
   const frame = await fetchFrame(app, project, 0);
   Object.assign(app, { project, frame, frameIdx: 0, wantedFrameIdx: 0, everything: null, isEngineBehind: false });
+  app.notices = []; // they speak of what was open before
   app.currentId = project.objects[0]?.id ?? 0;
   if (app.tool === "pan") app.tool = "on";
   app.say(`${project.media.name} is open. Click on an object, or drag a box around it.`);

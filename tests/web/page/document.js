@@ -146,7 +146,8 @@ test("of a camera only the last frame is kept", () => {
 
 test("prompts of a picture are joined", () => {
   const mask = Uint32Array.of(12);
-  const prompts = [click(1), { ...click(2, 0), box: [0, 0, 1, 1] }, { points: [], labels: [], box: [1, 1, 2, 2], mask }];
+  const last = { points: [], labels: [], box: [1, 1, 2, 2], mask };
+  const prompts = [click(1), { ...click(2, 0), box: [0, 0, 1, 1] }, last];
   assert.deepEqual(joinPrompts(prompts), { points: [[1, 1], [2, 1]], labels: [1, 0], box: [1, 1, 2, 2], mask });
 });
 

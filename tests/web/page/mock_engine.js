@@ -7,6 +7,8 @@ import { encodeRuns } from "/page/runs.js";
 const mock = { calls: [], fail: {}, wait: null, numFrames: 40, size: { width: 320, height: 240 } };
 window.mock = mock;
 
+const DISCS = [[90, 120, 30, "#d8b25c"], [210, 90, 24, "#b5653a"], [180, 180, 20, "#e8e2d0"]];
+
 /** Does as if it worked: notes the call, waits if the test says so, and fails if it has to. */
 async function work(name, ...details) {
   mock.calls.push([name, ...details]);
@@ -81,7 +83,7 @@ export class ServerEngine {
     sky.addColorStop(1, "#4d5f50");
     context.fillStyle = sky;
     context.fillRect(0, 0, width, height);
-    for (const [x, y, radius, colour] of [[90, 120, 30, "#d8b25c"], [210, 90, 24, "#b5653a"], [180, 180, 20, "#e8e2d0"]]) {
+    for (const [x, y, radius, colour] of DISCS) {
       context.beginPath();
       context.arc(x + frameIdx, y, radius, 0, 7);
       context.fillStyle = colour;
@@ -167,7 +169,8 @@ export class ServerEngine {
     const objects = ids.map((objectId) => {
       const frames = [...this.#said.get(`${objectId}`)];
       const near = frames.sort(([one], [other]) => Math.abs(one - frameIdx) - Math.abs(other - frameIdx))[0];
-      const runs = near ? maskOf(joined(near[1]), frameIdx - near[0]) : new Uint32Array([mock.size.width * mock.size.height]);
+      const empty = Uint32Array.of(mock.size.width * mock.size.height);
+      const runs = near ? maskOf(joined(near[1]), frameIdx - near[0]) : empty;
       const distance = near ? Math.abs(near[0] - frameIdx) : 99;
       const wobble = 0.05 * Math.sin(frameIdx / 2 + objectId);
       return { objectId, runs, iouScore: Math.max(0.2, 0.95 - 0.012 * distance + wobble), isPresent: distance < 30 };
