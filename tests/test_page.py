@@ -247,6 +247,11 @@ def test_page_shows_what_a_click_would_give(picture):
     picture.settle()
     assert picture.colour(110, 110) == grey
     assert picture.page.locator("#said li").count() == 0
+    picture.click(101, 100)
+    num_calls = len(picture.calls("segment"))
+    picture.page.mouse.move(*picture.place(105, 100))
+    picture.settle()
+    assert len(picture.calls("segment")) == num_calls  # the mask is there already
 
 
 def test_page_takes_steps_back_and_again(picture):
@@ -335,6 +340,16 @@ def test_page_takes_masks_from_files(picture):
     assert len(picture.names()) == 2
     picture.drop("#canvas", "other.png", png_of(mask))
     picture.page.wait_for_function("document.title.startsWith('other.png')")
+
+
+def test_page_opens_what_is_pasted(picture):
+    script = """(bytes) => {
+        const files = new DataTransfer();
+        files.items.add(new File([Uint8Array.from(bytes)], "pasted.png", { type: "image/png" }));
+        document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: files }));
+    }"""
+    picture.page.evaluate(script, list(PICTURE["buffer"]))
+    picture.page.wait_for_function("document.title.startsWith('pasted.png')")
 
 
 def test_page_steps_and_scrubs(video):
@@ -501,6 +516,7 @@ def test_page_follows_a_camera(open_page):
     box = page.page.locator("#canvas").bounding_box()
     page.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.page.wait_for_function("document.querySelector('#objects .score')?.textContent.startsWith('0.')")
+    assert page.page.locator('[data-command="export"]').is_disabled()
     page.page.click('header [data-command="live"]')
     page.page.wait_for_function("document.getElementById('status').textContent === 'The camera is off.'")
     assert len(page.calls("startLive")) == 1

@@ -6,6 +6,7 @@
 import { isAmbiguous, keepChoice, tellChanges, tellStep } from "./tell.js";
 import { differences, joinPrompts } from "./project.js";
 import { show } from "./frames_shown.js";
+import { isOnMask } from "./runs.js";
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./app.js").Tool} Tool */
@@ -21,7 +22,7 @@ import { show } from "./frames_shown.js";
  * @param {number} label 1 on the object, 0 off the object
  */
 export function click(app, point, label) {
-  return prompt(app, { points: [point], labels: [label], box: null, mask: null });
+  return sayHere(app, { points: [point], labels: [label], box: null, mask: null });
 }
 
 /**
@@ -29,7 +30,7 @@ export function click(app, point, label) {
  * @param {number[]} box [x_min, y_min, x_max, y_max] in pixels of the picture
  */
 export function drawBox(app, box) {
-  return prompt(app, { points: [], labels: [], box, mask: null });
+  return sayHere(app, { points: [], labels: [], box, mask: null });
 }
 
 /**
@@ -37,7 +38,7 @@ export function drawBox(app, box) {
  * @param {Uint32Array} mask
  */
 export function giveMask(app, mask) {
-  return prompt(app, { points: [], labels: [], box: null, mask });
+  return sayHere(app, { points: [], labels: [], box: null, mask });
 }
 
 /**
@@ -46,7 +47,7 @@ export function giveMask(app, mask) {
  * @param {App} app
  * @param {Prompt} prompt
  */
-function prompt(app, prompt) {
+function sayHere(app, prompt) {
   const frameIdx = app.frameIdx;
   return change(app, (project) => {
     const id = project.object(app.currentId)?.id ?? addTo(app, project);
@@ -249,7 +250,9 @@ export async function hover(app, pointer) {
 async function previewOf(app, { point, label }) {
   if (app.numWaiting > 0 || app.media?.kind !== "picture" || app.everything) return null;
   const earlier = app.project?.saidOf(0, app.currentId)?.prompts ?? [];
-  if (earlier.length === 0 && label === 0) return null;
+  const found = app.project?.foundOf(0, app.currentId);
+  const isOn = Boolean(found && isOnMask(found.runs, point[0], point[1], app.media));
+  if (isOn === (label === 1)) return null; // the mask says so already
   const joined = joinPrompts([...earlier, { points: [point], labels: [label], box: null, mask: null }]);
   return (await app.engine.segment(joined, isAmbiguous(joined)))[0].runs;
 }

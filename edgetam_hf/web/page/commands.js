@@ -57,7 +57,7 @@ export function commandsOf(app, view, doors) {
  */
 function fileCommands(app, doors) {
   const group = "Files";
-  const isPossible = () => app.project !== null;
+  const isPossible = () => app.media !== null && app.media.kind !== "live"; // of a camera nothing is kept
   return [
     { id: "open", group, label: "Open a picture, a video or a project", keys: ["O"], run: doors.chooseFile },
     {

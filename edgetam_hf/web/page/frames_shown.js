@@ -90,7 +90,7 @@ export async function showPrompted(app, direction) {
 export async function play(app) {
   const { project } = app;
   if (project?.media.kind !== "video") return;
-  if (app.isPlaying) return app.stop();
+  if (app.isPlaying || app.task) return app.stop();
   const { numFrames, frameRate } = project.media;
   app.stop();
   app.isPlaying = true;

@@ -100,6 +100,7 @@ function nameOf(event) {
   const isLetter = /^[a-z]$/i.test(event.key);
   const key = isLetter ? event.key.toUpperCase() : event.key;
   const isShiftNamed = event.shiftKey && (isLetter || key.length > 1);
+  if (event.getModifierState("AltGraph")) return key; // "[" is written so on many keyboards
   const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
   return `${control}${event.altKey ? "Alt+" : ""}${isShiftNamed ? "Shift+" : ""}${key}`;
 }
