@@ -22,16 +22,24 @@ export function connectButtons(app, commands) {
       if (event.detail > 0) button.blur(); // after a press with the mouse Space plays, and does not press again
       command.run();
     });
-    button.title = command.keys[0] ? `${command.label} (${shownKey(command.keys[0])})` : command.label;
+    button.title = titleOf(command);
     if (!button.textContent?.trim()) button.setAttribute("aria-label", command.label);
     pairs.push([button, command]);
   }
   app.listen(() => {
-    for (const [button, { isPossible, isOn }] of pairs) {
+    for (const [button, command] of pairs) {
+      const { isPossible, isOn, detail } = command;
       button.disabled = !(isPossible?.() ?? true);
+      if (detail) button.title = titleOf(command);
       if (isOn) button.setAttribute("aria-pressed", String(isOn()));
     }
     const live = document.querySelector('[data-command="live"] span');
     if (live) setText(live, app.stopLive ? "Camera off" : "Camera");
   });
+}
+
+/** @param {Command} command */
+function titleOf({ label, keys, detail }) {
+  const what = detail?.();
+  return `${label}${what ? `: ${what}` : ""} (${shownKey(keys[0])})`;
 }

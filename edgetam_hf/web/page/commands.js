@@ -20,6 +20,7 @@ import { saveWork } from "./save.js";
  * @property {() => void} run
  * @property {() => boolean} [isPossible]
  * @property {() => boolean} [isOn] of what can be switched on and off
+ * @property {() => string | null} [detail] what it would be done to
  */
 
 /**
@@ -87,11 +88,11 @@ function toolCommands(app, doors) {
     tool("pan", "Move the picture", "H"),
     {
       id: "undo", group, label: "Undo", keys: ["Ctrl+Z"], run: () => travel(app, "undo"),
-      isPossible: () => !!app.project?.undoName && !app.stopLive,
+      isPossible: () => !!app.project?.undoName && !app.stopLive, detail: () => app.project?.undoName ?? null,
     },
     {
       id: "redo", group, label: "Redo", keys: ["Ctrl+Shift+Z", "Ctrl+Y"], run: () => travel(app, "redo"),
-      isPossible: () => !!app.project?.redoName && !app.stopLive,
+      isPossible: () => !!app.project?.redoName && !app.stopLive, detail: () => app.project?.redoName ?? null,
     },
     {
       id: "clear", group, label: "Take back all that was said of the object here", keys: ["Backspace"],

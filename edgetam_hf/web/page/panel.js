@@ -20,6 +20,7 @@ export class Panel {
   #rows = new Map();
   /** What the candidates and the prompts were drawn from. */
   #drawnCandidates = "";
+  #drawnId = 0;
   /** @type {unknown} */
   #drawnFound = null;
   /** @type {unknown} */
@@ -60,6 +61,9 @@ export class Panel {
       if (this.#list.children[idx] !== row.item) this.#list.insertBefore(row.item, this.#list.children[idx] ?? null);
       this.#fillRow(row, object, idx);
     });
+    const { currentId } = this.#app;
+    if (currentId !== this.#drawnId) this.#rows.get(currentId)?.item.scrollIntoView({ block: "nearest" });
+    this.#drawnId = currentId;
   }
 
   /**

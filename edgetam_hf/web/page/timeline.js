@@ -22,6 +22,7 @@ export class Timeline {
   #time = element("time", HTMLInputElement);
   #number = element("frame-number", HTMLInputElement);
   #drawn = "";
+  #drawnId = 0;
   #isScrubbing = false;
 
   /** @param {App} app */
@@ -90,7 +91,9 @@ export class Timeline {
       setText(name, object.name);
       name.classList.toggle("is-current", object.id === currentId);
       /** @type {HTMLElement} */ (name).style.setProperty("--colour", cssOf(object.colour));
+      if (object.id === currentId && currentId !== this.#drawnId) name.scrollIntoView({ block: "nearest" });
     });
+    this.#drawnId = currentId;
   }
 
   /** @param {Project} project */
