@@ -414,6 +414,7 @@ def test_page_adds_an_object_in_the_middle_and_removes_it(video):
     video.click(200, 100)
     assert video.calls("addPrompt")[-1][1:3] == [3, 2]
     video.key("Delete")
+    assert video.text("#status") == "Object 2 is removed."
     assert video.calls("removeObject")[-1] == ["removeObject", 2]
     video.key("Control+z")
     assert video.names() == ["Object 1", "Object 2"]

@@ -67,7 +67,7 @@ function addTo(app, project) {
  * A change of the document, which the engine is told.
  *
  * @param {App} app
- * @param {(project: Project) => void} make
+ * @param {(project: Project) => string | void} make changes it, and may give a sentence for the user
  */
 function change(app, make) {
   const { project } = app;
@@ -77,7 +77,7 @@ function change(app, make) {
     if (project !== app.project) return;
     const [before, step] = [project.said, project.lastStep];
     const started = performance.now();
-    make(project);
+    const sentence = make(project);
     app.changed();
     try {
       await tellChanges(app, before);
@@ -85,8 +85,7 @@ function change(app, make) {
       while (project.lastStep !== step) project.drop();
       throw error;
     }
-    if (project.said === before) return;
-    app.say(`${describe(app)}${Math.round(performance.now() - started)} ms`);
+    app.say(sentence ?? `${describe(app)}${Math.round(performance.now() - started)} ms`);
     requestAnimationFrame(() => performance.measure("click to mask", { start: asked })); // once it is drawn
   });
 }
@@ -132,7 +131,7 @@ export function travel(app, direction) {
 export function addObject(app) {
   return change(app, (project) => {
     addTo(app, project);
-    app.say(`${app.current?.name}: click on it.`);
+    return `${app.current?.name}: click on it.`;
   });
 }
 
@@ -146,7 +145,7 @@ export function removeObject(app, id) {
     const idx = project.objects.findIndex((object) => object.id === id);
     project.removeObject(id);
     if (app.currentId === id) app.currentId = project.objects[Math.min(idx, project.objects.length - 1)]?.id ?? 0;
-    app.say(`${name} is removed.`);
+    return `${name} is removed.`;
   });
 }
 

@@ -21,6 +21,7 @@ export async function follow(app, direction) {
   const total = ways.reduce((sum, way) => sum + way.numFrames, 0);
   let done = 0;
   const isDone = await app.long(nameOf(direction), async (onProgress, signal) => {
+    if (app.project !== project) return;
     const onFrame = (/** @type {import("./engine.js").FoundFrame} */ found) => {
       project.keep(found);
       show(app, found.frameIdx);

@@ -4,6 +4,8 @@ import { element, iconButton, make, setText } from "./dom.js";
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./app.js").Notice} Notice */
 
+const BYTES = 1e6; // a total from here on counts bytes, of which people want no number
+
 export class Notices {
   #app;
   #status = element("status", HTMLElement);
@@ -29,7 +31,7 @@ export class Notices {
       const { done, total } = task;
       if (total > 0) [this.#progress.max, this.#progress.value] = [total, done];
       else this.#progress.removeAttribute("value");
-      setText(element("task-name", HTMLElement), total > 0 ? `${task.name}: ${done} of ${total}` : `${task.name} …`);
+      setText(element("task-name", HTMLElement), describe(task));
       this.#stop.hidden = !task.controller;
       this.#stop.disabled = Boolean(task.controller?.signal.aborted);
     }
@@ -67,4 +69,10 @@ export class Notices {
     const settings = { className: isError ? "notice is-error" : "notice", role: isError ? "alert" : "status" };
     return make("div", settings, make("p", { textContent: text }), ...buttons, close);
   }
+}
+
+/** @param {import("./app.js").Task} task */
+function describe({ name, done, total }) {
+  if (total === 0) return `${name} …`;
+  return total < BYTES ? `${name}: ${done} of ${total}` : `${name}: ${Math.floor((100 * done) / total)} %`;
 }
