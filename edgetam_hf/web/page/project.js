@@ -61,6 +61,7 @@ export class Project {
   /** @type {Step[]} */
   #redoable = [];
   #nextId = 1;
+  #revision = 0;
 
   /** @param {Media} media */
   constructor(media) {
@@ -81,6 +82,16 @@ export class Project {
     return this.#said;
   }
 
+  /** A number that grows with every change. */
+  get revision() {
+    return this.#revision;
+  }
+
+  /** Whether anything was said or found. */
+  get isEmpty() {
+    return this.#said.length === 0 && this.#frames.size === 0;
+  }
+
   /** Name of the step that `undo` takes back, `null` if there is none. */
   get undoName() {
     return this.#undoable.at(-1)?.name ?? null;
@@ -89,6 +100,11 @@ export class Project {
   /** Name of the step that `redo` takes again, `null` if there is none. */
   get redoName() {
     return this.#redoable.at(-1)?.name ?? null;
+  }
+
+  /** What stands for the step that `undo` takes back. */
+  get lastStep() {
+    return this.#undoable.at(-1);
   }
 
   /** Frames that have results, ascending. */
@@ -290,8 +306,21 @@ export class Project {
    * @param {FoundFrame} found
    */
   receive(found) {
+    this.#revision++;
     this.#media = { ...this.#media, numFrames: found.frameIdx + 1 };
     this.#frames = new Map([[found.frameIdx, new Map(found.objects.map((object) => [object.objectId, object]))]]);
+  }
+
+  /**
+   * The document of newly opened media, with a first object.
+   *
+   * @param {Media} media
+   */
+  static begin(media) {
+    const project = new Project(media);
+    project.addObject();
+    project.#undoable = [];
+    return project;
   }
 
   /**
@@ -322,6 +351,7 @@ export class Project {
 
   /** @param {string} name */
   #begin(name) {
+    this.#revision++;
     this.#undoable.push({ name, objects: this.#objects, said: this.#said, frames: new Map() });
     if (this.#undoable.length > MOST_STEPS) this.#undoable.shift();
     this.#redoable = [];
@@ -348,6 +378,7 @@ export class Project {
    * @param {OnFrame | undefined} onFrame
    */
   #putFrame(frameIdx, onFrame) {
+    this.#revision++;
     if (onFrame && onFrame.size > 0) this.#frames.set(frameIdx, onFrame);
     else this.#frames.delete(frameIdx);
   }
@@ -359,6 +390,7 @@ export class Project {
   #travel(from, to) {
     const step = from.pop();
     if (!step) return false;
+    this.#revision++;
     const frames = new Map([...step.frames.keys()].map((frameIdx) => [frameIdx, this.#frames.get(frameIdx)]));
     to.push({ name: step.name, objects: this.#objects, said: this.#said, frames });
     this.#objects = step.objects;
