@@ -800,6 +800,17 @@ def test_file_of_the_command_line_is_opened(make_client, video, client):
     assert video.exists()
 
 
+def test_checkpoint_for_pictures_opens_no_video(folder, picture, video, tmp_path):
+    sessions = Sessions(Models.load(ModelChoice(str(folder))), Worker(), Limits(), tmp_path)
+    session = sessions.create()
+    assert session.open(picture, "square.png")["kind"] == "picture"
+    with pytest.raises(ValueError, match="it has no memory for video"):
+        session.open(video, "clip.mp4")
+    with pytest.raises(ValueError, match="it has no memory for video"):
+        session.start_live({"width": 9, "height": 9})
+    assert session.work.info.kind == "picture"
+
+
 def test_sessions_are_limited_and_idle_ones_are_freed(make_client):
     clock = Clock()
     client = make_client(limits=Limits(sessions=2), clock=clock)
@@ -932,6 +943,8 @@ def test_files_outside_of_a_folder_are_left_out(tmp_path):
         ({"Host": "localhost"}, 200),
         ({"Host": "127.0.0.1:99"}, 200),
         ({"Host": "[::1]:8770"}, 200),
+        ({"Host": "127.0.0.2:8770"}, 200),
+        ({"Host": "192.168.0.7:8770"}, 403),
         ({"Host": "evil.example"}, 403),
         ({"Host": "localhost.evil.example:8770"}, 403),
         ({"Host": ""}, 403),

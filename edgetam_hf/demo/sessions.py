@@ -27,7 +27,7 @@ LOST_SECONDS = 15 * 60.0  # one that none is connected to,
 CROWDED_SECONDS = 60.0  # and such a one where somebody waits for a place
 LARGEST_LIVE_SIDE = 4096
 NOTHING_OPEN = "nothing is open: open a picture or a video first"
-NO_MEMORY = "is a checkpoint for pictures, it has no memory for video: start the server with one for video"
+NO_MEMORY = "the model of this server is for pictures, it has no memory for video: start it with a --model for video"
 FAULT = "something went wrong in the server, whose log says what; try again, or open the file anew"
 
 Work: TypeAlias = PictureWork | VideoWork | LiveWork
@@ -171,7 +171,7 @@ class Session:
 
     def _check_memory(self) -> None:
         if self._models.video is None:
-            raise ValueError(f"the {self._models.description} {NO_MEMORY}")
+            raise ValueError(NO_MEMORY)
 
     def _add(self, call: Call) -> None:
         self.used()
