@@ -110,18 +110,18 @@ def _read_colours(objects: Any) -> Colours:
 def _read_frame(message: bytes, video: Video, colours: Colours) -> tuple[int, dict[int, CutMask]]:
     """(index of the frame, masks by object) of a message."""
     header, payload = unpack(message)
-    objects, frame_idx = header.get("objects"), header.get("frameIdx")
-    if not isinstance(objects, list) or not isinstance(frame_idx, int):
-        raise ValueError("each frame of a film must have a frameIdx and objects")
+    objects, frame_idx = header.get("objects"), read_integer(header, "frameIdx")
+    if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
+        raise ValueError("each frame of a film must have a list of objects")
     size, masks, start = (video.info.height, video.info.width), {}, 0
     for entry in objects:
-        num_runs = entry.get("numRuns") if isinstance(entry, dict) else None
-        if not isinstance(num_runs, int) or num_runs < 1 or entry.get("objectId") not in colours:
-            raise ValueError("each object on a frame of a film must have numRuns, and an objectId with a colour")
+        object_id, num_runs = read_integer(entry, "objectId"), read_integer(entry, "numRuns", 1)
+        if object_id not in colours:
+            raise ValueError(f"object {object_id} on frame {frame_idx} of the film has no colour")
         part = payload[start : start + num_runs * RUNS.itemsize]
         start += len(part)
         if len(part) != num_runs * RUNS.itemsize:
             raise ValueError(f"frame {frame_idx} of the film has fewer run lengths than it says")
         runs = {"size": list(size), "counts": np.frombuffer(part, RUNS).tolist()}
-        masks[entry["objectId"]] = CutMask.of(decode_run_lengths(runs, size, f"a mask on frame {frame_idx}"))
+        masks[object_id] = CutMask.of(decode_run_lengths(runs, size, f"a mask on frame {frame_idx}"))
     return frame_idx, masks
