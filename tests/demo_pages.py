@@ -1,6 +1,7 @@
 """Pages of `edgetam demo` without a browser: servers with a small model, their sessions and sockets.
 
-The fixtures are there in test files that say `pytest_plugins = ["demo_pages"]`.
+The fixtures are there in test files that say `pytest_plugins = ["demo_pages"]`. Those import this file before pytest
+does, which would warn but for the word PYTEST_DONT_REWRITE.
 """
 
 import json
