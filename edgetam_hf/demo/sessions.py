@@ -216,25 +216,27 @@ class Sessions:
         self.models, self.worker, self.limits, self.file = models, worker, limits, file
         self._folder, self._now = folder, now
         self._sessions: dict[str, Session] = {}
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def create(self) -> Session:
         """A new session; raises a `FullError` where there are as many as the server takes, and all are in use."""
-        self.free_idle()
-        if len(self) >= self.limits.sessions:
-            self._free(CROWDED_SECONDS, IDLE_SECONDS)
-        if len(self) >= self.limits.sessions:
-            raise FullError(
-                f"all {self.limits.sessions} places of this server are taken: close another page of it, or try later"
-            )
-        session_id = secrets.token_urlsafe(24)
-        folder = self._folder / secrets.token_hex(8)
-        folder.mkdir()
-        session = Session(session_id, self.models, self.worker, self.limits, folder, self._now)
-        self._sessions[session_id] = session
-        return session
+        with self._lock:
+            if len(self) >= self.limits.sessions:
+                self._free(CROWDED_SECONDS, IDLE_SECONDS)
+            if len(self) >= self.limits.sessions:
+                raise FullError(
+                    f"all {self.limits.sessions} places of this server are taken: close another page of it, or try "
+                    "later"
+                )
+            session_id = secrets.token_urlsafe(24)
+            folder = self._folder / secrets.token_hex(8)
+            folder.mkdir()
+            session = Session(session_id, self.models, self.worker, self.limits, folder, self._now)
+            self._sessions[session_id] = session
+            return session
 
     def get(self, session_id: str) -> Session | None:
         """The session of that id, which counts as used now."""
