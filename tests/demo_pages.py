@@ -114,13 +114,14 @@ class Kept:
     """A channel that keeps what it is sent; it has room for so many messages."""
 
     def __init__(self, room=1000):
-        self.messages, self.room = [], room
+        self.messages, self.sent, self.room = [], [], room
 
     @property
     def has_room(self):
         return len(self.messages) < self.room
 
     def send(self, message):
+        self.sent.append(message)
         self.messages.append(json.loads(message) if isinstance(message, str) else unpack(message)[0])
 
 

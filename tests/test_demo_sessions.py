@@ -2,12 +2,14 @@
 
 import io
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from edgetam_hf.video_frames_edgetam import open_video
 from PIL import Image
+from simulated_gpu import on_gpu
 from small_models import make_clip
 from small_videos import write_video
 
@@ -17,7 +19,8 @@ pytest.importorskip("httpx", reason="the test client of Starlette needs httpx: p
 from demo_pages import Kept, Page, masks_in, prompt, runs_of
 
 from edgetam_hf.demo import media, pictures, tracking
-from edgetam_hf.demo.sessions import FAULT
+from edgetam_hf.demo.models import Models
+from edgetam_hf.demo.sessions import FAULT, Limits, Sessions
 from edgetam_hf.demo.worker import Worker
 
 pytest_plugins = ["demo_pages"]
@@ -271,6 +274,40 @@ def test_results_of_a_long_video_are_bounded(page, tmp_path, monkeypatch):
     with_mask = [t for t, record in known.items() if record.newest is not None and record.newest.mask is not None]
     assert len(answers) == 200
     assert len(known) < 32 and len(with_mask) <= 10 and len(inference.image_embeddings) <= tracking.CACHED_FRAMES
+
+
+def test_results_of_a_gpu_are_waited_for_once_a_frame(models, picture, video, gpu, tmp_path, monkeypatch):
+    # torchvision's functions ask for a driver where the simulated GPU is
+    on_cpu = partial(models.processor.init_video_session, processing_device="cpu")
+    monkeypatch.setattr(models.processor, "init_video_session", on_cpu)
+    clicks = {"frameIdx": 0, "objectId": 1, "prompt": prompt([[25, 45]], [1])}
+    asked = [
+        (picture, "segment", {"prompt": prompt([[30, 40]], [1]), "isMultimask": True}),
+        (video, "add_prompt", clicks),
+        (video, "propagate", {"start": 0, "count": 2, "isReverse": False}),
+    ]
+
+    def answers(models, folder):
+        folder.mkdir()
+        worker = Worker()
+        session = Sessions(models, worker, Limits(), folder).create()
+        for path, method, params in asked:
+            if session.work is None or session.work.info.name != path.name:
+                session.open(path, path.name)
+            channel = Kept()
+            session.call(1, method, (params, b""), channel)
+            gpu.waits.clear()
+            while worker.run_step():
+                pass
+            yield channel.sent, len(gpu.waits)
+
+    expected = list(answers(models, tmp_path / "cpu"))
+    with gpu:
+        there = Models(on_gpu(models.picture), on_gpu(models.video), models.processor, models.generator, "")
+        actual = list(answers(there, tmp_path / "gpu"))
+    assert [sent for sent, _ in actual[:2]] == [sent for sent, _ in expected[:2]]  # before attention, which rounds
+    assert len(actual[2][0]) == len(expected[2][0]) == 4
+    assert [num_waits for _, num_waits in actual] == [1, 1, 3]
 
 
 # Cameras.
