@@ -15,7 +15,7 @@ from PIL import Image
 from small_videos import av, read_beep, read_times
 
 pytest.importorskip("starlette", reason='the server needs Starlette: pip install "edgetam-hf[demo]"')
-pytest.importorskip("httpx", reason="the test client of Starlette needs httpx: pip install httpx")
+pytest.importorskip("httpx2", reason="the test client of Starlette needs httpx2: pip install httpx2")
 
 from demo_pages import HOST, Clock, Page, prompt, runs_of
 from starlette.testclient import TestClient

@@ -14,7 +14,7 @@ from small_models import make_clip
 from small_videos import write_video
 
 pytest.importorskip("starlette", reason='the server needs Starlette: pip install "edgetam-hf[demo]"')
-pytest.importorskip("httpx", reason="the test client of Starlette needs httpx: pip install httpx")
+pytest.importorskip("httpx2", reason="the test client of Starlette needs httpx2: pip install httpx2")
 
 from demo_pages import Kept, Page, masks_in, prompt, runs_of
 
