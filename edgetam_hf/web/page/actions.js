@@ -94,7 +94,7 @@ function change(app, make) {
 function describe(app) {
   const found = app.project?.foundOf(app.frameIdx, app.currentId);
   const name = app.current?.name;
-  if (!found) return name ? `${name}: nothing is said here. ` : "";
+  if (!found) return name ? `${name}: no prompts here. ` : "";
   return `${name}: predicted IoU ${found.iouScore.toFixed(2)}${found.isPresent ? "" : ", seems absent"}. `;
 }
 

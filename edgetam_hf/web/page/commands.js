@@ -95,7 +95,7 @@ function toolCommands(app, doors) {
       isPossible: () => !!app.project?.redoName && !app.stopLive, detail: () => app.project?.redoName ?? null,
     },
     {
-      id: "clear", group, label: "Take back all that was said of the object here", keys: ["Backspace"],
+      id: "clear", group, label: "Take back all prompts of the object here", keys: ["Backspace"],
       run: () => removePrompts(app, app.currentId),
       isPossible: () => !!app.project?.saidOf(app.frameIdx, app.currentId),
     },

@@ -125,7 +125,7 @@ export class Panel {
   #drawSaid() {
     const { project, frameIdx, current } = this.#app;
     const said = current && project?.saidOf(frameIdx, current.id);
-    setText(element("said-title", HTMLElement), current ? `Said of ${current.name} here` : "Said here");
+    setText(element("said-title", HTMLElement), current ? `Prompts of ${current.name} here` : "Prompts here");
     element("said-section", HTMLElement).hidden = !project || this.#app.everything !== null;
     element("said-nothing", HTMLElement).hidden = Boolean(said);
     if (said === this.#drawnSaid) return;
