@@ -23,7 +23,7 @@ import { boxOf, decodeRuns, encodeRuns } from "./runs.js";
  */
 
 const MAX_MEMORY_FRAMES = 64; // that can be corrected as if nothing were ever forgotten
-const MAX_CACHED_FRAMES = 2; // whose image embeddings are kept
+const MAX_CACHED_FRAMES = 4; // whose image embeddings are kept; of a camera those that can be prompted
 const MASK_LOGIT = 10; // of a mask prompt, inside; outside its negative
 
 export class BrowserModel {
@@ -37,6 +37,7 @@ export class BrowserModel {
   #picture = null;
   /** @type {VideoSession | null} */
   #session = null;
+  #isLive = false;
 
   /** @param {(mediaIdx: number, frameIdx: number) => Promise<ImageBitmap>} requestFrame */
   constructor(requestFrame) {
@@ -90,6 +91,7 @@ export class BrowserModel {
     const session = await this.#loaded().startSession({ maxCachedFrames: MAX_CACHED_FRAMES });
     this.#close();
     this.#session = session;
+    this.#isLive = true;
   }
 
   /**
@@ -145,8 +147,12 @@ export class BrowserModel {
   async addPrompt({ frameIdx, objectId, prompt }) {
     const session = this.#openSession();
     const masks = prompt.mask && [decodeRuns(prompt.mask, /** @type {Size} */ (session.size))];
-    await session.addPrompts(frameIdx, objectId, { ...asLists(prompt), masks, joinEarlier: true });
-    return frameOf(await session.segment(frameIdx));
+    const isGone = this.#isLive && frameIdx < session.numFrames - MAX_CACHED_FRAMES;
+    const promptedIdx = isGone ? session.numFrames : frameIdx; // of a camera the next frame, which will answer it
+    return session.unchangedByErrors(async () => {
+      await session.addPrompts(promptedIdx, objectId, { ...asLists(prompt), masks, joinEarlier: true });
+      return isGone ? { frameIdx: promptedIdx, objects: [] } : frameOf(await session.segment(promptedIdx));
+    });
   }
 
   /**
@@ -155,8 +161,12 @@ export class BrowserModel {
    */
   async clearPrompts({ frameIdx, objectId }) {
     const session = this.#openSession();
-    await session.clearPrompts(frameIdx, objectId);
-    return frameOf(await session.segment(frameIdx));
+    return session.unchangedByErrors(async () => {
+      await session.clearPrompts(frameIdx, objectId);
+      const reverse = session.isTrackedBack(frameIdx, objectId);
+      // where it was tracked before it was corrected, that is found again
+      return frameOf(await (reverse === null ? session.known(frameIdx) : session.segment(frameIdx, { reverse })));
+    });
   }
 
   /** @param {{ objectId: number }} params */
@@ -209,6 +219,7 @@ export class BrowserModel {
   #close() {
     this.#bitmap?.close();
     this.#bitmap = this.#picture = this.#session = null;
+    this.#isLive = false;
   }
 }
 

@@ -16,6 +16,7 @@ const NUM_MEASURED_FRAMES = 16;
 const MEASURING_MILLISECONDS = 3000;
 const DEFAULT_RATE = 30; // where nothing can be measured
 const BEYOND_THE_END = 1e7; // seconds
+const MOST_MILLISECONDS_TO_SHOW = 500; // in a tab that is hidden nothing is shown
 
 export class Film {
   #address;
@@ -65,19 +66,21 @@ export class Film {
    */
   frameAt(frameIdx) {
     return this.#queue.run(async () => {
-      await seek(this.#video, this.middleOf(frameIdx));
+      await this.seek(this.#video, frameIdx);
       return createImageBitmap(this.#video);
     });
   }
 
   /**
-   * The time in the middle of a frame, in seconds: there rounding does no harm.
+   * Goes to a frame in a player of this file.
    *
+   * @param {HTMLVideoElement} video
    * @param {number} frameIdx
    */
-  middleOf(frameIdx) {
+  seek(video, frameIdx) {
     const { times, duration } = this.#timetable;
-    return (times[frameIdx] + (times[frameIdx + 1] ?? duration)) / 2;
+    const middle = (times[frameIdx] + (times[frameIdx + 1] ?? duration)) / 2; // where rounding does no harm
+    return seek(video, middle, (mediaTime) => this.frameIdxAt(mediaTime) === frameIdx);
   }
 
   /**
@@ -125,16 +128,26 @@ async function loadVideo(address, name) {
 }
 
 /**
- * Goes to a time of a video.
+ * Goes to a time of a video, and waits until its frame can be drawn.
  *
  * @param {HTMLVideoElement} video
  * @param {number} seconds
+ * @param {(mediaTime: number) => boolean} [isWanted] whether a frame is the right one
  */
-export async function seek(video, seconds) {
+async function seek(video, seconds, isWanted = () => true) {
   if (Math.abs(video.currentTime - seconds) < 1e-6 && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
   const isThere = happens(video, "seeked");
+  // "seeked" may come while the frame before is still what is drawn
+  const isShown = new Promise((resolve) => {
+    const check = (/** @type {number} */ _, /** @type {VideoFrameCallbackMetadata} */ { mediaTime }) => {
+      if (isWanted(mediaTime)) resolve(null);
+      else video.requestVideoFrameCallback?.(check);
+    };
+    video.requestVideoFrameCallback?.(check);
+  });
   video.currentTime = seconds;
   await isThere;
+  await Promise.race([isShown, new Promise((resolve) => setTimeout(resolve, MOST_MILLISECONDS_TO_SHOW))]);
 }
 
 /**

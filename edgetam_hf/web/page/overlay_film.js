@@ -4,7 +4,6 @@
  * It takes as long as the video does, and where the browser is too slow it leaves frames out. The page has to stay in
  * the foreground. MP4 where the browser can write it, else WebM.
  */
-import { seek } from "./film.js";
 import { stretches } from "./runs.js";
 
 /** @typedef {import("./engine.js").Results} Results */
@@ -29,7 +28,7 @@ export async function recordOverlay(film, results, onProgress, signal) {
   const player = await film.player();
   player.muted = !film.hasSound;
   const canvas = new OverlayCanvas(film, results);
-  await seek(player, film.middleOf(first));
+  await film.seek(player, first);
   canvas.draw(player, first);
   const { recorder, parts } = startRecorder(canvas.stream(film.frameRate), film.hasSound ? soundOf(player) : [], film);
   try {
