@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 
-from . import convert, evaluate, export, masks, segment, track, train
+from . import convert, demo, evaluate, export, masks, segment, track, train
 from .arguments import with_negative_values
 from .endings import end, loading_libraries
 
@@ -20,6 +20,7 @@ COMMANDS = {
     "segment": segment,
     "masks": masks,
     "track": track,
+    "demo": demo,
     "convert": convert,
     "export": export,
     "evaluate": evaluate,
@@ -32,6 +33,7 @@ examples:
   edgetam segment dog.jpg --point 320,200                one click on the object
   edgetam masks dog.jpg                                  masks of everything
   edgetam track dog.mp4 --point 320,200                  the object through a video
+  edgetam demo                                           a web page to click and track in
   edgetam convert edgetam.pt folder                      the original checkpoint for Transformers, or back
 
 more about each: edgetam COMMAND --help
