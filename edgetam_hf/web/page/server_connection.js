@@ -198,6 +198,20 @@ export async function request(path, options = {}) {
 }
 
 /**
+ * A picture or film that the server sends.
+ *
+ * @param {string} path
+ * @param {RequestInit} [options]
+ * @returns {Promise<Blob>}
+ */
+export async function download(path, options = {}) {
+  const response = await request(path, options);
+  return response.blob().catch((error) => {
+    throw options.signal?.aborted ? error : new Error(INTERRUPTED);
+  });
+}
+
+/**
  * Sends a file; fetch does not tell how far it is.
  *
  * @param {string} path

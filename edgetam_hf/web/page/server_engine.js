@@ -1,6 +1,6 @@
 /** The Python session of a server as the engine of the page. */
 import { bytesOf, decodeFound, encodeResults } from "./messages.js";
-import { request, ServerConnection, upload } from "./server_connection.js";
+import { download, request, ServerConnection, upload } from "./server_connection.js";
 
 /** @typedef {import("./engine.js").Engine} Engine */
 /** @typedef {import("./engine.js").Found} Found */
@@ -53,8 +53,7 @@ export class ServerEngine {
 
   /** @param {number} frameIdx */
   async frame(frameIdx) {
-    const response = await request(this.#connection.address(`frames/${frameIdx}.jpg`));
-    return createImageBitmap(await response.blob());
+    return createImageBitmap(await download(this.#connection.address(`frames/${frameIdx}.jpg`)));
   }
 
   /**
@@ -139,8 +138,7 @@ export class ServerEngine {
   async overlay(results, onProgress, signal) {
     onProgress(0, results.frames.length);
     const path = this.#connection.address("overlay");
-    const response = await request(path, { method: "POST", body: encodeResults(results), signal });
-    const film = await response.blob();
+    const film = await download(path, { method: "POST", body: encodeResults(results), signal });
     onProgress(results.frames.length, results.frames.length);
     return film;
   }
