@@ -27,7 +27,8 @@ def run(options: Namespace) -> None:
     if options.file is not None and not options.file.exists():
         raise ValueError(f"there is no {options.file} to open")
     listening = listen(options.host, options.port)
-    with listening, tempfile.TemporaryDirectory(prefix="edgetam_demo_") as folder:
+    uploads = tempfile.TemporaryDirectory(prefix="edgetam_demo_", ignore_cleanup_errors=True)
+    with listening, uploads as folder:
         serve(options, listening, Path(folder))
 
 

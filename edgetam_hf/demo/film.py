@@ -59,20 +59,26 @@ class FilmPlan:
 def write_film(plan: FilmPlan, video: Video, path: Path) -> Generator[bytes, None, None]:
     """Writes a film to a path, from the first to the last frame of the plan, and yields its bytes as they come."""
     source, first, last = video.source, min(plan.places), max(plan.places)
-    sound = source.sound(first, last, 1)
-    size = (video.info.height, video.info.width)
-    with (
-        OverlayVideo(path, *size, source.frame_rate, source.colours(), sound) as writer,
-        open(path, "rb") as written,
-    ):
+    size, num_read = (video.info.height, video.info.width), 0
+    with OverlayVideo(path, *size, source.frame_rate, source.colours(), source.sound(first, last, 1)) as writer:
         for frame_idx in range(first, last + 1):
             image = Image.fromarray(video.frame(frame_idx))
             for object_id, mask in plan.masks_on(frame_idx, video).items():
                 paint(image, mask, plan.colours[object_id])
             writer.write(image, source.time_of(frame_idx) - source.time_of(first))
-            yield written.read()
-        writer.close()
-        yield written.read()
+            part = _read_from(path, num_read)
+            num_read += len(part)
+            yield part
+    yield _read_from(path, num_read)
+
+
+def _read_from(path: Path, start: int) -> bytes:
+    """What a file has from a byte on; a film has none before its first packet."""
+    if not path.exists():
+        return b""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read()
 
 
 def _read_part(file: IO[bytes], longest: int) -> bytes | None:
