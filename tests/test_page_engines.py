@@ -29,6 +29,15 @@ from edgetam_hf.export import parity
 COIN, BESIDE, BOX = [211, 192], [255, 192], [246, 93, 296, 143]
 NUM_FRAMES, SIDE = 12, 2 * parity.VIEW
 FIRST, MIDDLE = 0, 6
+NOTE_SOCKETS = """
+    globalThis.sockets = [];
+    globalThis.WebSocket = class extends WebSocket {
+      constructor(...given) {
+        super(...given);
+        sockets.push(this);
+      }
+    };
+"""
 
 
 class EnginePage:
@@ -64,10 +73,10 @@ def of_browser(nano_folder):
 
 
 @contextmanager
-def serving():
+def serving(*options):
     """The process of a server, and its address."""
     pytest.importorskip("uvicorn", reason="the server needs edgetam-hf[demo]")
-    command = [sys.executable, "-m", "edgetam_hf", "demo", "--no-browser", "--port", "0"]
+    command = [sys.executable, "-m", "edgetam_hf", "demo", "--no-browser", *(options or ("--port", "0"))]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     ) as process:
@@ -85,6 +94,7 @@ def of_server():
 
 def open_at(page, address):
     """The engine of a server, in a page that has nothing else of it."""
+    page.add_init_script(NOTE_SOCKETS)
     page.route("**/tests/*.js", lambda route: route.fulfill(path=javascript.WEB / Path(route.request.url).name))
     page.goto(f"{address}/settings.json")
     settings = page.evaluate('async () => (await fetch("/settings.json")).json()')
@@ -387,6 +397,33 @@ def test_engine_rejects_broken_files_and_keeps_what_was_open(engine, name, conte
     assert len(refused["error"]) > 20
     [found] = engine.run(["segment", {"points": [COIN]}, False])
     assert len(found) == 1
+
+
+def test_server_engine_says_that_the_server_was_started_again(picture_file):
+    with serving() as (server, address), browser.open_page(*browser.WITHOUT_GPU) as page:
+        engine = open_at(page, address)
+        engine.open(picture_file)
+        server.terminate()
+        server.wait()
+        port = address.rpartition(":")[2]
+        with serving("--port", port):
+            lost, again = engine.run(["segment", {"points": [COIN]}, False], ["segment", {"points": [COIN]}, False])
+            assert "lost" in lost["error"] or "started again" in lost["error"]
+            assert "started again" in again["error"]
+            assert engine.open(picture_file)["name"] == "coins.png"
+            assert len(engine.run(["segment", {"points": [COIN]}, False])[0]) == 1
+        [gone] = engine.run(["segment", {"points": [COIN]}, False])
+        assert "cannot be reached" in gone["error"] or "lost" in gone["error"]
+
+
+def test_server_engine_connects_again(of_server, video_file):
+    of_server.open(video_file)
+    x, y = place_of(parity.STAYING, FIRST)
+    of_server.run(["add", 0, 1, {"points": [[x, y]]}])
+    of_server.page.evaluate("async () => { (await sockets.at(-1)).close(); }")
+    of_server.page.wait_for_function("sockets.at(-1).readyState === WebSocket.CLOSED")
+    [found] = of_server.run(["propagate", {"start": 0, "count": 1}])
+    assert [len(frame["objects"]) for frame in found] == [1, 1]
 
 
 @pytest.mark.parametrize("seconds", [None, [0, 0.1, 0.15, 0.4, 0.45, 0.5, 1.0, 1.02, 1.3, 1.33, 1.4, 2.0]])
