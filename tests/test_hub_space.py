@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import javascript
 import pytest
+import small_models
 from hub_stub import TOKEN, HubStub
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
@@ -86,6 +88,16 @@ def test_space_holds_the_page_the_model_and_its_card(assembled):
     ):
         assert f"\n{line}\n" in card
     assert "$" not in card
+
+
+def test_space_has_the_graphs_that_a_browser_takes(model, tmp_path):
+    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
+    small = SimpleNamespace(model=model, processor=small_models.make_processor(128))
+    space.export_model(small, tmp_path / "model")
+    names = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "model").rglob("*.*")}
+    graphs = {f"model/onnx/{name}.onnx" for name in ("vision_encoder", "object_decoder")}
+    assert names == {*graphs, "model/config.json", "model/preprocessor_config.json"}
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["edgetam_export"]
 
 
 def test_space_finds_in_chromium_what_python_finds(assembled, source):
