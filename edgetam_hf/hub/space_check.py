@@ -113,7 +113,7 @@ def agreement(found: dict[str, Any], picture: Path, source: Source) -> float:
         pixels = np.array(image.convert("RGB"))
     segmenter = Segmenter(source.image_model(), source.processor, [ObjectPrompt(0, 1, [(*CLICK, 1)])], False)
     [wanted] = segmenter.find(pixels)
-    mask = np.repeat(np.arange(len(found["runs"])) % 2 == 1, found["runs"])
-    mask = mask.reshape(found["width"], found["height"]).T
+    pixels_of_columns = np.repeat(np.arange(len(found["runs"])) % 2 == 1, found["runs"])
+    mask = pixels_of_columns.reshape(found["width"], found["height"]).T
     expected = wanted.mask.full()
     return float((mask & expected).sum() / max((mask | expected).sum(), 1))
