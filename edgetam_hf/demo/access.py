@@ -1,8 +1,8 @@
 """Who may use a server: this machine's own pages, or whoever has the token of its address.
 
-On a loopback address the name in the Host header must be one of this machine, so that no other site, whose name is made
-to point here, can talk to the server. On other addresses everybody needs the token, which the address that is printed
-has in it: the page's first request changes it for a cookie.
+On a loopback address the Host header must be such an address, too, or localhost, so that no other site, whose name is
+made to point here, can talk to the server. On other addresses everybody needs the token, which the address that is
+printed has in it: the first request of the page changes it for a cookie.
 """
 
 import ipaddress
@@ -17,7 +17,6 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 POLICY = "; ".join(
     (
         "default-src 'self'",
@@ -44,7 +43,7 @@ CHANGING = ("POST", "PUT", "DELETE", "PATCH")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address that a server listens on is reached from this machine only."""
+    """Whether an address is reached from this machine only; of names only `localhost` is."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -70,7 +69,7 @@ class Access:
         """Why a request is refused, None for one that is not."""
         connection, headers = HTTPConnection(scope), Headers(scope=scope)
         host = headers.get("host", "")
-        if self.token is None and _name_of(host) not in LOOPBACK_NAMES:
+        if self.token is None and not is_loopback(_name_of(host)):
             return "this server answers on localhost only"
         if self.token is not None and not self.is_right(connection.cookies.get(self.cookie, "")):
             return "open the address with the token that `edgetam demo` has printed"

@@ -91,7 +91,7 @@ def _running(sessions: Sessions) -> Any:
     async def clean() -> None:
         while True:
             await asyncio.sleep(SECONDS_BETWEEN_CLEANINGS)
-            sessions.free_idle()
+            await to_thread.run_sync(sessions.free_idle)
 
     return lifespan
 
@@ -117,9 +117,10 @@ class SessionRoutes:
     async def create(self, request: Request) -> Response:
         """The id of a new session."""
         try:
-            return JSONResponse({"session": self.sessions.create().session_id})
+            session = await to_thread.run_sync(self.sessions.create)
         except FullError as error:
             raise HTTPException(503, str(error)) from error
+        return JSONResponse({"session": session.session_id})
 
     async def close(self, request: Request) -> Response:
         """Forgets a session."""
@@ -133,7 +134,7 @@ class SessionRoutes:
         suffix = Path(name).suffix
         path = session.new_path(suffix if PLAIN_SUFFIX.fullmatch(suffix) else "")
         try:
-            await self._store(request, path)
+            await self._store(request, session, path)
             media = await self._in_thread(session, session.open, path, name)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -170,9 +171,8 @@ class SessionRoutes:
             raise HTTPException(400, "a film can be made of a video only: open one first")
         sent, path = session.new_path(".masks"), session.new_path(".mp4")
         try:
-            await self._store(request, sent)
-            file = open(sent, "rb")  # noqa: SIM115 - closed when the film is done
-            plan = await self._in_thread(session, FilmPlan.read, file, video)
+            await self._store(request, session, sent)
+            plan = await self._in_thread(session, FilmPlan.read, sent, video)
         except BaseException:
             sent.unlink(missing_ok=True)
             raise
@@ -186,7 +186,6 @@ class SessionRoutes:
             finally:
                 with suppress(ValueError):  # it is at work while the server stops
                     parts.close()
-                file.close()
                 for finished in (sent, path):
                     finished.unlink(missing_ok=True)
 
@@ -216,7 +215,7 @@ class SessionRoutes:
         except Exception as error:
             raise HTTPException(400, session.sentence_of(error)) from error
 
-    async def _store(self, request: Request, path: Path) -> None:
+    async def _store(self, request: Request, session: Session, path: Path) -> None:
         """Writes the body of a request to a file.
 
         What exceeds the limit is read, up to as much again, and dropped: a browser that is cut off while it sends would
@@ -230,6 +229,7 @@ class SessionRoutes:
             try:
                 async for chunk in request.stream():
                     num_bytes += len(chunk)
+                    session.used()
                     if num_bytes <= limit:
                         await to_thread.run_sync(file.write, chunk)
                     elif num_bytes > 2 * limit:

@@ -86,27 +86,28 @@ class Call:
     def step(self) -> bool:
         """Computes a step, and sends what it finds; whether it was the last one."""
         try:
-            found = self._find()
-        except StopIteration as end:
-            self.finish(end.value)
-            return True
+            return self._step()
         except Exception as error:
             self._say("error", self._sentence_of(error))
+            return True
+
+    def _step(self) -> bool:
+        if self._steps is None:
+            answer = self._answer(self._asked)
+            if not isinstance(answer, Generator):
+                self.finish(answer)
+                return True
+            self._steps = answer
+        try:
+            found = next(self._steps)
+        except StopIteration as end:
+            self.finish(end.value)
             return True
         if isinstance(found, Progress):
             self._say("progress", list(found))
         else:
             self.channel.send(pack_frame(found, self.call_id, is_result=False))
         return False
-
-    def _find(self) -> FoundFrame | Progress:
-        """What the next step finds; raises StopIteration with the result."""
-        if self._steps is None:
-            answer = self._answer(self._asked)
-            if not isinstance(answer, Generator):
-                raise StopIteration(answer)
-            self._steps = answer
-        return next(self._steps)
 
     def finish(self, result: Result) -> None:
         """Sends the result."""

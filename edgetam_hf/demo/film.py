@@ -24,36 +24,38 @@ Colours = dict[int, tuple[int, int, int]]
 
 @dataclass(frozen=True)
 class FilmPlan:
-    """What a page has sent: `file` with a message for each frame that has masks, at `places`; colours of objects."""
+    """What a page has sent: a file with a message for each frame that has masks, at `places`; colours of objects."""
 
-    file: IO[bytes]
+    path: Path
     places: dict[int, tuple[int, int]]  # (first byte, number of bytes) by frame
     colours: Colours
 
     @classmethod
-    def read(cls, file: IO[bytes], video: Video) -> "FilmPlan":
+    def read(cls, path: Path, video: Video) -> "FilmPlan":
         """The plan in a file; raises a ValueError where it is damaged, or not of the video."""
-        header = read_object(_read_part(file, LONGEST_HEADER) or b"")
-        colours = _read_colours(header.get("objects"))
         places: dict[int, tuple[int, int]] = {}
         last, num_frames = -1, video.info.num_frames
-        while (message := _read_part(file, LONGEST_MESSAGE)) is not None:
-            frame_idx, _ = _read_frame(message, video, colours)
-            if not last < frame_idx < num_frames:
-                raise ValueError(f"frames must ascend within 0..{num_frames - 1}, got {frame_idx} after {last}")
-            places[frame_idx] = (file.tell() - len(message), len(message))
-            last = frame_idx
+        with open(path, "rb") as file:
+            header = read_object(_read_part(file, LONGEST_HEADER) or b"")
+            colours = _read_colours(header.get("objects"))
+            while (message := _read_part(file, LONGEST_MESSAGE)) is not None:
+                frame_idx, _ = _read_frame(message, video, colours)
+                if not last < frame_idx < num_frames:
+                    raise ValueError(f"frames must ascend within 0..{num_frames - 1}, got {frame_idx} after {last}")
+                places[frame_idx] = (file.tell() - len(message), len(message))
+                last = frame_idx
         if not places:
             raise ValueError("there is no frame with masks to make a film of")
-        return cls(file, places, colours)
+        return cls(path, places, colours)
 
     def masks_on(self, frame_idx: int, video: Video) -> dict[int, CutMask]:
         """The masks on a frame, by object."""
         if frame_idx not in self.places:
             return {}
         start, length = self.places[frame_idx]
-        self.file.seek(start)
-        return _read_frame(self.file.read(length), video, self.colours)[1]
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return _read_frame(file.read(length), video, self.colours)[1]
 
 
 def write_film(plan: FilmPlan, video: Video, path: Path) -> Generator[bytes, None, None]:
@@ -110,18 +112,18 @@ def _read_colours(objects: Any) -> Colours:
 def _read_frame(message: bytes, video: Video, colours: Colours) -> tuple[int, dict[int, CutMask]]:
     """(index of the frame, masks by object) of a message."""
     header, payload = unpack(message)
-    objects, frame_idx = header.get("objects"), header.get("frameIdx")
-    if not isinstance(objects, list) or not isinstance(frame_idx, int):
-        raise ValueError("each frame of a film must have a frameIdx and objects")
+    objects, frame_idx = header.get("objects"), read_integer(header, "frameIdx")
+    if not isinstance(objects, list) or not all(isinstance(entry, dict) for entry in objects):
+        raise ValueError("each frame of a film must have a list of objects")
     size, masks, start = (video.info.height, video.info.width), {}, 0
     for entry in objects:
-        num_runs = entry.get("numRuns") if isinstance(entry, dict) else None
-        if not isinstance(num_runs, int) or num_runs < 1 or entry.get("objectId") not in colours:
-            raise ValueError("each object on a frame of a film must have numRuns, and an objectId with a colour")
+        object_id, num_runs = read_integer(entry, "objectId"), read_integer(entry, "numRuns", 1)
+        if object_id not in colours:
+            raise ValueError(f"object {object_id} on frame {frame_idx} of the film has no colour")
         part = payload[start : start + num_runs * RUNS.itemsize]
         start += len(part)
         if len(part) != num_runs * RUNS.itemsize:
             raise ValueError(f"frame {frame_idx} of the film has fewer run lengths than it says")
         runs = {"size": list(size), "counts": np.frombuffer(part, RUNS).tolist()}
-        masks[entry["objectId"]] = CutMask.of(decode_run_lengths(runs, size, f"a mask on frame {frame_idx}"))
+        masks[object_id] = CutMask.of(decode_run_lengths(runs, size, f"a mask on frame {frame_idx}"))
     return frame_idx, masks

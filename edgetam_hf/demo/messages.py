@@ -43,9 +43,12 @@ def runs_of(mask: CutMask) -> np.ndarray:
 
 
 def masks_of_logits(logits: torch.Tensor, size: tuple[int, int]) -> list[CutMask]:
-    """The masks of low-res logits (N, h, w) at a size (height, width), as `post_process_masks` makes them."""
+    """Masks at a size (height, width), as `post_process_masks` makes them of low-res logits (N, h, w).
+
+    The logits are float32 on the CPU.
+    """
     masks = []
-    for boxed in BoxedLogits.cut_out(logits.float().cpu(), 0.0):
+    for boxed in BoxedLogits.cut_out(logits, 0.0):
         part, left, top = boxed.upsampled(*size)
         masks.append(CutMask.placed((part[0] > 0).numpy(), left, top, *size))
     return masks

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ..commands.segment import MASK_LOGIT, corner_points
+from ..device_edgetam import fetch, send
 from ..found_objects import CutMask
 from ..mask_generation_edgetam import Crop, MaskCandidates, candidates_of_crop, crops_of_picture, point_grid
 from ..masks_edgetam import repair_masks
@@ -38,7 +39,7 @@ class PictureWork:
             model = self.models.picture
             inputs = self.models.processor(images=self.media.pixels, return_tensors="pt")
             with torch.inference_mode():
-                pixel_values = inputs["pixel_values"].to(model.device, model.dtype)
+                pixel_values = send(inputs["pixel_values"], model.device).to(model.dtype)
                 self._embeddings = list(model.get_image_embeddings(pixel_values))
         return self._embeddings
 
@@ -49,10 +50,10 @@ class PictureWork:
         inputs = self._inputs(prompt)
         with torch.inference_mode():
             outputs = self.models.picture(image_embeddings=self.embeddings(), multimask_output=is_multimask, **inputs)
-        scores, is_present = outputs.iou_scores[0, 0].float().cpu(), bool(outputs.object_score_logits[0, 0, 0] > 0)
-        order = scores.argsort(descending=True)
-        masks = masks_of_logits(outputs.pred_masks[0, 0].float().cpu()[order], self.size)
-        scored = zip(masks, scores[order].tolist(), strict=True)
+        parts = (outputs.iou_scores, outputs.object_score_logits, outputs.pred_masks)
+        scores, object_score_logits, logits = fetch([part[0, 0].float() for part in parts])
+        order, is_present = scores.argsort(descending=True), bool(object_score_logits[0] > 0)
+        scored = zip(masks_of_logits(logits[order], self.size), scores[order].tolist(), strict=True)
         return FoundFrame(0, [Found(0, runs_of(mask), score, is_present) for mask, score in scored])
 
     def _inputs(self, prompt: Prompt) -> dict[str, torch.Tensor]:
@@ -73,12 +74,12 @@ class PictureWork:
             input_points=[[[point[:2] for point in points]]],
             input_labels=[[[point[2] for point in points]]],
             return_tensors="pt",
-        ).to(model.device)
+        )
         if prompt.mask is not None:
             logits = (2.0 * torch.from_numpy(prompt.mask) - 1)[None, None] * MASK_LOGIT
             logits = F.interpolate(logits, model.mask_size, mode="bilinear", align_corners=False, antialias=True)
-            inputs["input_masks"] = logits.to(model.device)
-        return dict(inputs)
+            inputs["input_masks"] = logits
+        return {name: send(tensor, model.device) for name, tensor in inputs.items()}
 
     def everything(self, asked: Asked) -> Steps:
         """All objects of the picture, best first; once cancelled, those that were found until then."""
@@ -116,7 +117,7 @@ class PictureWork:
             for batch in points.split(options.points_per_batch or POINTS_PER_BATCH):
                 with torch.inference_mode():  # not across steps, after which the thread does other work
                     masks, scores, point_idx = model.confident_masks(
-                        embeddings, batch.to(model.device), options.pred_iou_thresh
+                        embeddings, send(batch, model.device), options.pred_iou_thresh
                     )
                     masks = repair_masks(masks.float(), options.mask_threshold, *areas)
                     where = batch[point_idx] * scale + corner

@@ -27,7 +27,7 @@ LOST_SECONDS = 15 * 60.0  # one that none is connected to,
 CROWDED_SECONDS = 60.0  # and such a one where somebody waits for a place
 LARGEST_LIVE_SIDE = 4096
 NOTHING_OPEN = "nothing is open: open a picture or a video first"
-NO_MEMORY = "is a checkpoint for pictures, it has no memory for video: start the server with one for video"
+NO_MEMORY = "the model of this server is for pictures, it has no memory for video: start it with a --model for video"
 FAULT = "something went wrong in the server, whose log says what; try again, or open the file anew"
 
 Work: TypeAlias = PictureWork | VideoWork | LiveWork
@@ -171,7 +171,7 @@ class Session:
 
     def _check_memory(self) -> None:
         if self._models.video is None:
-            raise ValueError(f"the {self._models.description} {NO_MEMORY}")
+            raise ValueError(NO_MEMORY)
 
     def _add(self, call: Call) -> None:
         self.used()
@@ -216,25 +216,27 @@ class Sessions:
         self.models, self.worker, self.limits, self.file = models, worker, limits, file
         self._folder, self._now = folder, now
         self._sessions: dict[str, Session] = {}
+        self._lock = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def create(self) -> Session:
         """A new session; raises a `FullError` where there are as many as the server takes, and all are in use."""
-        self.free_idle()
-        if len(self) >= self.limits.sessions:
-            self._free(CROWDED_SECONDS, IDLE_SECONDS)
-        if len(self) >= self.limits.sessions:
-            raise FullError(
-                f"all {self.limits.sessions} places of this server are taken: close another page of it, or try later"
-            )
-        session_id = secrets.token_urlsafe(24)
-        folder = self._folder / secrets.token_hex(8)
-        folder.mkdir()
-        session = Session(session_id, self.models, self.worker, self.limits, folder, self._now)
-        self._sessions[session_id] = session
-        return session
+        with self._lock:
+            if len(self) >= self.limits.sessions:
+                self._free(CROWDED_SECONDS, IDLE_SECONDS)
+            if len(self) >= self.limits.sessions:
+                raise FullError(
+                    f"all {self.limits.sessions} places of this server are taken: close another page of it, or try "
+                    "later"
+                )
+            session_id = secrets.token_urlsafe(24)
+            folder = self._folder / secrets.token_hex(8)
+            folder.mkdir()
+            session = Session(session_id, self.models, self.worker, self.limits, folder, self._now)
+            self._sessions[session_id] = session
+            return session
 
     def get(self, session_id: str) -> Session | None:
         """The session of that id, which counts as used now."""

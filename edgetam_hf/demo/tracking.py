@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from ..device_edgetam import send
+from ..device_edgetam import fetch, send
 from ..memory_bank_edgetam import FrameResult
 from ..processing_edgetam_video import EdgeTamVideoProcessor
 from .asked import Prompt, read_flag, read_integer, read_prompt
@@ -121,10 +121,11 @@ class Tracking:
     def _found(self, results: dict[int, FrameResult]) -> Iterator[Found]:
         if not results:
             return
-        scores = [torch.stack([found.iou_score, found.object_score_logit]).flatten() for found in results.values()]
-        logits = torch.stack([found.mask for found in results.values() if found.mask is not None])
+        scored = [torch.stack([found.iou_score, found.object_score_logit]).flatten() for found in results.values()]
+        masked = [found.mask for found in results.values() if found.mask is not None]
+        logits, scores = fetch([torch.stack(masked).float(), torch.stack(scored).float()])
         masks = masks_of_logits(logits, self.size)
-        for object_id, mask, (score, logit) in zip(results, masks, torch.stack(scores).float().tolist(), strict=True):
+        for object_id, mask, (score, logit) in zip(results, masks, scores.tolist(), strict=True):
             yield Found(object_id, runs_of(mask), score, logit > 0)
 
 
