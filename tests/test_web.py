@@ -250,23 +250,6 @@ def test_web_falls_back_where_the_gpu_is_lost_in_chromium(nano_folder, coins, co
         assert_same_picture(javascript.read_found({"outputs": [masks]}, task["size"]), expected)
 
 
-def test_page_finds_what_is_clicked_in_chromium(nano_folder):
-    with browser.open_page(*browser.WITHOUT_GPU) as page:
-        page.goto(f"/web/index.html?ort=/ort&device=wasm&model=/files{nano_folder}")
-        page.wait_for_function('document.getElementById("status").textContent.startsWith("Ready")')
-        page.set_input_files("#file", parity.SAMPLES / "coins.jpg")
-        page.wait_for_function('document.getElementById("status").textContent.startsWith("coins.jpg")')
-        shown = page.locator("canvas").bounding_box()
-        scale = shown["width"] / 384
-        pixel = "() => [...document.querySelector('canvas').getContext('2d').getImageData(215, 200, 1, 1).data]"
-        before = page.evaluate(pixel)
-        page.mouse.click(shown["x"] + COIN[0] * scale, shown["y"] + COIN[1] * scale)
-        page.wait_for_function('document.getElementById("status").textContent.includes(" ms on wasm")')
-        red, green, blue, _ = page.evaluate(pixel)
-    expected = [(level + colour) / 2 for level, colour in zip(before, (10, 160, 110))]
-    np.testing.assert_allclose((red, green, blue), expected, atol=1)
-
-
 def test_transformers_js_takes_the_first_dtype(nano_folder):
     config = json.loads((nano_folder / "config.json").read_text())
     assert config["transformers.js_config"] == {"dtype": "fp32"}  # in browsers it would look for 8 bits

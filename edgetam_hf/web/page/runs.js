@@ -41,8 +41,8 @@ export function encodeRuns(pixels, { width, height }) {
  */
 export function decodeRuns(runs, { width, height }) {
   const pixels = new Uint8Array(width * height);
-  for (const [start, end] of stretches(runs)) {
-    for (let i = start; i < end; i++) pixels[(i % height) * width + Math.floor(i / height)] = 1;
+  for (const [x, top, end] of columnPieces(runs, { width, height })) {
+    for (let i = top * width + x; i < end * width; i += width) pixels[i] = 1;
   }
   return pixels;
 }
@@ -58,6 +58,24 @@ export function* stretches(runs) {
   for (let i = 0; i < runs.length; i++) {
     if (i % 2 === 1) yield [position, position + runs[i]];
     position += runs[i];
+  }
+}
+
+/**
+ * Where the mask is, column by column: [x, first y, past the last y].
+ *
+ * @param {Uint32Array} runs
+ * @param {Size} size
+ * @returns {Generator<[number, number, number], void>}
+ */
+export function* columnPieces(runs, { height }) {
+  for (const [start, end] of stretches(runs)) {
+    for (let position = start; position < end; ) {
+      const x = Math.floor(position / height);
+      const next = Math.min(end, (x + 1) * height);
+      yield [x, position - x * height, next - x * height];
+      position = next;
+    }
   }
 }
 
