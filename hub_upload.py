@@ -1,4 +1,4 @@
-"""Assembles a Hub repository of an EdgeTAM checkpoint, checks it in a clean process and, if told to, pushes it."""
+"""Assembles a Hub repository or Space of an EdgeTAM checkpoint, checks it and, if told to, pushes it."""
 
 import argparse
 import sys
@@ -15,6 +15,8 @@ with loading_libraries():
     from edgetam_hf.hub.folder import assemble, check_listed, has_graphs
     from edgetam_hf.hub.push import CommitInfo, Target, check_repo_id, check_tag, push
     from edgetam_hf.hub.source import Source, read_source
+    from edgetam_hf.hub.space import assemble_space, check_space_files, find_ort
+    from edgetam_hf.hub.space_check import check_space
 
 PLACEHOLDER = "USER/NAME"
 EPILOG = """\
@@ -24,6 +26,8 @@ examples:
   python hub_upload.py --nano --repo-id me/edgetam-nano --output out --push
                                                                        check that folder again, and push it
   python hub_upload.py yonigozlan/EdgeTAM-hf --repo-id me/edgetam --push --create-pr
+  python hub_upload.py --space --nano --repo-id me/edgetam-demo --ort node_modules/onnxruntime-web/dist --push
+                                                                       a page that computes in the browser
 
 Where the package is installed without its repository: python -m edgetam_hf.hub_upload. Nothing is pushed without
 --push, nor anything that failed a check. huggingface_hub finds the token: run
@@ -49,6 +53,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--onnx", action="store_true", help="add graphs for browsers and Transformers.js (needs edgetam-hf[onnx])"
     )
+    parser.add_argument(
+        "--space", action="store_true", help="make a static Space, whose page runs the model (needs edgetam-hf[onnx])"
+    )
+    parser.add_argument(
+        "--ort", type=Path, metavar="FOLDER", help="of a Space: ONNX Runtime Web, the folder dist of its npm package"
+    )
     return parser
 
 
@@ -65,6 +75,12 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"a branch and a tag of one name, {options.tag}, would be mixed up: give --tag another name")
     if options.create_pr and options.revision != "main":
         raise ValueError("pull requests go to main: leave out --revision, or --create-pr")
+    if options.ort is not None and not options.space:
+        raise ValueError("--ort is for a Space: add --space")
+    if options.space and not (options.push and options.output and is_filled(options.output)):
+        find_ort(options.ort)  # before any work is done
+    if options.space and options.onnx:
+        raise ValueError("a Space always has graphs for browsers: leave out --onnx")
     output = options.output
     if output is not None and output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: --output must be a new or empty folder")
@@ -88,34 +104,55 @@ def run(options: argparse.Namespace) -> None:
         # what is not complete and checked never stands at --output
         with whole_folder(folder) if is_new else reserved(folder) as repository:
             kind = read_source(options.source, options.nano, Path(work, "converted"))
-            if not is_new:
-                check_listed(repository, kind)
-                if options.onnx and not has_graphs(repository):
-                    raise ValueError(f"{folder} has no graphs for browsers: assemble it anew with --onnx")
-            source = Source(
-                Path(work, "converted"), kind, options.dtype or ("float16" if kind == "nano" else "float32")
-            )
-            if is_new:
-                assemble(source, repository, repo_id, options.tag, options.onnx)
-                fill_card(repository, repo_id)
-            names = check_listed(repository, kind)
-            size = sum((repository / name).stat().st_size for name in names)
-            print(f"{'assembled' if is_new else 'found'} {len(names)} files, {size / 1e6:.1f} MB")
-            for line in check_folder(repository, source, repo_id, options.tag):
-                print(f"  {line}")
+            make = make_space if options.space else make_repository
+            make(options, repository, Path(work, "converted"), kind, is_new)
         if options.output and is_new:
             print(f"folder: {folder}")
         if options.push:
-            target = Target(repo_id, options.tag, options.private, options.revision, options.create_pr)
+            tag = None if options.space else options.tag
+            target = Target(repo_id, tag, options.private, options.revision, options.create_pr, options.space)
             report(push(folder, kind, target), target)
         else:
             print("not pushed: that takes --push and --repo-id")
 
 
+def make_repository(options: argparse.Namespace, folder: Path, checkpoint: Path, kind: str, is_new: bool) -> None:
+    """Fills a new folder with all that the repository of a model holds, and checks it."""
+    repo_id = options.repo_id or PLACEHOLDER
+    if not is_new:
+        check_listed(folder, kind)
+        if options.onnx and not has_graphs(folder):
+            raise ValueError(f"{options.output} has no graphs for browsers: assemble it anew with --onnx")
+    source = Source(checkpoint, kind, options.dtype or ("float16" if kind == "nano" else "float32"))
+    if is_new:
+        assemble(source, folder, repo_id, options.tag, options.onnx)
+        fill_card(folder, repo_id)
+    tell_size(folder, check_listed(folder, kind), is_new)
+    for line in check_folder(folder, source, repo_id, options.tag):
+        print(f"  {line}")
+
+
+def make_space(options: argparse.Namespace, folder: Path, checkpoint: Path, kind: str, is_new: bool) -> None:
+    """Fills a new folder with all that a Space holds, and checks it."""
+    source = Source(checkpoint, kind, "float32")
+    if is_new:
+        assemble_space(source, folder, find_ort(options.ort))
+    tell_size(folder, check_space_files(folder), is_new)
+    print(f"  {check_space(folder, source)}")
+
+
+def tell_size(folder: Path, names: list[str], is_new: bool) -> None:
+    """Prints how much there is to push."""
+    size = sum((folder / name).stat().st_size for name in names)
+    print(f"{'assembled' if is_new else 'found'} {len(names)} files, {size / 1e6:.1f} MB")
+
+
 def report(commit: CommitInfo, target: Target) -> None:
     """Prints where the commit is, and what to pin."""
     print(f"pushed: {commit.pr_url or commit.commit_url}")
-    print(f"tag: {target.tag}" + (", which the card pins: set it when the request is merged" if commit.pr_url else ""))
+    if target.tag:
+        is_missing = ", which the card pins: set it when the request is merged" if commit.pr_url else ""
+        print(f"tag: {target.tag}{is_missing}")
     print(f'pin: revision="{commit.oid}"')
 
 

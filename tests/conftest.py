@@ -27,6 +27,7 @@ os.environ["HF_MODULES_CACHE"] = make_folder()
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import exported_models  # noqa: E402
+import javascript  # noqa: E402
 import pytest  # noqa: E402
 import simulated_gpu  # noqa: E402
 import small_datasets  # noqa: E402
@@ -36,7 +37,7 @@ import tracking  # noqa: E402
 import training_sources  # noqa: E402
 
 from edgetam_cli import main  # noqa: E402
-from edgetam_hf import folding_edgetam  # noqa: E402
+from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, folding_edgetam, nano_checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +98,23 @@ def video_folder(video_model, video_processor, tmp_path_factory):
 def exported(video_model, video_processor, tmp_path_factory):
     """Where `video_model` is exported, as ONNX files."""
     return exported_models.export_model(video_model, video_processor, tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="session")
+def nano():
+    """The embedded checkpoint and its processor."""
+    model = EdgeTamVideoModel.from_pretrained(nano_checkpoint(), dtype=torch.float32).eval().requires_grad_(False)
+    return model, EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
+
+
+@pytest.fixture(scope="session")
+def nano_folder(nano, tmp_path_factory):
+    """The embedded checkpoint, exported for browsers."""
+    javascript.needs_package("onnxruntime-web")
+    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
+    folder = tmp_path_factory.mktemp("web") / "nano"
+    folder.mkdir()
+    return exported_models.export_model(*nano, folder)
 
 
 @pytest.fixture

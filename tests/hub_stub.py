@@ -13,10 +13,13 @@ TOKEN = "hf_testtesttesttesttesttesttesttest"
 
 
 class Repository:
-    """Branches as lists of commits, and tags; a commit is its id and the content of all files by name."""
+    """Branches as lists of commits, and tags; a commit is its id and the content of all files by name.
 
-    def __init__(self, is_private):
-        self.is_private = is_private
+    kind: "model" or "space".
+    """
+
+    def __init__(self, is_private, kind="model"):
+        self.is_private, self.kind = is_private, kind
         self.branches, self.tags = {"main": []}, {}
         self.commit("main", {".gitattributes": b""})
 
@@ -126,8 +129,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer({})
         if path.endswith(".git/info/lfs/objects/batch"):
             return self.batch(json.loads(body))
-        user, name, *rest = path.removeprefix("/api/models/").split("/")
+        kind, user, name, *rest = path.removeprefix("/api/").split("/")
         repository = self.server.repositories.get(f"{user}/{name}")
+        if repository is not None and kind != f"{repository.kind}s":
+            repository = None
         action, revision = rest[0] if rest else "info", rest[1] if len(rest) > 1 else "main"
         if repository is None or (action != "branch" and repository.find(revision) is None):
             return self.answer({"error": "not found"}, 404, [("X-Error-Code", "RepoNotFound")])
@@ -139,7 +144,8 @@ class Handler(BaseHTTPRequestHandler):
         repo_id = f"{request['organization']}/{request['name']}"
         status = 409 if repo_id in self.server.repositories else 200
         is_private = request.get("private") or request.get("visibility") == "private"
-        self.server.repositories.setdefault(repo_id, Repository(bool(is_private)))
+        repository = Repository(bool(is_private), request.get("type", "model"))
+        self.server.repositories.setdefault(repo_id, repository)
         self.answer({"url": f"{self.server.url}/{repo_id}", "error": "You already created this model repo"}, status)
 
     def info(self, repo_id, repository, revision, _):
@@ -210,7 +216,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def is_lfs(path):
     """Whether the Hub keeps a file outside of git."""
-    return path.endswith((".safetensors", ".png", ".jpg"))
+    return path.endswith((".safetensors", ".png", ".jpg", ".onnx", ".wasm"))
 
 
 def describe_file(path, content):

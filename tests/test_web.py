@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import small_models
 import torch
-from exported_models import export_model
 from javascript import FoundMask, assert_same_mask, assert_same_outputs, make_task, run_in_node, run_in_python
 from PIL import Image
 
-from edgetam_hf import EdgeTamModel, EdgeTamVideoModel, EdgeTamVideoProcessor, nano_checkpoint
+from edgetam_hf import EdgeTamModel, EdgeTamVideoProcessor, nano_checkpoint
 from edgetam_hf.export import parity
 from edgetam_hf.export.folder import write_configuration
 from edgetam_hf.export.graphs import graphs_of
@@ -30,23 +29,6 @@ PROMPTS = [
 ]
 NANO_FRAMES = parity.draw_clip(parity.FRAMES_PER_TURN)
 MIDDLE = len(NANO_FRAMES) // 2
-
-
-@pytest.fixture(scope="session")
-def nano():
-    """The embedded checkpoint and its processor."""
-    model = EdgeTamVideoModel.from_pretrained(nano_checkpoint(), dtype=torch.float32).eval().requires_grad_(False)
-    return model, EdgeTamVideoProcessor.from_pretrained(nano_checkpoint())
-
-
-@pytest.fixture(scope="session")
-def nano_folder(nano, tmp_path_factory):
-    """The embedded checkpoint, exported."""
-    javascript.needs_package("onnxruntime-web")
-    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
-    folder = tmp_path_factory.mktemp("web") / "nano"
-    folder.mkdir()
-    return export_model(*nano, folder)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from huggingface_hub.utils.sha import git_hash
 from edgetam_cli.endings import first_line
 
 from .folder import VIDEO_ONLY, check_listed, is_made, listed_files
+from .space import check_space_files, is_of_space
 
 FINISH = "nothing is half-pushed, and the same command finishes it"
 ADVICE = {
@@ -30,13 +31,14 @@ class PushError(OSError):
 
 
 class Target(NamedTuple):
-    """Where a push goes; `tag` becomes the name of the commit, unless that is to be a pull request."""
+    """Where a push goes; `tag`, if any, becomes the name of the commit, unless that is to be a pull request."""
 
     repo_id: str
-    tag: str
+    tag: str | None
     is_private: bool = False
     branch: str = "main"
     create_pr: bool = False
+    is_space: bool = False
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -59,11 +61,13 @@ def check_tag(tag: str) -> None:
 def push(folder: str | Path, kind: str, target: Target) -> CommitInfo:
     """The Hub's account of the commit (`commit_url`, `oid`, `pr_url`) that made the repository equal to the folder.
 
+    `kind` is that of the checkpoint; it does not matter for a Space.
+
     Raises:
         ValueError: if the folder holds anything that is not on the list.
         PushError: if the Hub, the token or the network will not have it.
     """
-    names = check_listed(folder, kind)
+    names = check_space_files(folder) if target.is_space else check_listed(folder, kind)
     disable_progress_bars()  # here, for loading a model turned them on again
     try:
         return _commit(Path(folder), names, target)
@@ -74,19 +78,22 @@ def push(folder: str | Path, kind: str, target: Target) -> CommitInfo:
 
 
 def _commit(folder: Path, names: list[str], target: Target) -> CommitInfo:
-    api, repo_id = HfApi(), target.repo_id
-    api.create_repo(repo_id, private=target.is_private or None, exist_ok=True)
-    if target.is_private and not api.repo_info(repo_id).private:
+    api, repo_id, repo_type = HfApi(), target.repo_id, "space" if target.is_space else "model"
+    sdk = "static" if target.is_space else None
+    api.create_repo(repo_id, repo_type=repo_type, private=target.is_private or None, exist_ok=True, space_sdk=sdk)
+    if target.is_private and not api.repo_info(repo_id, repo_type=repo_type).private:
         raise PushError(f"{repo_id} exists and is public: make it private on its settings page, or leave out --private")
     if target.branch != "main":
-        api.create_branch(repo_id, branch=target.branch, exist_ok=True)
+        api.create_branch(repo_id, branch=target.branch, exist_ok=True, repo_type=repo_type)
     # the head that the deletions were chosen for: if somebody moves it meanwhile, the Hub refuses the commit
-    head = api.repo_info(repo_id, revision=target.branch).sha
-    tree = api.list_repo_tree(repo_id, revision=head, recursive=True)
+    head = api.repo_info(repo_id, revision=target.branch, repo_type=repo_type).sha
+    tree = api.list_repo_tree(repo_id, revision=head, recursive=True, repo_type=repo_type)
     there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    stale = sorted(name for name in there if is_ours(name) and name not in names)
+    is_old = is_of_space if target.is_space else is_ours
+    stale = sorted(name for name in there if is_old(name) and name not in names)
     is_new = bool(stale) or not all(name in there and is_same(folder / name, there[name]) for name in names)
-    tagged = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id).tags}.get(target.tag)
+    tags = {tag.name: tag.target_commit for tag in api.list_repo_refs(repo_id, repo_type=repo_type).tags}
+    tagged = tags.get(target.tag or "")
     if tagged is not None and (is_new or tagged != head):
         raise PushError(
             f"{repo_id} has a tag {target.tag} at another commit, {tagged}: assemble the folder anew with another --tag"
@@ -94,16 +101,17 @@ def _commit(folder: Path, names: list[str], target: Target) -> CommitInfo:
     # not upload_folder, which may make several commits of a folder
     commit = api.create_commit(
         repo_id,
+        repo_type=repo_type,
         operations=[
             *(CommitOperationDelete(name) for name in stale),
             *(CommitOperationAdd(name, str(folder / name)) for name in names),
         ],
-        commit_message="Upload EdgeTAM: weights, code and card",
+        commit_message=f"Upload EdgeTAM: {'page and model' if target.is_space else 'weights, code and card'}",
         revision=target.branch,
         create_pr=target.create_pr,
         parent_commit=head,
     )
-    if tagged is None and not target.create_pr:
+    if target.tag and tagged is None and not target.create_pr:
         try:
             api.create_tag(repo_id, tag=target.tag, revision=commit.oid)
         except Exception as error:

@@ -183,7 +183,7 @@ export function enlargeMask(logits, from, to, threshold) {
  * @param {number} size
  * @param {number} newSize
  */
-function neighbours(size, newSize) {
+export function neighbours(size, newSize) {
   const before = new Int32Array(newSize);
   const after = new Int32Array(newSize);
   const parts = new Float32Array(newSize);

@@ -83,6 +83,33 @@ export class VideoSession {
   }
 
   /**
+   * Whether tracking of an object last went back in time through a frame; `null` if it did not go through it.
+   *
+   * @param {number} frameIdx
+   * @param {number} objectId
+   */
+  isTrackedBack(frameIdx, objectId) {
+    return this.#state.object(objectId).directionAt(frameIdx);
+  }
+
+  /**
+   * What a task of several calls returns. If it fails, the session is as it was before, also after calls that went well.
+   *
+   * @template T
+   * @param {() => Promise<T>} task
+   * @returns {Promise<T>}
+   */
+  async unchangedByErrors(task) {
+    const before = this.#state; // every change makes a copy
+    try {
+      return await task();
+    } catch (error) {
+      this.#state = before;
+      throw error;
+    }
+  }
+
+  /**
    * Adds prompts of objects on a frame, which `segment`, `propagate` and `receive` answer. Unknown ids begin objects.
    *
    * Masks have the size of the frames, and replace clicks and boxes; an empty mask says that the object is absent.
@@ -172,6 +199,16 @@ export class VideoSession {
       state.checkPresent(frameIdx);
       await (state.isNew(frameIdx) ? tracker.answer(frameIdx) : tracker.track(frameIdx, reverse));
     });
+  }
+
+  /**
+   * The masks that are known on a frame, of which nothing is computed; objects without one are absent.
+   *
+   * @param {number} frameIdx
+   * @returns {Promise<FrameOutput>}
+   */
+  async known(frameIdx) {
+    return this.#queue.run(async () => new Tracker(this.#stages, this.#config, this.#state).output(frameIdx));
   }
 
   /**
