@@ -66,7 +66,7 @@ def show_video(page: Page) -> None:
     page.press("#frame-number", "Enter")
     page.locator("#canvas").focus()
     rest(page)
-    click(page, 205, 105)
+    click(page, 240, 66)
     page.mouse.move(640, 540)
     rest(page)
 

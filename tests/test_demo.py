@@ -14,6 +14,11 @@ import javascript
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.video_frames_edgetam import open_video
+from exported_models import export_model
+from PIL import Image
+from small_videos import beep, read_beep, read_times, write_video
+
 from edgetam_hf import (
     EdgeTamModel,
     EdgeTamVideoModel,
@@ -21,10 +26,6 @@ from edgetam_hf import (
     nano_checkpoint,
 )
 from edgetam_hf.commands.picture_files import SAMPLES
-from edgetam_hf.video_frames_edgetam import open_video
-from exported_models import export_model
-from PIL import Image
-from small_videos import beep, read_beep, read_times, write_video
 
 ROOT = Path(__file__).parents[1]
 CLIP, COINS = ROOT / "examples" / "coins.mp4", SAMPLES / "coins.jpg"
