@@ -474,6 +474,18 @@ def test_page_restores_work_after_a_reload(open_page):
     assert again.calls("addPrompt")[-1][2] == 1
 
 
+def test_page_keeps_the_work_on_each_file(open_page):
+    page = open_page()
+    for name, x in {"one.png": 60, "other.png": 80}.items():  # as many changes on each
+        page.open({**PICTURE, "name": name})
+        page.click(x, 60)
+    page.open({**PICTURE, "name": "third.png"})  # at once: what was changed before is not forgotten
+    page.page.wait_for_timeout(0)
+    for name in ("one.png", "other.png"):
+        page.open({**PICTURE, "name": name})
+        page.page.wait_for_selector(f".notice:has-text('Your last work on {name} was kept')")
+
+
 def test_page_opens_what_the_server_was_started_with(open_page):
     page = open_page(media="begun.mp4")
     page.page.wait_for_function("document.title.startsWith('begun.mp4')")
@@ -522,6 +534,18 @@ def test_page_follows_a_camera(open_page):
     page.page.wait_for_function("document.getElementById('status').textContent === 'The camera is off.'")
     assert len(page.calls("startLive")) == 1
     assert len(page.calls("addPrompt")) == 1
+
+
+def test_page_opens_and_leaves_the_camera_in_quick_turns(open_page):
+    page = open_page()
+    page.page.evaluate("""() => {
+        const button = document.querySelector('header [data-command="live"]');
+        for (let i = 0; i < 3; i++) button.click();
+    }""")
+    page.page.wait_for_function("mock.calls.filter(([name]) => name === 'receive').length > 2")
+    assert len(page.calls("startLive")) == 1
+    page.page.click('header [data-command="live"]')
+    page.page.wait_for_function("document.getElementById('status').textContent === 'The camera is off.'")
 
 
 def test_page_is_used_without_a_mouse(picture):

@@ -51,7 +51,7 @@ function sayHere(app, prompt) {
   const frameIdx = app.frameIdx;
   return change(app, (project) => {
     const id = project.object(app.currentId)?.id ?? addTo(app, project);
-    project.addPrompt(app.stopLive ? app.frameIdx : frameIdx, id, prompt);
+    project.addPrompt(project.media.kind === "live" ? app.frameIdx : frameIdx, id, prompt);
   });
 }
 
