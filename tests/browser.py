@@ -11,6 +11,7 @@ import javascript
 import pytest
 
 FLAGS = ["--no-sandbox", "--disable-background-networking"]
+at_work = []
 WITHOUT_GPU = ["--disable-gpu"]
 WITH_SIMULATED_GPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 
@@ -59,6 +60,20 @@ def serve():
 
 
 @contextmanager
+def playing(playwright):
+    """Playwright at work; where it is already, the same, since it cannot work twice in one thread."""
+    if at_work:
+        yield at_work[0]
+        return
+    with playwright.sync_playwright() as driver:
+        at_work.append(driver)
+        try:
+            yield driver
+        finally:
+            at_work.clear()
+
+
+@contextmanager
 def open_page(*flags):
     """A page of the server in Chromium; skips the test where a part is missing."""
     playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs Playwright")
@@ -66,8 +81,8 @@ def open_page(*flags):
     if chromium is None:
         pytest.skip("Chromium is not installed")
     javascript.needs_package("onnxruntime-web")
-    with serve() as address, playwright.sync_playwright() as playing:
-        browser = playing.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags])
+    with serve() as address, playing(playwright) as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags])
         page = browser.new_page(base_url=address, viewport={"width": 900, "height": 760})
         page.set_default_timeout(300_000)
         page.goto("/tests/blank.html")

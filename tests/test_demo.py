@@ -1,5 +1,6 @@
 """`edgetam demo` in Chromium, with real mouse events: what a person finds is what Python finds for the same prompts."""
 
+import base64
 import os
 import re
 import shutil
@@ -15,14 +16,11 @@ import numpy as np
 import pytest
 import torch
 from edgetam_hf.video_frames_edgetam import open_video
-from exported_models import export_model
 from PIL import Image
 from small_videos import beep, read_beep, read_times, write_video
 
 from edgetam_hf import (
     EdgeTamModel,
-    EdgeTamVideoModel,
-    EdgeTamVideoProcessor,
     nano_checkpoint,
 )
 from edgetam_hf.commands.picture_files import SAMPLES
@@ -39,6 +37,21 @@ PLACE = """async ([x, y, width, height]) => {
   const canvas = document.getElementById("canvas").getBoundingClientRect();
   const { left, top, scale } = fit({ width, height }, canvas);
   return [canvas.left + left + scale * (x + 0.5), canvas.top + top + scale * (y + 0.5)];
+}"""
+# the frames of a video as the browser decodes it, whose colours are a level or two from those of FFmpeg
+FRAMES = """async (bytes) => {
+  const { Film } = await import(new URL("page/film.js", location.href));
+  const film = await Film.open(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], "clip.mp4"));
+  const context = new OffscreenCanvas(film.width, film.height).getContext("2d");
+  const frames = [];
+  for (let frameIdx = 0; frameIdx < film.numFrames; frameIdx++) {
+    context.drawImage(await film.frameAt(frameIdx), 0, 0);
+    const { data } = context.getImageData(0, 0, film.width, film.height);
+    let text = "";
+    for (let i = 0; i < data.length; i += 4096) text += String.fromCharCode(...data.subarray(i, i + 4096));
+    frames.push(btoa(text));
+  }
+  return frames;
 }"""
 DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
@@ -73,49 +86,35 @@ def demo(*arguments):
 def chromium():
     """A running Chromium; each test opens pages of its own."""
     playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs Playwright")
-    with playwright.sync_playwright() as playing:
+    with browser.playing(playwright) as driver:
         flags = [*browser.FLAGS, *browser.WITHOUT_GPU]
-        running = playing.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
+        running = driver.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         yield running
         running.close()
 
 
 @pytest.fixture(scope="module")
-def nano():
-    """The embedded checkpoint for videos and for pictures, and its processor."""
-    models = [
-        kind.from_pretrained(nano_checkpoint(), dtype=torch.float32) for kind in (EdgeTamVideoModel, EdgeTamModel)
-    ]
-    return *(model.eval().requires_grad_(False) for model in models), EdgeTamVideoProcessor.from_pretrained(
-        nano_checkpoint()
-    )
+def picture_model():
+    """The embedded checkpoint for pictures."""
+    return EdgeTamModel.from_pretrained(nano_checkpoint(), dtype=torch.float32).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
-def addresses(nano, tmp_path_factory):
+def addresses(request):
     """A function that gives the address of a page for each engine; servers are started once."""
     with ExitStack() as stack:
         known = {}
 
         def address_of(engine):
             if engine not in known:
-                arguments = browser_arguments(nano, tmp_path_factory) if engine == "browser" else []
+                arguments = []
+                if engine == "browser":
+                    folders = request.getfixturevalue("nano_folder"), javascript.MODULES / "onnxruntime-web" / "dist"
+                    arguments = ["--engine", "browser", "--device", "wasm", "--model", folders[0], "--ort", folders[1]]
                 known[engine] = stack.enter_context(demo(*arguments))[0]
             return known[engine]
 
         yield address_of
-
-
-def browser_arguments(nano, tmp_path_factory):
-    """Options with which the browser computes."""
-    javascript.needs_package("onnxruntime-web")
-    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
-    model, _, processor = nano
-    folder = tmp_path_factory.mktemp("demo") / "nano"
-    folder.mkdir()
-    export_model(model, processor, folder)
-    ort = javascript.MODULES / "onnxruntime-web" / "dist"
-    return ["--engine", "browser", "--model", folder, "--ort", ort, "--device", "wasm"]
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +249,8 @@ def iou(first, second):
 class PythonPicture:
     """What Python finds in a picture."""
 
-    def __init__(self, nano, path):
-        _, self.model, self.processor = nano
+    def __init__(self, model, processor, path):
+        self.model, self.processor = model, processor
         with Image.open(path) as picture:
             self.picture = picture.convert("RGB")
 
@@ -270,10 +269,9 @@ class PythonPicture:
 class PythonVideo:
     """What Python finds in a video, by (frame, object), as the page keeps it."""
 
-    def __init__(self, nano, path):
-        self.model, _, self.processor = nano
-        self.frames = open_video(path)
-        self.session = self.processor.init_video_session(self.frames, max_memory_frames=64)
+    def __init__(self, nano, video):
+        self.model, self.processor = nano
+        self.session = self.processor.init_video_session(video, max_memory_frames=64)
         self.masks = {}
 
     def keep(self, output):
@@ -294,6 +292,13 @@ class PythonVideo:
             self.keep(output)
 
 
+def frames_in_browser(visitor, path):
+    """The frames of a video, uint8 (T, H, W, 3), as the visitor's browser decodes them."""
+    frames = visitor.page.evaluate(FRAMES, base64.b64encode(path.read_bytes()).decode())
+    width, height = SIZES[path.suffix]
+    return np.stack([np.frombuffer(base64.b64decode(f), np.uint8).reshape(height, width, 4)[..., :3] for f in frames])
+
+
 def assert_same_masks(found, expected):
     """The same objects on the same frames, with the same masks."""
     expected = {place: mask for place, mask in expected.items() if mask.any()}
@@ -304,8 +309,8 @@ def assert_same_masks(found, expected):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_picture_has_the_masks_of_python(visit, nano, tmp_path, engine):
-    visitor, python = visit(engine), PythonPicture(nano, COINS)
+def test_picture_has_the_masks_of_python(visit, nano, picture_model, tmp_path, engine):
+    visitor, python = visit(engine), PythonPicture(picture_model, nano[1], COINS)
     visitor.open(COINS)
     visitor.click(211, 192)
     visitor.press("n")
@@ -327,7 +332,8 @@ def test_picture_has_the_masks_of_python(visit, nano, tmp_path, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_video_has_the_masks_of_python(visit, nano, clip, tmp_path, engine):
-    visitor, python = visit(engine), PythonVideo(nano, clip)
+    visitor = visit(engine)
+    python = PythonVideo(nano, clip if engine == "server" else frames_in_browser(visitor, clip))
     visitor.open(clip)
     visitor.go_to(4)
     visitor.click(65, 110)
@@ -394,7 +400,7 @@ def test_project_outlives_the_server(chromium, clip, tmp_path):
     context.close()
 
 
-def test_two_visitors_do_not_disturb_each_other(visit, nano, clip, tmp_path):
+def test_two_visitors_do_not_disturb_each_other(visit, nano, picture_model, clip, tmp_path):
     one, other = visit("server"), visit("server")
     one.open(clip)
     other.open(COINS)
@@ -407,11 +413,11 @@ def test_two_visitors_do_not_disturb_each_other(visit, nano, clip, tmp_path):
     python.say(0, 1, [[65, 110]], [1])
     python.follow(0)
     assert_same_masks(read_masks(one.export("coco", tmp_path)), python.masks)
-    assert_same_masks(picture, {(0, 1): PythonPicture(nano, COINS).find([[211, 192]])})
+    assert_same_masks(picture, {(0, 1): PythonPicture(picture_model, nano[1], COINS).find([[211, 192]])})
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_files_that_cannot_be_opened_leave_what_is_open(visit, nano, tmp_path, engine):
+def test_files_that_cannot_be_opened_leave_what_is_open(visit, nano, picture_model, tmp_path, engine):
     visitor = visit(engine)
     visitor.open(COINS)
     visitor.click(211, 192)
@@ -424,7 +430,7 @@ def test_files_that_cannot_be_opened_leave_what_is_open(visit, nano, tmp_path, e
         assert path.name in visitor.notices, visitor.notices
         assert COINS.name in visitor.page.text_content("#media-name")
     masks = read_masks(visitor.export("coco", tmp_path))
-    assert_same_masks(masks, {(0, 1): PythonPicture(nano, COINS).find([[211, 192]])})
+    assert_same_masks(masks, {(0, 1): PythonPicture(picture_model, nano[1], COINS).find([[211, 192]])})
     assert not visitor.errors
 
 

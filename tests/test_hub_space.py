@@ -6,12 +6,12 @@ from types import SimpleNamespace
 
 import javascript
 import pytest
-import small_models
 from hub_stub import TOKEN, HubStub
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
 import hub_upload
+from edgetam_hf.export import exporter
 from edgetam_hf.hub import space, space_check
 from edgetam_hf.hub.check import CheckError
 from edgetam_hf.hub.source import Source, read_source
@@ -90,14 +90,20 @@ def test_space_holds_the_page_the_model_and_its_card(assembled):
     assert "$" not in card
 
 
-def test_space_has_the_graphs_that_a_browser_takes(model, tmp_path):
-    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
-    small = SimpleNamespace(model=model, processor=small_models.make_processor(128))
-    space.export_model(small, tmp_path / "model")
+def test_space_has_the_graphs_that_a_browser_takes(model, tmp_path, monkeypatch):
+    def write(model, processor, folder, plan):
+        (folder / "onnx").mkdir(parents=True)
+        for name in ("vision_encoder", "object_decoder", space.NOT_FOR_BROWSERS):
+            (folder / "onnx" / f"{name}.onnx").write_text(",".join(plan.dtypes))
+        for name in ("config.json", "preprocessor_config.json", "parity.json"):
+            (folder / name).write_text("{}")
+
+    monkeypatch.setattr(exporter, "export", write)
+    space.export_model(SimpleNamespace(model=model, processor=None), tmp_path / "model")
     names = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "model").rglob("*.*")}
     graphs = {f"model/onnx/{name}.onnx" for name in ("vision_encoder", "object_decoder")}
     assert names == {*graphs, "model/config.json", "model/preprocessor_config.json"}
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["edgetam_export"]
+    assert (tmp_path / "model" / "onnx" / "vision_encoder.onnx").read_text() == "float32"
 
 
 def test_space_finds_in_chromium_what_python_finds(assembled, source):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import javascript
 import numpy as np
 import pytest
-from browser import FLAGS, WITHOUT_GPU
+from browser import FLAGS, WITHOUT_GPU, playing
 from PIL import Image
 
 ADDRESS = "http://localhost:9/"  # nothing listens there: every request is answered here
@@ -42,10 +42,8 @@ def chromium():
     playwright = pytest.importorskip("playwright.sync_api", reason="driving a browser needs Playwright")
     if shutil.which("chromium") is None:
         pytest.skip("Chromium is not installed")
-    with playwright.sync_playwright() as playing:
-        browser = playing.chromium.launch(
-            executable_path=shutil.which("chromium"), args=[*FLAGS, *WITHOUT_GPU, *CAMERA]
-        )
+    with playing(playwright) as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=[*FLAGS, *WITHOUT_GPU, *CAMERA])
         yield browser
         browser.close()
 

@@ -24,6 +24,7 @@ from transformers import pipeline
 from edgetam_hf import EdgeTamModel, EdgeTamVideoProcessor, nano_checkpoint
 from edgetam_hf.commands.prompts import ObjectPrompt
 from edgetam_hf.commands.segment import Segmenter
+from edgetam_hf.demo import messages
 from edgetam_hf.export import parity
 
 COIN, BESIDE, BOX = [211, 192], [255, 192], [246, 93, 296, 143]
@@ -472,3 +473,24 @@ def test_timetables_are_those_of_ffmpeg(video_file, tmp_path):
         np.testing.assert_allclose(table["times"], np.array(times) - times[0], atol=1e-3)
     assert [table["hasSound"] for table in tables] == [False, False, True]
     assert tables[1]["duration"] == pytest.approx(0.4)
+
+
+def test_messages_are_those_of_the_server(tmp_path):
+    objects = [
+        {"objectId": 3, "iouScore": 0.5, "isPresent": True, "runs": [4, 2, 70000]},
+        {"objectId": 12, "iouScore": 0.25, "isPresent": False, "runs": [70006]},
+    ]
+    found = [
+        messages.Found(one["objectId"], np.array(one["runs"]), one["iouScore"], one["isPresent"]) for one in objects
+    ]
+    packed = messages.pack_frame(messages.FoundFrame(7, found), 5, False)
+    job = {"header": {"name": "Münze"}, "objects": objects, "message": base64.b64encode(packed).decode()}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    said = json.loads(javascript.node(javascript.WEB / "messages.js", tmp_path / "job.json", package=""))
+    header, payload = messages.unpack(base64.b64decode(said["sent"]))
+    assert header["name"] == "Münze"
+    assert [one["numRuns"] for one in header["objects"]] == [3, 1]
+    assert messages.read_runs(payload).tolist() == [4, 2, 70000, 70006]
+    assert said["read"] == objects
+    assert (said["header"]["id"], said["header"]["frameIdx"], said["header"]["isResult"]) == (5, 7, False)
+    assert ["whole header" in text for text in said["broken"]] == [True, True]

@@ -16,20 +16,24 @@ const NUM_MEASURED_FRAMES = 16;
 const MEASURING_MILLISECONDS = 3000;
 const DEFAULT_RATE = 30; // where nothing can be measured
 const BEYOND_THE_END = 1e7; // seconds
-const MOST_MILLISECONDS_TO_SHOW = 500; // in a tab that is hidden nothing is shown
+const CHECKING_MILLISECONDS = 500;
+const MOST_CHECKS = 40; // a slow machine shows a frame late; 20 seconds are enough for any
 
 export class Film {
   #address;
   #video;
   #queue = new Queue();
   #timetable;
+  #isExact;
 
   /**
    * @param {string} address
    * @param {HTMLVideoElement} video
    * @param {Timetable} timetable
+   * @param {boolean} isExact whether the times are those of the file, and not measured
    */
-  constructor(address, video, timetable) {
+  constructor(address, video, timetable, isExact) {
+    this.#isExact = isExact;
     this.#address = address;
     this.#video = video;
     this.#timetable = timetable;
@@ -50,8 +54,8 @@ export class Film {
     const address = URL.createObjectURL(file);
     try {
       const video = await loadVideo(address, file.name);
-      const timetable = (await readTimetable(file)) ?? (await measureTimes(video));
-      return new Film(address, video, timetable);
+      const timetable = await readTimetable(file);
+      return new Film(address, video, timetable ?? (await measureTimes(video)), timetable !== null);
     } catch (error) {
       URL.revokeObjectURL(address);
       throw error;
@@ -72,15 +76,20 @@ export class Film {
   }
 
   /**
-   * Goes to a frame in a player of this file.
+   * Goes to a frame in a player of this file; throws an Error if the browser does not show it.
    *
    * @param {HTMLVideoElement} video
    * @param {number} frameIdx
+   * @returns {Promise<void>}
    */
-  seek(video, frameIdx) {
+  async seek(video, frameIdx) {
     const { times, duration } = this.#timetable;
     const middle = (times[frameIdx] + (times[frameIdx + 1] ?? duration)) / 2; // where rounding does no harm
-    return seek(video, middle, (mediaTime) => this.frameIdxAt(mediaTime) === frameIdx);
+    const numChecks = this.#isExact ? MOST_CHECKS : 1;
+    const isShown = await seek(video, middle, (mediaTime) => this.frameIdxAt(mediaTime) === frameIdx, numChecks);
+    if (!isShown && this.#isExact && !document.hidden) {
+      throw new Error(`The browser does not show frame ${frameIdx + 1} of the video: it may be damaged, or try again.`);
+    }
   }
 
   /**
@@ -128,26 +137,34 @@ async function loadVideo(address, name) {
 }
 
 /**
- * Goes to a time of a video, and waits until its frame can be drawn.
+ * Goes to a time of a video, and waits until its frame can be drawn. In a tab that is hidden nothing is shown, and there
+ * it does not wait for long.
  *
  * @param {HTMLVideoElement} video
  * @param {number} seconds
  * @param {(mediaTime: number) => boolean} [isWanted] whether a frame is the right one
+ * @param {number} [numChecks] how often to look whether it is there
+ * @returns {Promise<boolean>} whether the frame is shown
  */
-async function seek(video, seconds, isWanted = () => true) {
-  if (Math.abs(video.currentTime - seconds) < 1e-6 && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return;
+async function seek(video, seconds, isWanted = () => true, numChecks = 1) {
+  if (Math.abs(video.currentTime - seconds) < 1e-6 && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return true;
   const isThere = happens(video, "seeked");
+  let isShown = false;
   // "seeked" may come while the frame before is still what is drawn
-  const isShown = new Promise((resolve) => {
+  const shown = new Promise((resolve) => {
     const check = (/** @type {number} */ _, /** @type {VideoFrameCallbackMetadata} */ { mediaTime }) => {
-      if (isWanted(mediaTime)) resolve(null);
+      if (isWanted(mediaTime)) resolve((isShown = true));
       else video.requestVideoFrameCallback?.(check);
     };
     video.requestVideoFrameCallback?.(check);
   });
   video.currentTime = seconds;
   await isThere;
-  await Promise.race([isShown, new Promise((resolve) => setTimeout(resolve, MOST_MILLISECONDS_TO_SHOW))]);
+  for (let i = 0; i < numChecks && !isShown; i++) {
+    await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, CHECKING_MILLISECONDS))]);
+    if (document.hidden) break;
+  }
+  return isShown;
 }
 
 /**
