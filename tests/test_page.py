@@ -395,6 +395,52 @@ def test_page_follows_stops_and_corrects(video):
     assert page.locator("#rows").get_attribute("aria-label").endswith("Object 1: said on frame 1, 13")
 
 
+def test_page_shows_the_frame_that_was_clicked_while_it_followed(video):
+    page = video.page
+    video.click(30, 30)
+    page.evaluate("mock.wait = { 'frame 12': new Promise((go) => { mock.go = go; }) }")
+    page.keyboard.press("f")
+    page.wait_for_function("document.getElementById('frame-number').value === '13'")
+    page.evaluate("mock.numFramesAfterStop = 1")
+    page.mouse.click(*video.place(60, 30), button="right")
+    page.evaluate("mock.go()")
+    video.settle()
+    assert video.calls("addPrompt")[-1][1] == 12
+    assert page.input_value("#frame-number") == "13"
+
+
+def test_page_undoes_what_was_changed_while_it_followed(video):
+    page = video.page
+    video.click(30, 30)
+    page.evaluate("mock.wait = { 'frame 12': new Promise((go) => { mock.go = go; }) }")
+    page.keyboard.press("f")
+    page.wait_for_function("document.getElementById('progress').value === 12")
+    page.keyboard.press("v")  # hides the object
+    page.evaluate("mock.go()")
+    video.settle()
+    video.key("Control+z")
+    assert "Undone: change of an object" in video.text("#status")
+    assert video.text("#objects .score") != "–"  # on the last frame
+    video.key("Control+z")
+    assert "Undone: tracking" in video.text("#status")
+    assert video.text("#objects .score") == "–"
+    video.key("Control+Shift+z", "Control+Shift+z")
+    assert video.text("#objects .score") != "–"
+    assert video.calls("clearPrompts", "removeObject") == []
+
+
+def test_page_tells_all_anew_after_a_connection_was_lost(video):
+    video.click(30, 30)
+    video.page.evaluate("mock.fail.addPrompt = 'The connection was lost.'; mock.isUncertain = true")
+    video.click(60, 30)
+    assert video.text(".notice") == "The connection was lost."
+    video.page.evaluate("mock.calls.length = 0")
+    video.click(60, 40)
+    told = [(call[0], points_of(call)) for call in video.calls("addPrompt")]
+    assert video.calls("reset")
+    assert told == [("addPrompt", [(30, 30, 1)]), ("addPrompt", [(60, 40, 1)])]
+
+
 def test_page_undoes_on_a_video_as_the_engine_needs_it(video):
     video.click(60, 60)
     video.click(80, 60)
@@ -472,6 +518,18 @@ def test_page_restores_work_after_a_reload(open_page):
     assert again.calls("addPrompt")[-1][2] == 1
 
 
+def test_page_keeps_the_work_on_each_file(open_page):
+    page = open_page()
+    for name, x in {"one.png": 60, "other.png": 80}.items():  # as many changes on each
+        page.open({**PICTURE, "name": name})
+        page.click(x, 60)
+    page.open({**PICTURE, "name": "third.png"})  # at once: what was changed before is not forgotten
+    page.page.wait_for_timeout(0)
+    for name in ("one.png", "other.png"):
+        page.open({**PICTURE, "name": name})
+        page.page.wait_for_selector(f".notice:has-text('Your last work on {name} was kept')")
+
+
 def test_page_opens_what_the_server_was_started_with(open_page):
     page = open_page(media="begun.mp4")
     page.page.wait_for_function("document.title.startsWith('begun.mp4')")
@@ -520,6 +578,18 @@ def test_page_follows_a_camera(open_page):
     page.page.wait_for_function("document.getElementById('status').textContent === 'The camera is off.'")
     assert len(page.calls("startLive")) == 1
     assert len(page.calls("addPrompt")) == 1
+
+
+def test_page_opens_and_leaves_the_camera_in_quick_turns(open_page):
+    page = open_page()
+    page.page.evaluate("""() => {
+        const button = document.querySelector('header [data-command="live"]');
+        for (let i = 0; i < 3; i++) button.click();
+    }""")
+    page.page.wait_for_function("mock.calls.filter(([name]) => name === 'receive').length > 2")
+    assert len(page.calls("startLive")) == 1
+    page.page.click('header [data-command="live"]')
+    page.page.wait_for_function("document.getElementById('status').textContent === 'The camera is off.'")
 
 
 def test_page_is_used_without_a_mouse(picture):

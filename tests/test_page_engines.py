@@ -385,6 +385,9 @@ def test_engine_makes_a_film_with_masks_and_sound(engine, tmp_path):
     assert np.ptp(pictures[-1][5, 5].astype(int)) < 12
     with av.open(io.BytesIO(data)) as container:
         assert container.streams.audio
+    [short] = engine.run(["overlay", [[3, [255, 0, 0]]], found[:2]])  # too short for a recorder that is not waited for
+    with av.open(io.BytesIO(base64.b64decode(short["film"]))) as container:
+        assert list(container.decode(video=0))
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,8 @@ function sayHere(app, prompt) {
   const frameIdx = app.frameIdx;
   return change(app, (project) => {
     const id = project.object(app.currentId)?.id ?? addTo(app, project);
-    project.addPrompt(app.stopLive ? app.frameIdx : frameIdx, id, prompt);
+    project.addPrompt(project.media.kind === "live" ? app.frameIdx : frameIdx, id, prompt);
+    show(app, frameIdx); // following may have gone on meanwhile
   });
 }
 
@@ -212,11 +213,13 @@ export function currentCandidates(app) {
  * @param {number} choice
  */
 export function chooseCandidate(app, choice) {
-  const found = currentCandidates(app);
-  if (!found[choice] || !app.project) return;
-  app.project.choose(app.currentId, choice);
-  keepChoice(app, app.currentId, found);
-  app.say(`Candidate ${choice + 1} of ${found.length}, predicted IoU ${found[choice].iouScore.toFixed(2)}.`);
+  return app.edit(async () => {
+    const found = currentCandidates(app);
+    if (!found[choice] || !app.project) return;
+    app.project.choose(app.currentId, choice);
+    keepChoice(app, app.currentId, found);
+    app.say(`Candidate ${choice + 1} of ${found.length}, predicted IoU ${found[choice].iouScore.toFixed(2)}.`);
+  });
 }
 
 /**

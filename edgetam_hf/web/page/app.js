@@ -67,7 +67,7 @@ export class App {
   everything = null;
   /** @type {WeakMap<readonly object[], Found[]>} candidates by what was said */
   candidates = new WeakMap();
-  /** The engine was told a part of a change only, and has to be told everything anew. */
+  /** The engine was told a part of a change only, or may have been: it has to be told everything anew. */
   isEngineBehind = false;
   /** @type {ProjectData | null} a project that waits for its picture or video to be opened */
   waiting = null;

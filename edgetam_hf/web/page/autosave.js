@@ -2,6 +2,7 @@
 
 /** @typedef {import("./app.js").App} App */
 /** @typedef {import("./engine.js").Media} Media */
+/** @typedef {import("./project.js").Project} Project */
 /** @typedef {import("./project.js").ProjectData} ProjectData */
 
 const [DATABASE, STORE] = ["edgetam", "work"];
@@ -10,20 +11,24 @@ const PAUSE = 1000; // milliseconds between a change and its being kept
 const MOST_TIME = 0.05; // of all time, for large projects
 
 /**
- * Keeps the project whenever it has changed.
+ * Keeps the project whenever it has changed, at the latest when another one takes its place.
  *
  * @param {App} app
  */
 export function keepWork(app) {
-  let keptRevision = -1;
+  /** @type {WeakMap<Project, number>} */
+  const keptRevisions = new WeakMap();
+  /** @type {Project | null} */
+  let changed = null; // what is to be kept
   let due = 0;
   let timer = 0;
   const keep = async () => {
     clearTimeout(timer);
     timer = 0;
-    const { project } = app;
-    if (!project || project.revision === keptRevision) return;
-    keptRevision = project.revision;
+    const project = changed;
+    changed = null;
+    if (!project) return;
+    keptRevisions.set(project, project.revision);
     const started = performance.now();
     await store(project.toData()).catch(() => {}); // private windows keep nothing
     const ended = performance.now();
@@ -31,11 +36,14 @@ export function keepWork(app) {
   };
   app.listen(() => {
     const { project } = app;
-    if (!project || project.isEmpty || project.media.kind === "live" || project.revision === keptRevision) return;
+    if (changed && changed !== project) keep();
+    if (!project || project.isEmpty || project.media.kind === "live") return;
+    if (project.revision === keptRevisions.get(project)) return;
+    changed = project;
     timer ||= window.setTimeout(keep, Math.max(PAUSE, due - performance.now()));
   });
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden && timer) keep();
+    if (document.hidden) keep();
   });
 }
 

@@ -3,8 +3,11 @@
  *
  * Everything else is shared: the page keeps what was said and what was found (`project.js`), and an engine only computes.
  * Points and boxes are in pixels of the picture or frame, (x, y). An engine that fails throws an Error with a sentence
- * for the user, and is as it was before the call.
+ * for the user, and is as it was before the call, except after an `UncertainError`.
  */
+
+/** An error after which nobody knows whether the engine has done what it was asked for. */
+export class UncertainError extends Error {}
 
 /**
  * @typedef {object} Settings `settings.json` beside the page

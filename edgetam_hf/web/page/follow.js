@@ -33,7 +33,7 @@ export async function follow(app, direction) {
         if (!signal.aborted) await app.engine.propagate({ start, count: null, isReverse }, onFrame, signal);
       }
     } finally {
-      if (project.lastStep?.frames.size === 0) project.drop();
+      project.endStep();
     }
   });
   if (isDone) app.say(done < total ? `Stopped after ${done} of ${total} frames.` : `Followed over ${done} frames.`);

@@ -12,6 +12,7 @@ import { stretches } from "./runs.js";
 const TYPES = ["video/mp4;codecs=avc1.640028,mp4a.40.2", "video/mp4", "video/webm;codecs=vp9,opus", "video/webm"];
 const BITS_PER_PIXEL = 0.2;
 const OPACITY = 128; // of 255
+const MILLISECONDS_AT_THE_ENDS = 300; // in which the first and the last frame get into the film
 
 /**
  * The film, from the first frame with results to the last one.
@@ -32,6 +33,7 @@ export async function recordOverlay(film, results, onProgress, signal) {
   canvas.draw(player, first);
   const { recorder, parts } = startRecorder(canvas.stream(film.frameRate), film.hasSound ? soundOf(player) : [], film);
   try {
+    await hold(() => canvas.draw(player, first));
     await player.play();
     for (let frameIdx = first; frameIdx < last && !player.ended; ) {
       frameIdx = Math.min(film.frameIdxAt(await nextFrame(player)), last);
@@ -39,6 +41,8 @@ export async function recordOverlay(film, results, onProgress, signal) {
       canvas.draw(player, frameIdx);
       onProgress(frameIdx - first + 1, last - first + 1);
     }
+    player.pause();
+    await hold(() => canvas.draw(player, last));
   } finally {
     player.pause();
     await stop(recorder);
@@ -131,6 +135,18 @@ function nextFrame(video) {
     video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime));
     video.addEventListener("ended", () => resolve(Infinity), { once: true });
   });
+}
+
+/**
+ * Shows a frame for a while: a recorder needs time to begin and to end.
+ *
+ * @param {() => void} draw
+ */
+async function hold(draw) {
+  for (let i = 0; i < 3; i++) {
+    await new Promise((resolve) => setTimeout(resolve, MILLISECONDS_AT_THE_ENDS / 3));
+    draw(); // only what is drawn is recorded
+  }
 }
 
 /** @param {MediaRecorder} recorder */

@@ -2,7 +2,7 @@
  * The document: what is open, which objects there are, what was said of them, and what was found.
  *
  * It knows neither the page nor the engine. Every change that the user makes is a step, which can be undone and done
- * again; results that arrive belong to the step that is last. Objects, what was said, and results are never changed in
+ * again; results that arrive belong to the last step that asked for any. Objects, what was said, and results are never changed in
  * place: a step keeps the lists as they were.
  */
 import { freeColour } from "./colours.js";
@@ -44,6 +44,7 @@ import { freeColour } from "./colours.js";
  * @property {readonly ObjectData[]} objects
  * @property {readonly Said[]} said
  * @property {Map<number, OnFrame | undefined>} frames results of the frames that the step has changed
+ * @property {boolean} hasResults whether results that arrive belong to it
  */
 
 const MOST_STEPS = 500;
@@ -190,7 +191,7 @@ export class Project {
    * @param {Partial<Omit<ObjectData, "id">>} changes
    */
   changeObject(id, changes) {
-    this.#begin("change of an object");
+    this.#begin("change of an object", false);
     this.#objects = this.#objects.map((object) => (object.id === id ? { ...object, ...changes } : object));
   }
 
@@ -252,6 +253,12 @@ export class Project {
    */
   beginStep(name) {
     this.#begin(name);
+  }
+
+  /** Ends the last step that asked for results; one that got none is forgotten. */
+  endStep() {
+    const idx = this.#undoable.findLastIndex((step) => step.hasResults);
+    if (this.#undoable[idx]?.frames.size === 0) this.#undoable.splice(idx, 1);
   }
 
   /**
@@ -349,10 +356,13 @@ export class Project {
     return project;
   }
 
-  /** @param {string} name */
-  #begin(name) {
+  /**
+   * @param {string} name
+   * @param {boolean} [hasResults]
+   */
+  #begin(name, hasResults = true) {
     this.#revision++;
-    this.#undoable.push({ name, objects: this.#objects, said: this.#said, frames: new Map() });
+    this.#undoable.push({ name, objects: this.#objects, said: this.#said, frames: new Map(), hasResults });
     if (this.#undoable.length > MOST_STEPS) this.#undoable.shift();
     this.#redoable = [];
   }
@@ -368,7 +378,7 @@ export class Project {
    * @param {OnFrame | undefined} onFrame
    */
   #setFrame(frameIdx, onFrame) {
-    const step = this.#undoable.at(-1);
+    const step = this.#undoable.findLast(({ hasResults }) => hasResults);
     if (step && !step.frames.has(frameIdx)) step.frames.set(frameIdx, this.#frames.get(frameIdx));
     this.#putFrame(frameIdx, onFrame);
   }
@@ -392,7 +402,7 @@ export class Project {
     if (!step) return false;
     this.#revision++;
     const frames = new Map([...step.frames.keys()].map((frameIdx) => [frameIdx, this.#frames.get(frameIdx)]));
-    to.push({ name: step.name, objects: this.#objects, said: this.#said, frames });
+    to.push({ ...step, objects: this.#objects, said: this.#said, frames });
     this.#objects = step.objects;
     this.#said = step.said;
     for (const [frameIdx, onFrame] of step.frames) this.#putFrame(frameIdx, onFrame);

@@ -4,6 +4,7 @@
  * What does not reach the server is tried again for a few seconds. Calls that were on their way when the connection
  * broke fail, since nobody knows whether the server has done them; later ones connect again.
  */
+import { UncertainError } from "./engine.js";
 import { decodeMessage, encodeMessage } from "./messages.js";
 
 /** @typedef {import("./engine.js").OnProgress} OnProgress */
@@ -147,7 +148,7 @@ export class ServerConnection {
     };
     socket.onclose = () => {
       this.#socket = null;
-      for (const { reject } of this.#calls.values()) reject(new Error(INTERRUPTED));
+      for (const { reject } of this.#calls.values()) reject(new UncertainError(INTERRUPTED));
     };
     return socket;
   }

@@ -1,4 +1,5 @@
 /** What was said in the document, told to the engine, and its answers kept in the document. */
+import { UncertainError } from "./engine.js";
 import { differences, joinPrompts } from "./project.js";
 
 /** @typedef {import("./app.js").App} App */
@@ -89,7 +90,7 @@ async function tellVideo(app, before, answers) {
       isHalfTold = true;
     }
   } catch (error) {
-    app.isEngineBehind = isHalfTold;
+    app.isEngineBehind = isHalfTold || error instanceof UncertainError;
     throw error;
   }
 }

@@ -2,9 +2,10 @@
  * An engine for tests of the page, in place of a server: it finds discs around clicks, boxes as they are, and moves
  * what it found a pixel to the right with each frame. `window.mock` has its calls, and says what is to fail.
  */
+import { UncertainError } from "/page/engine.js";
 import { encodeRuns } from "/page/runs.js";
 
-const mock = { calls: [], fail: {}, wait: null, numFrames: 40, size: { width: 320, height: 240 } };
+const mock = { calls: [], fail: {}, wait: null, numFrames: 40, numFramesAfterStop: 0, size: { width: 320, height: 240 } };
 window.mock = mock;
 
 const DISCS = [[90, 120, 30, "#d8b25c"], [210, 90, 24, "#b5653a"], [180, 180, 20, "#e8e2d0"]];
@@ -17,7 +18,7 @@ async function work(name, ...details) {
   const sentence = mock.fail[name];
   if (sentence) {
     delete mock.fail[name];
-    throw new Error(sentence);
+    throw new (mock.isUncertain ? UncertainError : Error)(sentence);
   }
 }
 
@@ -132,7 +133,8 @@ export class ServerEngine {
   async propagate({ start, count, isReverse }, onFrame, signal) {
     await work("propagate", { start, count, isReverse });
     const end = isReverse ? -1 : mock.numFrames;
-    for (let frameIdx = start; frameIdx !== end && !signal.aborted; frameIdx += isReverse ? -1 : 1) {
+    for (let frameIdx = start; frameIdx !== end; frameIdx += isReverse ? -1 : 1) {
+      if (signal.aborted && mock.numFramesAfterStop-- === 0) return;
       onFrame(this.#find(frameIdx, [...this.#said.keys()].map(Number)));
       await new Promise((resolve) => setTimeout(resolve));
       if (mock.wait?.[`frame ${frameIdx}`]) await mock.wait[`frame ${frameIdx}`];
