@@ -159,8 +159,11 @@ export function removeObject(app, id) {
  */
 export function removePrompts(app, objectId, promptIdx) {
   const { frameIdx } = app;
+  const meant = promptIdx === undefined ? null : app.project?.saidOf(frameIdx, objectId)?.prompts[promptIdx];
   return change(app, (project) => {
-    if (project.saidOf(frameIdx, objectId)) project.removePrompts(frameIdx, objectId, promptIdx);
+    const prompts = project.saidOf(frameIdx, objectId)?.prompts ?? [];
+    const idx = meant ? prompts.indexOf(meant) : undefined; // others may have been taken back since
+    if (prompts.length > 0 && idx !== -1) project.removePrompts(frameIdx, objectId, idx);
   });
 }
 

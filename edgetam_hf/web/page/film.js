@@ -17,7 +17,7 @@ const MEASURING_MILLISECONDS = 3000;
 const DEFAULT_RATE = 30; // where nothing can be measured
 const BEYOND_THE_END = 1e7; // seconds
 const CHECKING_MILLISECONDS = 500;
-const MOST_CHECKS = 40; // a slow machine shows a frame late; 20 seconds are enough for any
+const MOST_CHECKS = 20; // a slow machine shows a frame late, but 10 seconds are enough for any
 
 export class Film {
   #address;
@@ -85,22 +85,21 @@ export class Film {
   async seek(video, frameIdx) {
     const { times, duration } = this.#timetable;
     const middle = (times[frameIdx] + (times[frameIdx + 1] ?? duration)) / 2; // where rounding does no harm
-    const numChecks = this.#isExact ? MOST_CHECKS : 1;
-    const isShown = await seek(video, middle, (mediaTime) => this.frameIdxAt(mediaTime) === frameIdx, numChecks);
-    if (!isShown && this.#isExact && !document.hidden) {
-      throw new Error(`The browser does not show frame ${frameIdx + 1} of the video: it may be damaged, or try again.`);
+    const isWanted = (/** @type {number} */ mediaTime) => this.frameIdxAt(mediaTime) === frameIdx;
+    if (!(await seek(video, middle, isWanted, this.#isExact))) {
+      throw new Error(`The browser does not show frame ${frameIdx + 1} of the video: the file is damaged, or cut off.`);
     }
   }
 
   /**
-   * The frame that is shown at a time.
+   * The frame that begins nearest to a time, as the browser gives it of a frame that it shows.
    *
    * @param {number} seconds
    */
   frameIdxAt(seconds) {
     const { times } = this.#timetable;
-    const idx = times.findLastIndex((time) => time <= seconds + 0.1 / this.frameRate);
-    return Math.max(idx, 0);
+    const before = Math.max(0, times.findLastIndex((time) => time <= seconds));
+    return times[before + 1] - seconds < seconds - times[before] ? before + 1 : before;
   }
 
   /** Another player of the same file. */
@@ -138,18 +137,18 @@ async function loadVideo(address, name) {
 
 /**
  * Goes to a time of a video, and waits until its frame can be drawn. In a tab that is hidden nothing is shown, and there
- * it does not wait for long.
+ * it does not wait for that.
  *
  * @param {HTMLVideoElement} video
  * @param {number} seconds
  * @param {(mediaTime: number) => boolean} [isWanted] whether a frame is the right one
- * @param {number} [numChecks] how often to look whether it is there
- * @returns {Promise<boolean>} whether the frame is shown
+ * @param {boolean} [isExact] whether no other frame will do
+ * @returns {Promise<boolean>} whether the frame is there
  */
-async function seek(video, seconds, isWanted = () => true, numChecks = 1) {
+async function seek(video, seconds, isWanted = () => true, isExact = false) {
   if (Math.abs(video.currentTime - seconds) < 1e-6 && video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) return true;
-  const isThere = happens(video, "seeked");
-  let isShown = false;
+  let [isReached, isShown] = [false, false];
+  const reached = happens(video, "seeked").then(() => (isReached = true));
   // "seeked" may come while the frame before is still what is drawn
   const shown = new Promise((resolve) => {
     const check = (/** @type {number} */ _, /** @type {VideoFrameCallbackMetadata} */ { mediaTime }) => {
@@ -158,13 +157,13 @@ async function seek(video, seconds, isWanted = () => true, numChecks = 1) {
     };
     video.requestVideoFrameCallback?.(check);
   });
+  const isThere = () => isReached && (isShown || !isExact || document.hidden);
   video.currentTime = seconds;
-  await isThere;
-  for (let i = 0; i < numChecks && !isShown; i++) {
-    await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, CHECKING_MILLISECONDS))]);
-    if (document.hidden) break;
+  for (let i = 0; i < MOST_CHECKS && !isThere(); i++) {
+    const pause = new Promise((resolve) => setTimeout(resolve, CHECKING_MILLISECONDS));
+    await Promise.race([Promise.all([reached, shown]), pause]);
   }
-  return isShown;
+  return isThere();
 }
 
 /**

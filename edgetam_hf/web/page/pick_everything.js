@@ -58,7 +58,7 @@ export function pickEverything(app, point) {
 export function pickAll(app) {
   pick(app, app.everything?.found ?? []);
   app.everything = null;
-  app.changed();
+  app.say("");
 }
 
 /** @param {App} app */
