@@ -4,7 +4,6 @@ Shapes: B pictures, O objects, N masks, (H, W) a picture, (h, w) low-res masks o
 right, bottom) in pixels, right and bottom included.
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .pictures_edgetam import is_picture_source, read_index_picture
-from .pieces_edgetam import in_pieces, num_at_once
 from .settings_edgetam import as_plain_tensor
 
 # Distance from the threshold that the original gives to filled holes and removed sprinkles.
 REPAIRED_LOGIT = 10.0
+CPU_PIXELS_AT_ONCE = 2**20  # of which components are searched at a time, so that they stay in the cache
 NO_OBJECT = -1  # the label of every pixel where a picture has fewer objects than others of the batch
 
 
@@ -67,11 +66,12 @@ def connected_component_areas(mask: torch.Tensor, pixel_areas: torch.Tensor | No
     """
     if pixel_areas is None:
         pixel_areas = torch.ones((), dtype=torch.int64, device=mask.device)
-    size = num_at_once(max(1, mask.shape[1:].numel()), torch.int64)
-    return in_pieces((), partial(_component_areas, pixel_areas), mask, size=size)
+    is_on_cpu, num_pixels = mask.device.type == "cpu", max(1, mask.shape[1:].numel())
+    num_at_once = CPU_PIXELS_AT_ONCE // num_pixels if is_on_cpu else mask.shape[0]
+    return torch.cat([_component_areas(part, pixel_areas) for part in mask.split(max(1, num_at_once))])
 
 
-def _component_areas(pixel_areas: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _component_areas(mask: torch.Tensor, pixel_areas: torch.Tensor) -> torch.Tensor:
     """What `connected_component_areas` returns."""
     shape, foreground = mask.shape, mask.flatten()
     # A pixel's parent is a pixel of its own component with no smaller index; 0 stands for the background.
