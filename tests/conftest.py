@@ -35,6 +35,7 @@ import small_models  # noqa: E402
 import torch  # noqa: E402
 import tracking  # noqa: E402
 import training_sources  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 from edgetam_cli import main  # noqa: E402
 from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, folding_edgetam, nano_checkpoint  # noqa: E402
@@ -112,9 +113,12 @@ def nano_folder(nano, tmp_path_factory):
     """The embedded checkpoint, exported for browsers."""
     javascript.needs_package("onnxruntime-web")
     pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
-    folder = tmp_path_factory.mktemp("web") / "nano"
-    folder.mkdir()
-    return exported_models.export_model(*nano, folder)
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # it takes a minute, so one is made for all
+    with FileLock(shared / "nano.lock"):
+        if not (shared / "nano").exists():
+            exported_models.export_model(*nano, tmp_path_factory.mktemp("nano")).rename(shared / "nano")
+    return shared / "nano"
 
 
 @pytest.fixture
