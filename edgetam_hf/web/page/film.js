@@ -87,6 +87,7 @@ export class Film {
     const middle = (times[frameIdx] + (times[frameIdx + 1] ?? duration)) / 2; // where rounding does no harm
     const isWanted = (/** @type {number} */ mediaTime) => this.frameIdxAt(mediaTime) === frameIdx;
     if (!(await seek(video, middle, isWanted, this.#isExact))) {
+      video.currentTime = 0; // so that it is looked for again, if it is asked for again
       throw new Error(`The browser does not show frame ${frameIdx + 1} of the video: the file is damaged, or cut off.`);
     }
   }
