@@ -75,7 +75,7 @@ def run(arguments: list[str]) -> int:
     """Runs the command and prints its report."""
     options = parse(arguments)
     with loading_libraries():
-        command = import_module(f"edgetam_hf.commands.{options.command}")
+        command = import_module(f"edgetam_hf.commands.{options.command.replace('-', '_')}")
         import_module("edgetam_hf.commands.support").quieten_libraries()
     report = command.run(options)
     if report is not None:  # of several processes only the first one reports

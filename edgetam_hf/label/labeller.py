@@ -1,0 +1,38 @@
+"""What a labeller does, whatever it looks for; an engine calls its three steps, in one process or in several."""
+
+from typing import Any, Protocol
+
+from .items import Item
+from .rows import Row
+
+
+class Failed(Exception):
+    """An item that cannot be labelled; the message is the reason, one line for the user."""
+
+
+class Labeller(Protocol):
+    """Three steps, so that the model never waits for files. All can be pickled; the model is loaded by `label`.
+
+    What `prepare` returns and what `label` returns goes from process to process: plain arrays and numbers.
+    """
+
+    batch_size: int
+
+    def prepare(self, item: Item) -> Any:
+        """What the model needs of an item, decoded and brought to its input size; without a model, on a CPU.
+
+        Raises:
+            Failed: for an item that cannot be read, or whose prompts do not fit it.
+        """
+        ...
+
+    def label(self, prepared: list[Any]) -> list[Any]:
+        """What the model finds in a batch of items: for each what `finish` takes, or the `Failed` of that item.
+
+        Out of memory, the batch is halved; an item that does not fit alone is `Failed`.
+        """
+        ...
+
+    def finish(self, found: Any) -> Row:
+        """The row of what was found in an item: masks as run lengths; without a model."""
+        ...
