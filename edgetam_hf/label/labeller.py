@@ -6,7 +6,7 @@ from .items import Item
 from .rows import Row
 
 
-class Failed(Exception):
+class PoisonError(Exception):
     """An item that cannot be labelled; the message is the reason, one line for the user."""
 
 
@@ -27,9 +27,9 @@ class Labeller(Protocol):
         ...
 
     def label(self, prepared: list[Any]) -> list[Any]:
-        """What the model finds in a batch of items: for each what `finish` takes, or the `Failed` of that item.
+        """What the model finds in a batch of items: for each what `finish` takes, or the `PoisonError` of that item.
 
-        Out of memory, the batch is halved; an item that does not fit alone is `Failed`.
+        Out of memory, the batch is halved; an item that does not fit alone is `PoisonError`.
         """
         ...
 
