@@ -19,8 +19,8 @@ formats, of pictures (p) and clips (c); a name keeps its folders and loses its s
   youtube-vis    c  a file .json: an annotation per object, with a mask or null for each frame
   sa-v           c  dog_auto.json for dog.mp4: masks of every fourth frame, as SA-V has them
   yolo-seg     p    labels/photos/dog.txt for images/photos/dog.jpg: class and polygon of each object; data.yaml
-  masks        p c  photos/dog.png, and dog/00000.png … of a clip: each pixel has the number of its object, 0 where there
-                    is none; smaller objects lie on top; 16 bits beyond 255 objects
+  masks        p c  photos/dog.png, and dog/00000.png … of a clip: each pixel has the number of its object, 0 where
+                    there is none; smaller objects lie on top; 16 bits beyond 255 objects
 
 Pictures themselves are not copied. Rows are read one by one, so that millions need no more memory than a few, and
 numbers follow the order of names, however the labelling was shared out. Labelling that is not complete can be

@@ -58,13 +58,15 @@ def export_labels(out: str | Path, format: str, output: str | Path, progress: bo
         OSError: of one line, for what cannot be read or written.
         ImportError: for yolo-seg without scikit-image.
     """
+    if format not in EXPORT_FORMATS:
+        raise ValueError(f"format must be one of {', '.join(EXPORT_FORMATS)}, got {format!r}")
     chosen, output = EXPORT_FORMATS[format], _check_output(output, format)
     if format == "yolo-seg":
         polygons.check_library()
     place = open_labels(out)
     files, num_unfinished = finished_files(place)
-    contents = survey(files, has_file_each=not chosen.is_file) if files else None
-    if contents is None or not contents.num_rows:
+    contents = survey(files, keeps_suffix=chosen.is_file)
+    if not contents.num_rows:
         raise ValueError(f"{place} has no finished rows yet: run `edgetam label` on, with the same command")
     num_clips = int(np.count_nonzero(contents.is_clip))
     counts = {PICTURE: contents.num_rows - num_clips, CLIP: num_clips}

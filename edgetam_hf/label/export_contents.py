@@ -18,7 +18,17 @@ from .place import Place
 from .rows import ROW_SCHEMA, MaskRow, Row
 
 NO_CATEGORY = "object"  # of masks of which nothing is said
-SURVEYED = ["name", "kind", "num_frames", "frame_names", "masks.list.element.category"]  # all but the masks themselves
+SURVEYED_COLUMNS = [
+    *("name", "kind", "num_frames", "frame_names", "checkpoint", "settings"),
+    *("masks.list.element.category", "masks.list.element.area"),  # as Parquet calls parts of a list
+]
+SURVEY = {
+    "name": pa.large_string(),
+    "is_clip": pa.bool_(),
+    "is_folder": pa.bool_(),
+    "num_frames": pa.int64(),
+    "num_masks": pa.int64(),
+}
 SUFFIX = r"([^/])\.[^./]*$"  # of a name: what is after its last dot
 ROWS_AT_ONCE = 16  # a row of a clip may have megabytes
 
@@ -96,45 +106,48 @@ def category_of(mask: MaskRow) -> str:
     return mask.category or NO_CATEGORY
 
 
-def survey(files: list[Place], has_file_each: bool) -> Contents:
+def survey(files: list[Place], keeps_suffix: bool) -> Contents:
     """The `Contents` of files of rows, of which only the names and the like are read.
 
     Args:
-        files: at least one with a row in it.
-        has_file_each: whether a file is written for each row, called by its name without suffix.
+        files: of finished rows.
+        keeps_suffix: whether what is written of a picture keeps the suffix of its name; that of a clip does not.
 
     Raises:
-        ValueError: for damaged files, an item that has two rows, and two names that would be one file.
+        ValueError: for damaged files, and for two rows that would be written under the same name.
     """
-    columns: dict[str, list[pa.Array]] = {"name": [], "is_clip": [], "is_folder": [], "num_frames": [], "num_masks": []}
+    columns: dict[str, list[pa.Array]] = {name: [] for name in SURVEY}
     categories: set[str | None] = set()
+    num_masks, run = 0, ("", "{}")
     for file in files:
-        for batch in read_batches(file, SURVEYED, 4096):
+        for batch in read_batches(file, SURVEYED_COLUMNS, 4096):
             masks = batch.column("masks")
             columns["name"].append(batch.column("name").cast(pa.large_string()))
             columns["is_clip"].append(pc.equal(batch.column("kind"), CLIP))
             columns["is_folder"].append(pc.is_valid(batch.column("frame_names")))
             columns["num_frames"].append(batch.column("num_frames").cast(pa.int64()))
             columns["num_masks"].append(pc.list_value_length(masks).cast(pa.int64()))
+            num_masks += pc.sum(pc.greater(pc.struct_field(masks.flatten(), "area"), 0)).as_py() or 0
             categories.update(pc.unique(pc.struct_field(masks.flatten(), "category")).to_pylist())
-    found = {name: pa.chunked_array(arrays) for name, arrays in columns.items()}
-    names, is_folder = found.pop("name"), found.pop("is_folder")
-    _check_apart(names, names)
-    if has_file_each:
-        _check_apart(names, pc.if_else(is_folder, names, pc.replace_substring_regex(names, SUFFIX, r"\1")))
+            run = batch.column("checkpoint")[0].as_py(), batch.column("settings")[0].as_py()
+    found = {name: pa.chunked_array(columns[name], kind) for name, kind in SURVEY.items()}
+    names, is_folder, is_clip = found["name"], found["is_folder"], found["is_clip"]
+    is_whole = pc.or_(is_folder, pc.invert(is_clip)) if keeps_suffix else is_folder
+    _check_apart(names, pc.if_else(is_whole, names, pc.replace_substring_regex(names, SUFFIX, r"\1")))
     order = pc.sort_indices(names).to_numpy()
-    is_clip, num_frames, num_masks = (array.to_numpy() for array in found.values())
-    first = next(read_batches(files[0], ["checkpoint", "settings"], 1))
+    is_clip, num_frames, num_each = (
+        pc.fill_null(found[name], 0).to_numpy() for name in ("is_clip", "num_frames", "num_masks")
+    )
     return Contents(
         files,
         is_clip,
         number=np.where(is_clip, _firsts(is_clip, order), _firsts(~is_clip, order)),
         first_image=_firsts(num_frames, order),
-        first_mask=_firsts(num_masks, order),
-        num_masks=int(num_masks.sum()),
+        first_mask=_firsts(num_each, order),
+        num_masks=num_masks,
         categories=sorted({category or NO_CATEGORY for category in categories}),
-        checkpoint=first.column("checkpoint")[0].as_py(),
-        settings=first.column("settings")[0].as_py(),
+        checkpoint=run[0],
+        settings=run[1],
     )
 
 
@@ -144,7 +157,7 @@ def read_rows(contents: Contents) -> Iterator[NumberedRow]:
     Raises:
         ValueError: for a row that is damaged.
     """
-    numbers = zip(*(array.tolist() for array in (contents.number, contents.first_image, contents.first_mask)))
+    numbers = zip(*(map(int, array) for array in (contents.number, contents.first_image, contents.first_mask)))
     for file in contents.files:
         for batch in read_batches(file, ROW_SCHEMA.names, ROWS_AT_ONCE):
             for columns in batch.to_pylist():
@@ -162,8 +175,9 @@ def read_batches(file: Place, columns: list[str], num_rows: int) -> Iterator[pa.
     """
     with file.open() as opened, _reading(file):
         table = pq.ParquetFile(opened)
-        if missing := set(ROW_SCHEMA.names) - set(table.schema_arrow.names):
-            raise ValueError(f"it has no column {min(missing)!r}")
+        known = {field.name: field.type for field in table.schema_arrow}
+        if others := [field for field in ROW_SCHEMA if known.get(field.name) != field.type]:
+            raise ValueError(f"it has no column {others[0].name!r} of {others[0].type}")
         batches = table.iter_batches(num_rows, columns=columns)
         while (batch := next(batches, None)) is not None:
             yield batch
@@ -179,13 +193,17 @@ def _reading(file: Place) -> Iterator[None]:
 
 
 def _check(row: Row) -> None:
-    """Raises a ValueError if numbers of a row do not fit each other."""
+    """Raises a ValueError if what a row says is missing or does not fit together."""
     name = row.item.name
+    if not name or min(row.height, row.width, row.num_frames) < 1:
+        raise ValueError(f"{name!r} has {row.num_frames} frames of {row.width}x{row.height} pixels")
     if row.frame_names is not None and len(row.frame_names) != row.num_frames:
         raise ValueError(f"{name} has {row.num_frames} frames and {len(row.frame_names)} names of them")
     for mask in row.masks:
         if not 0 <= mask.frame < row.num_frames:
             raise ValueError(f"{name} has a mask on frame {mask.frame} of {row.num_frames}")
+        if mask.score is None or len(mask.bbox) != 4:
+            raise ValueError(f"{name} has a mask without a score or a box")
         size = row.height, row.width
         read_counts({"size": size, "counts": mask.counts}, size, f"object {mask.object} of {name}")
 
@@ -194,17 +212,15 @@ def _check_apart(names: pa.ChunkedArray, targets: pa.ChunkedArray) -> None:
     """Raises a ValueError if two rows would be written to the same target."""
     order = pc.sort_indices(targets)
     ordered = targets.take(order)
-    is_same = pc.equal(ordered[1:], ordered[:-1])
-    if (idx := pc.index(is_same, True).as_py()) < 0:
+    idx = pc.index(pc.equal(ordered[1:], ordered[:-1]), True).as_py()
+    if idx < 0:
         return
     first, second = sorted(names[order[at].as_py()].as_py() for at in (idx, idx + 1))
     if first == second:
-        raise ValueError(
-            f"{first} was labelled twice, which `edgetam label` does not do: label again into a new folder"
-        )
+        raise ValueError(f"{first} was labelled twice, as `edgetam label` never does: label again into a new folder")
     raise ValueError(
-        f"{first} and {second} differ only in their suffix, and would be written to one file: "
-        "take --format coco or youtube-vis, which keep whole names"
+        f"{first} and {second} would both be written as {targets[order[idx].as_py()]}: label them into two folders, or "
+        "take --format coco, which keeps suffixes of pictures"
     )
 
 

@@ -90,9 +90,7 @@ class Row:
         """The row of such a table; where its item comes from is not in it."""
         item = Item(row["name"], row["kind"], prompts=tuple(read_prompt(prompt) for prompt in row["prompts"]))
         masks = [MaskRow(**mask) for mask in row["masks"]]
-        others = {
-            name: row[name] for name in ROW_SCHEMA.names if name not in ("id", "name", "kind", "prompts", "masks")
-        }
+        others = {name: row[name] for name in ROW_SCHEMA.names if name in cls.__dataclass_fields__ and name != "masks"}
         return cls(item=item, masks=masks, **others)
 
 
