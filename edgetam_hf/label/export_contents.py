@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 
 from edgetam_cli.endings import first_line
 
-from ..formats.run_lengths import read_counts
-from .items import CLIP
+from .items import CLIP, PICTURE
 from .place import Place
 from .rows import ROW_SCHEMA, MaskRow, Row
 
@@ -22,6 +21,7 @@ SURVEYED_COLUMNS = [
     *("name", "kind", "num_frames", "frame_names", "checkpoint", "settings"),
     *("masks.list.element.category", "masks.list.element.area"),  # as Parquet calls parts of a list
 ]
+NEEDED = set(ROW_SCHEMA.names) - {"frame_names", "frame_rate"}  # columns that say something of each row
 SURVEY = {
     "name": pa.large_string(),
     "is_clip": pa.bool_(),
@@ -135,9 +135,7 @@ def survey(files: list[Place], keeps_suffix: bool) -> Contents:
     is_whole = pc.or_(is_folder, pc.invert(is_clip)) if keeps_suffix else is_folder
     _check_apart(names, pc.if_else(is_whole, names, pc.replace_substring_regex(names, SUFFIX, r"\1")))
     order = pc.sort_indices(names).to_numpy()
-    is_clip, num_frames, num_each = (
-        pc.fill_null(found[name], 0).to_numpy() for name in ("is_clip", "num_frames", "num_masks")
-    )
+    is_clip, num_frames, num_each = (found[name].to_numpy() for name in ("is_clip", "num_frames", "num_masks"))
     return Contents(
         files,
         is_clip,
@@ -180,6 +178,8 @@ def read_batches(file: Place, columns: list[str], num_rows: int) -> Iterator[pa.
             raise ValueError(f"it has no column {others[0].name!r} of {others[0].type}")
         batches = table.iter_batches(num_rows, columns=columns)
         while (batch := next(batches, None)) is not None:
+            if lacking := [name for name in batch.schema.names if name in NEEDED and batch.column(name).null_count]:
+                raise ValueError(f"it has a row without {lacking[0]}")
             yield batch
 
 
@@ -193,19 +193,20 @@ def _reading(file: Place) -> Iterator[None]:
 
 
 def _check(row: Row) -> None:
-    """Raises a ValueError if what a row says is missing or does not fit together."""
+    """Raises a ValueError if what a row says is missing or does not fit together.
+
+    Run lengths are checked where they are decoded: formats that copy them would be three times as slow.
+    """
     name = row.item.name
-    if not name or min(row.height, row.width, row.num_frames) < 1:
-        raise ValueError(f"{name!r} has {row.num_frames} frames of {row.width}x{row.height} pixels")
+    if not name or row.item.kind not in (PICTURE, CLIP) or min(row.height, row.width, row.num_frames) < 1:
+        raise ValueError(f"{name!r} is a {row.item.kind} of {row.num_frames} frames of {row.width}x{row.height} pixels")
     if row.frame_names is not None and len(row.frame_names) != row.num_frames:
         raise ValueError(f"{name} has {row.num_frames} frames and {len(row.frame_names)} names of them")
     for mask in row.masks:
         if not 0 <= mask.frame < row.num_frames:
             raise ValueError(f"{name} has a mask on frame {mask.frame} of {row.num_frames}")
-        if mask.score is None or len(mask.bbox) != 4:
-            raise ValueError(f"{name} has a mask without a score or a box")
-        size = row.height, row.width
-        read_counts({"size": size, "counts": mask.counts}, size, f"object {mask.object} of {name}")
+        if mask.score is None or not mask.counts or len(mask.bbox) != 4:
+            raise ValueError(f"{name} has a mask without run lengths, a score or a box")
 
 
 def _check_apart(names: pa.ChunkedArray, targets: pa.ChunkedArray) -> None:

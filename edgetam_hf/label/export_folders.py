@@ -113,7 +113,8 @@ def write_masks(rows: Iterable[NumberedRow], contents: Contents, folder: Path) -
 
 def decode(numbered: NumberedRow, mask: MaskRow) -> CutMask:
     """One of the masks of a row, cut to its box."""
-    return CutMask.of(decode_run_lengths(numbered.run_lengths(mask), numbered.size, numbered.row.item.name))
+    name = f"object {mask.object} of {numbered.row.item.name}"
+    return CutMask.of(decode_run_lengths(numbered.run_lengths(mask), numbered.size, name))
 
 
 def write_json(folder: Path, name: str, data: dict[str, Any]) -> None:
