@@ -113,9 +113,8 @@ def test_coco_of_pictures_is_read_by_pycocotools_and_scores_all(tmp_path, capsys
     scores = COCOeval(truth, truth.loadRes(exported.dataset["annotations"]), "segm")
     scores.evaluate(), scores.accumulate(), scores.summarize()
     assert scores.stats[0] == 1.0
-    for known, found in zip(
-        json.loads((tmp_path / "truth.json").read_text())["annotations"], exported.dataset["annotations"]
-    ):
+    known_ones = json.loads((tmp_path / "truth.json").read_text())["annotations"]
+    for known, found in zip(known_ones, exported.dataset["annotations"], strict=True):
         assert known == {name: found[name] for name in known}
         assert (found["score"], found["object"]) == (0.75, 2 if found["id"] == 3 else found["id"])
 
@@ -241,9 +240,8 @@ def test_yolo_polygons_fill_the_masks(tmp_path):
     for row in PICTURES:
         masks = list(masks_of(row).values())
         text = (folder / "labels" / row.item.name).with_suffix(".txt").read_text()
-        assert text == yolo_text(
-            [CutMask.of(mask) for mask in masks], [0 if mask.category else 1 for mask in row.masks]
-        )
+        classes = [0 if mask.category else 1 for mask in row.masks]
+        assert text == yolo_text([CutMask.of(mask) for mask in masks], classes)
         for line, mask in zip(text.splitlines(), masks, strict=True):
             ring = np.array(line.split()[1:], float).reshape(-1, 2) * (WIDTH, HEIGHT)
             filled = draw.polygon2mask((HEIGHT, WIDTH), ring[:, ::-1] - 0.5)

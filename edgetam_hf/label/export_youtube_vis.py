@@ -27,7 +27,7 @@ def write_youtube_vis(rows: Iterable[NumberedRow], contents: Contents, path: Pat
                 frames = [masks.get(idx) for idx in range(row.num_frames)]
                 category_id = category_ids[category_of(next(iter(masks.values())))]
                 score = round(sum(mask.score for mask in masks.values()) / len(masks), 4)
-                segmentations = [mask and numbered.run_lengths(mask) for mask in frames]
+                segmentations = [numbered.run_lengths(mask) if mask else None for mask in frames]
                 track = Track(number, category_id, score, segmentations)
                 annotations.append(
                     {
