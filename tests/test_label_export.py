@@ -113,8 +113,8 @@ def test_coco_of_pictures_is_read_by_pycocotools_and_scores_all(tmp_path, capsys
     scores = COCOeval(truth, truth.loadRes(exported.dataset["annotations"]), "segm")
     scores.evaluate(), scores.accumulate(), scores.summarize()
     assert scores.stats[0] == 1.0
-    known_ones = json.loads((tmp_path / "truth.json").read_text())["annotations"]
-    for known, found in zip(known_ones, exported.dataset["annotations"], strict=True):
+    truths = json.loads((tmp_path / "truth.json").read_text())["annotations"]
+    for known, found in zip(truths, exported.dataset["annotations"], strict=True):
         assert known == {name: found[name] for name in known}
         assert (found["score"], found["object"]) == (0.75, 2 if found["id"] == 3 else found["id"])
 

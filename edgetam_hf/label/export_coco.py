@@ -1,10 +1,10 @@
 """Labels as a COCO dataset: one JSON file for all pictures, or for the frames of all clips."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..files.reading import parse_json
 from .export_contents import Contents, NumberedRow, category_of
 from .export_json import whole_json
 from .items import CLIP
@@ -50,7 +50,7 @@ def head(contents: Contents) -> dict[str, Any]:
     info = {
         "description": "masks by EdgeTAM, edgetam label",
         "checkpoint": contents.checkpoint,
-        "settings": json.loads(contents.settings),
+        "settings": parse_json(contents.settings, "the settings in the rows"),
     }
     categories = [{"id": idx, "name": name} for idx, name in enumerate(contents.categories, start=1)]
     return {"info": info, "categories": categories}
