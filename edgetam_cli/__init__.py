@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 
-from . import convert, demo, evaluate, export, masks, segment, track, train
+from . import convert, demo, evaluate, export, label_export, masks, segment, track, train
 from .arguments import with_negative_values
 from .endings import end, loading_libraries
 
@@ -25,6 +25,7 @@ COMMANDS = {
     "export": export,
     "evaluate": evaluate,
     "train": train,
+    "label-export": label_export,
 }
 DESCRIPTION = "EdgeTAM: masks of anything you point at in a picture or a video."
 EXAMPLES = """\

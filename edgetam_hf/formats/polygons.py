@@ -56,15 +56,19 @@ def _nearest(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
     return best[1:]
 
 
-def yolo_text(masks: Sequence[CutMask]) -> str:
-    """Lines `0 x y x y …` of the masks, coordinates being fractions of the picture's width and height; none for empty.
+def yolo_text(masks: Sequence[CutMask], classes: Sequence[int] | None = None) -> str:
+    """Lines `CLASS x y x y …` of the masks, in fractions of the picture's width and height; none for empty masks.
 
     An object is one line, as YOLO expects: further parts and holes are joined to its largest part by cuts without
-    width. All are of class 0, since nothing is known of what they are.
+    width.
+
+    Args:
+        masks: of one picture.
+        classes: number of each mask's class, from 0 on; all are of class 0 unless given.
     """
     lines = []
-    for mask in masks:
+    for mask, number in zip(masks, classes or [0] * len(masks)):
         if mask.area:
             fractions = (joined(rings_of(mask)) / (mask.width, mask.height)).clip(0, 1)
-            lines.append("0 " + " ".join(f"{fraction:.6g}" for fraction in fractions.ravel().tolist()) + "\n")
+            lines.append(f"{number} " + " ".join(f"{fraction:.6g}" for fraction in fractions.ravel().tolist()) + "\n")
     return "".join(lines)

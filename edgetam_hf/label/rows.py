@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .items import PROMPT_TYPE, Item
+from .items import PROMPT_TYPE, Item, read_prompt
 
 MASK_ROW_TYPE = pa.struct(
     [
@@ -84,6 +84,14 @@ class Row:
         columns = {name: getattr(self, name) for name in ROW_SCHEMA.names if hasattr(self, name)}
         masks = [asdict(mask) for mask in self.masks]
         return {**columns, **{name: item[name] for name in ("id", "name", "kind", "prompts")}, "masks": masks}
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> "Row":
+        """The row of such a table; where its item comes from is not in it."""
+        item = Item(row["name"], row["kind"], prompts=tuple(read_prompt(prompt) for prompt in row["prompts"]))
+        masks = [MaskRow(**mask) for mask in row["masks"]]
+        others = {name: row[name] for name in ROW_SCHEMA.names if name in cls.__dataclass_fields__ and name != "masks"}
+        return cls(item=item, masks=masks, **others)
 
 
 def table_of_rows(rows: list[dict[str, Any]]) -> pa.Table:
