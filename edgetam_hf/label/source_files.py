@@ -73,9 +73,7 @@ def expand_braces(pattern: str) -> list[str]:
 def _matches(folder: Place, pattern: str) -> set[str]:
     """Paths below the folder that match a pattern without braces."""
     if not WILDCARDS.search(pattern):
-        if (folder / pattern).info().type == fs.FileType.NotFound:
-            raise FileNotFoundError(f"there is no file or folder {folder / pattern}")
-        return set(find_files_in(folder, pattern))
+        return set(_files_at(folder, pattern))
     parts = [_as_regex(part) if idx % 2 else re.escape(part) for idx, part in enumerate(WILDCARDS.split(pattern))]
     try:
         regex = re.compile("".join(parts) + "(/.*)?", re.DOTALL)
@@ -86,11 +84,13 @@ def _matches(folder: Place, pattern: str) -> set[str]:
     return {name for name in _visible(names) if regex.fullmatch(name)}
 
 
-def find_files_in(folder: Place, name: str) -> list[str]:
+def _files_at(folder: Place, name: str) -> list[str]:
     """Paths below a folder of a file in it, or of all files of a folder in it."""
-    if (folder / name).info().type == fs.FileType.File:
-        return [name]
-    return [posixpath.join(name, below) for below in _visible((folder / name).file_names())]
+    place = folder / name
+    kind = place.info().type
+    if kind == fs.FileType.NotFound:
+        raise FileNotFoundError(f"there is no file or folder {place}")
+    return [name] if kind == fs.FileType.File else [posixpath.join(name, file) for file in _visible(place.file_names())]
 
 
 def _as_regex(wildcard: str) -> str:
