@@ -3,6 +3,7 @@
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from .source_names import check_unique, clean_name, resolve
 def split_evenly(num_items: int, num_parts: int) -> list[tuple[int, int]]:
     """(start, end) of up to `num_parts` parts that are equally long, but for one item."""
     bounds = np.linspace(0, num_items, min(num_parts, num_items) + 1).astype(int).tolist()
-    return list(zip(bounds[:-1], bounds[1:]))
+    return list(pairwise(bounds))
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,7 @@ class ItemList:
     def parts(self, num_parts: int) -> list[Part]:
         """See `Source`."""
         bounds = split_evenly(self.num_items, num_parts)
-        return [
-            ItemPart(f"{self.name} {start} to {end - 1}", self.items[start:end]) for start, end in bounds
-        ]
+        return [ItemPart(f"{self.name} {start} to {end - 1}", self.items[start:end]) for start, end in bounds]
 
 
 def find_listed(entries: Iterable[str | Path], folder: Place, is_clips: bool | None, name: str) -> ListedSource:
@@ -125,7 +124,5 @@ def read_list(place: Place, is_clips: bool | None) -> ListedSource:
 def list_files(name: str, folder: Place, names: list[str], kind: str) -> ListedSource:
     """The source of files, or folders of frames, below a folder; the folder itself has an empty name."""
     own_name = posixpath.basename(folder.path)
-    files = (
-        (clean_name(file or own_name, name), str(folder / file if file else folder)) for file in names
-    )
+    files = ((clean_name(file or own_name, name), str(folder / file if file else folder)) for file in names)
     return ListedSource(name, kind, name, files)

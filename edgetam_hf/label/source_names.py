@@ -1,4 +1,4 @@
-"""What items are called: relative paths with `/`, each once in a source, and 64-bit keys to compare millions of them."""
+"""What items are called: relative paths with `/`, each once in a source, and 64-bit keys to compare millions."""
 
 import os
 import posixpath

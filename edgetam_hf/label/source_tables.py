@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from edgetam_cli.endings import first_line
 
+from .box_collector import box_prompts, check_boxes
 from .items import PICTURE, Item, Part
 from .place import Place
-from .prompt_table import box_prompts, check_boxes
 from .source_files import kind_of
 from .source_lists import split_evenly
 from .source_names import check_unique, clean_name, resolve
@@ -115,7 +115,8 @@ class TablePart:
             address = resolve(media, (self.folder / self.file).folder)[1]
         else:
             data = media or b""
-        prompts = box_prompts(values[self.columns.boxes]) if self.columns.boxes else ()
+        boxes = self.columns.boxes
+        prompts = box_prompts(values[boxes], f"{self.name}, column {boxes}") if boxes else ()
         return Item(self._name(row, values), self.kind, address, data, prompts)
 
 
@@ -235,8 +236,8 @@ def choose_columns(schema: pa.Schema, name: str, column: str | None, name_column
     found = found or [each for each in texts if each.lower() in PATH_COLUMNS] or texts
     if len(found) != 1:
         raise ValueError(
-            f"{name} has {'several columns' if found else 'no column'} of paths or bytes of pictures, say --column NAME: "
-            f"its columns are {', '.join(kinds) or 'none'}"
+            f"{name} has {'several columns' if found else 'no column'} of paths or bytes of pictures, say --column "
+            f"NAME: its columns are {', '.join(kinds) or 'none'}"
         )
     return Columns(found[0], name_column, has_bytes=kinds[found[0]] == "bytes")
 
