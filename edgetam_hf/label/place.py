@@ -62,6 +62,14 @@ class Place:
         return Place(self.filesystem, posixpath.join(self.path, name), address)
 
     @property
+    def identity(self) -> str:
+        """The whole path or address, by which it is known again from anywhere; without what is secret."""
+        if "://" not in self.address:
+            return os.path.abspath(self.path)
+        scheme, _, rest = ADDRESS.sub(r"\1://\2\3", self.address).partition("://")
+        return f"{scheme}://{re.sub('^[^/@:]*:[^/@]*@', '', rest)}"
+
+    @property
     def folder(self) -> "Place":
         """What the file lies in."""
         name = posixpath.basename(self.path)

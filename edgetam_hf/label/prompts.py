@@ -71,7 +71,7 @@ class PromptedSource:
         """See `Source`."""
         return self.source.names()
 
-    def parts(self, num_parts: int) -> list[Part]:
+    def parts(self, num_parts: int) -> list[PromptedPart]:
         """See `Source`."""
         return [PromptedPart(part, self.prompts) for part in self.source.parts(num_parts)]
 

@@ -49,8 +49,9 @@ def read_coco_boxes(place: Place, names: CocoNames) -> PromptTable:
 def add_coco_box(boxes: BoxCollector, entry: dict[str, Any]) -> bool:
     """Notes the box of an annotation or a detection; False if it has none, or none that can be read."""
     box, score, category = entry.get("bbox"), entry.get("score"), entry.get("category_id")
-    is_box = isinstance(box, list) and len(box) == 4 and all(isinstance(side, int | float) for side in box)
-    if not is_box or not isinstance(entry["image_id"], int | str) or not isinstance(score, int | float | None):
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
+        return False
+    if not isinstance(entry["image_id"], int | str) or not isinstance(score, int | float | None):
         return False
     x, y, width, height = box
     is_left_out = "id" in entry and (entry.get("iscrowd") or width == 0 or height == 0)  # of a dataset

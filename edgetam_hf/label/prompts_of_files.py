@@ -92,5 +92,6 @@ def read_mask(mask: Any, place: Place, name: str) -> dict[str, Any]:
         picture = place.folder / clean_name(mask, name)
         return compress(CutMask.of(read_index_picture(picture.read(), str(picture)) > 0))
     size = mask.get("size") if isinstance(mask, dict) else None
-    is_size = isinstance(size, list) and len(size) == 2 and all(type(side) is int and side > 0 for side in size)
-    return compress(CutMask.of(decode_run_lengths(mask, size if is_size else (0, 0), f"{name}, mask")))
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        size = [0, 0]
+    return compress(CutMask.of(decode_run_lengths(mask, size, f"{name}, mask")))

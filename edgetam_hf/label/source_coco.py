@@ -61,7 +61,7 @@ class CocoSource(ListedSource):
         names = CocoNames.of(content, str(place))
         folder = place.folder if pictures is None else Place.of(pictures)
         files = ((name, str(folder / name)) for name in names.images.values())
-        super().__init__(str(place), PICTURE, str(place), files)
+        super().__init__(str(place), PICTURE, f"{place.identity}, pictures in {folder.identity}", files)
         self.image_ids, self.categories = pa.array(names.images, pa.large_string()), names.categories
 
     def coco_names(self) -> CocoNames:

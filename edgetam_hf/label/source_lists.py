@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from .items import Item, Part
+from .items import Item
 from .place import Place
 from .source_files import kind_of
 from .source_names import check_unique, clean_name, resolve
@@ -60,9 +60,9 @@ class ListedSource:
         for batch in self.files["name"].chunks:
             yield from (name.as_py() for name in batch)
 
-    def parts(self, num_parts: int) -> list[Part]:
+    def parts(self, num_parts: int) -> list[ListedPart]:
         """See `Source`."""
-        parts: list[Part] = []
+        parts = []
         for start, end in split_evenly(self.num_items, num_parts):
             rows = self.files.slice(start, end - start).take(pa.array(range(end - start)))  # a slice is pickled whole
             parts.append(ListedPart(f"{self.name}, items {start} to {end - 1}", self.kind, rows))
@@ -98,17 +98,19 @@ class ItemList:
         """See `Source`."""
         return (item.name for item in self.items)
 
-    def parts(self, num_parts: int) -> list[Part]:
+    def parts(self, num_parts: int) -> list[ItemPart]:
         """See `Source`."""
         bounds = split_evenly(self.num_items, num_parts)
         return [ItemPart(f"{self.name} {start} to {end - 1}", self.items[start:end]) for start, end in bounds]
 
 
-def find_listed(entries: Iterable[str | Path], folder: Place, is_clips: bool | None, name: str) -> ListedSource:
+def find_listed(
+    entries: Iterable[str | Path], folder: Place, is_clips: bool | None, name: str, description: str = "list"
+) -> ListedSource:
     """The source of files that a list names, from a folder on; what is not there is found when it is read."""
-    entries = [str(entry) for entry in entries]
-    files = (resolve(entry.rstrip("/"), folder) for entry in entries)
-    return ListedSource(name, kind_of(entries, is_clips, name), name, files)
+    paths = [str(entry).rstrip("/") for entry in entries]
+    files = (resolve(path, folder) for path in paths)
+    return ListedSource(name, kind_of(paths, is_clips, name), description, files)
 
 
 def read_list(place: Place, is_clips: bool | None) -> ListedSource:
@@ -118,11 +120,11 @@ def read_list(place: Place, is_clips: bool | None) -> ListedSource:
     except UnicodeDecodeError as error:
         raise ValueError(f"{place} is no text in UTF-8: save it as that ({error})") from error
     lines = (line.strip() for line in text.splitlines())
-    return find_listed([line for line in lines if line], place.folder, is_clips, str(place))
+    return find_listed([line for line in lines if line], place.folder, is_clips, str(place), place.identity)
 
 
 def list_files(name: str, folder: Place, names: list[str], kind: str) -> ListedSource:
     """The source of files, or folders of frames, below a folder; the folder itself has an empty name."""
     own_name = posixpath.basename(folder.path)
     files = ((clean_name(file or own_name, name), str(folder / file if file else folder)) for file in names)
-    return ListedSource(name, kind, name, files)
+    return ListedSource(name, kind, Place.of(name).identity, files)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from edgetam_cli.endings import first_line
 
 from .box_collector import box_prompts, check_boxes
-from .items import PICTURE, Item, Part
+from .items import PICTURE, Item
 from .place import Place
 from .source_files import kind_of
 from .source_lists import split_evenly
@@ -153,7 +153,7 @@ class TableSource:
     def description(self) -> str:
         """See `Source`."""
         used = (f"{use} of {column}" for use, column in asdict(self.columns).items() if isinstance(column, str))
-        return ", ".join([self.name, *used])
+        return ", ".join([Place.of(self.name).identity, *used])
 
     def with_boxes(self, column: str) -> "TableSource":
         """The source with boxes of a column.
@@ -161,11 +161,10 @@ class TableSource:
         Raises:
             ValueError: for a column that is missing or of another kind, and boxes that cannot be.
         """
-        check_column(self.schema, column, self.name)
+        type_of(self.schema, column, self.name)
         prompted = copy(self)
         prompted.columns = replace(self.columns, boxes=column)
         for part in prompted.parts(1):
-            assert isinstance(part, TablePart)
             for row, values in part.read([column]):
                 check_boxes(values[column], f"row {part.first_row + row} of {self.folder / part.file}, column {column}")
         return prompted
@@ -173,10 +172,9 @@ class TableSource:
     def names(self) -> Iterator[str]:
         """See `Source`."""
         for part in self.parts(1):
-            assert isinstance(part, TablePart)
             yield from part.names()
 
-    def parts(self, num_parts: int) -> list[Part]:
+    def parts(self, num_parts: int) -> list[TablePart]:
         """Parts of a row group each; of some rows where rows are paths, and there are fewer row groups."""
         splits = 1 if self.columns.has_bytes else -(-num_parts // len(self.row_groups))
         return [
@@ -190,8 +188,7 @@ class TableSource:
 
     def _check_alike(self, schema: pa.Schema, first: str, file: str) -> None:
         for column in self.columns.used():
-            check_column(schema, column, str(self.folder / file))
-            types = [field_of(each, column).type for each in (self.schema, schema)]
+            types = [type_of(each, column, str(self.folder / file)) for each in (self.schema, schema)]
             if types[0] != types[1]:
                 raise ValueError(
                     f"{self.folder / file} has {types[1]} in column {column}, and {first} has {types[0]}: label them "
@@ -224,12 +221,11 @@ def choose_columns(schema: pa.Schema, name: str, column: str | None, name_column
     """
     kinds = {field.name: media_kind(field.type) for field in schema}
     if name_column is not None:
-        check_column(schema, name_column, name)
+        type_of(schema, name_column, name)
     if column is not None:
-        check_column(schema, column, name)
-        kind = media_kind(field_of(schema, column).type)
+        kind = media_kind(type_of(schema, column, name))
         if kind is None:
-            raise ValueError(f"column {column} of {name} has neither paths nor bytes: {field_of(schema, column).type}")
+            raise ValueError(f"column {column} of {name} has {type_of(schema, column, name)}, not paths or bytes")
         return Columns(column, name_column, has_bytes=kind == "bytes")
     texts = [each for each, kind in kinds.items() if kind == "paths" and each != name_column]
     found = [each for each, kind in kinds.items() if kind == "bytes"]
@@ -253,21 +249,19 @@ def media_kind(kind: pa.DataType) -> str | None:
     return "paths" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
 
 
-def check_column(schema: pa.Schema, column: str, name: str) -> None:
-    """Raises a ValueError unless a table has a column; `image.path` is a part of the column image."""
-    if field_of(schema, column) is None:
-        raise ValueError(f"{name} has no column {column}: its columns are {', '.join(schema.names) or 'none'}")
+def type_of(schema: pa.Schema, column: str, name: str) -> pa.DataType:
+    """The type of a column, or of a part of one: `image.path` is that of the column image.
 
-
-def field_of(schema: pa.Schema, column: str) -> pa.Field | None:
-    """A column's field, or that of a part of a column; None if there is none."""
+    Raises:
+        ValueError: which says that the table called `name` has none.
+    """
     if column in schema.names:
-        return schema.field(column)
+        return schema.field(column).type
     head, _, rest = column.partition(".")
-    kind = schema.field(head).type if head in schema.names else None
-    if kind is None or not pa.types.is_struct(kind) or kind.get_field_index(rest) < 0:
-        return None
-    return kind.field(rest)
+    kind = schema.field(head).type if head in schema.names else pa.null()
+    if not pa.types.is_struct(kind) or kind.get_field_index(rest) < 0:
+        raise ValueError(f"{name} has no column {column}: its columns are {', '.join(schema.names) or 'none'}")
+    return kind.field(rest).type
 
 
 def values_of(batch: pa.RecordBatch, column: str) -> pa.Array:

@@ -8,7 +8,7 @@ from typing import Any
 from edgetam_cli.endings import first_line
 
 from ..pictures_edgetam import PICTURE_SUFFIXES
-from .items import CLIP, Item, Part
+from .items import CLIP, Item
 from .place import Place
 from .source_files import TAR_SUFFIXES, VIDEO_SUFFIXES, has_suffix, kind_of
 from .source_names import check_unique, clean_name, key_of
@@ -18,13 +18,13 @@ class StrictTarInfo(tarfile.TarInfo):
     """A member of a tar, which must be whole: Python takes a damaged header for the end."""
 
     @classmethod
-    def fromtarfile(cls, file: Any) -> Any:
-        """The next member."""
+    def frombuf(cls, buf: Any, encoding: str, errors: str) -> Any:
+        """The member of a header; the end is a block of zeros."""
         try:
-            return super().fromtarfile(file)
-        except tarfile.EOFHeaderError:
-            raise
+            return super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
+            if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                raise
             raise tarfile.ReadError(str(error)) from error
 
 
@@ -60,7 +60,7 @@ class TarPart:
                     keys.add(key_of(name))
                     content = tar.extractfile(member)
                     yield Item(f"{prefix}/{name}", self.kind, data=content.read() if content else b"")
-                    tar.members.clear()  # which would keep every header
+                    tar.members.clear()  # type: ignore[attr-defined]  # which keeps all headers
         except tarfile.TarError as error:
             raise ValueError(
                 f"{self.name} is no tar, or it is damaged or cut off, after {len(keys)} items: {first_line(error)}"
@@ -80,7 +80,7 @@ class TarSource:
     num_items = None
 
     def __init__(self, name: str, folder: Place, tars: list[str], is_clips: bool | None) -> None:
-        self.name = self.description = name
+        self.name, self.description = name, Place.of(name).identity
         self.folder, self.tars = folder, tars
         check_unique(lambda: map(without_suffix, tars), name)
         self.kind = kind_of([self._first_name(is_clips)], is_clips, name)
@@ -97,7 +97,7 @@ class TarSource:
         """See `Source`."""
         return None
 
-    def parts(self, num_parts: int) -> list[Part]:
+    def parts(self, num_parts: int) -> list[TarPart]:
         """A part for each tar."""
         suffixes = VIDEO_SUFFIXES if self.kind == CLIP else PICTURE_SUFFIXES
         return [TarPart(self.folder, tar, suffixes, self.kind) for tar in self.tars]

@@ -1,7 +1,8 @@
 """What a user writes as SOURCE, found: files, folders, patterns, lists, tables, tars, datasets, and Python objects."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Any
 
 from ..pictures_edgetam import PICTURE_SUFFIXES
 from .items import Item, Source
@@ -12,7 +13,15 @@ from .source_lists import ItemList, find_listed, list_files, read_list
 from .source_tables import TableSource
 from .source_tars import TarSource
 
-KINDS = {"Parquet": TABLE_SUFFIXES, "tar": TAR_SUFFIXES, "pictures and videos": PICTURE_SUFFIXES + VIDEO_SUFFIXES}
+SUFFIXES = {
+    "pictures or videos": PICTURE_SUFFIXES + VIDEO_SUFFIXES,
+    "Parquet": TABLE_SUFFIXES,
+    "tars": TAR_SUFFIXES,
+    "list": (".txt",),
+    "COCO": (".json",),
+}
+MANY = ("pictures or videos", "Parquet", "tars")  # of which a folder may have many
+OPTIONS = {kind: {"Parquet": ("column", "name_column"), "COCO": ("pictures",)}.get(kind, ()) for kind in SUFFIXES}
 
 
 def find_source(
@@ -42,15 +51,63 @@ def find_source(
         ValueError: for what has no items, is damaged or unclear, and for names that repeat.
     """
     if not isinstance(source, str | Path):
+        check_chosen({}, str(type(source).__name__), column=column, name_column=name_column, pictures=pictures)
         return source_of_python(source, is_clips)
     name = str(source)
     folder, files = find_files(name)
-    first = folder / files[0] if len(files) == 1 else None
-    is_json, is_list = (first is not None and has_suffix(files[0], (suffix,)) for suffix in (".json", ".txt"))
-    chosen = {"--column": column, "--name-column": name_column, "--pictures": pictures}
-    found = {
-        kind: some
-        for kind, suffixes in KINDS.items()
-        if (some := [each for each in files if has_suffix(each, suffixes)])
-    }
-    ...
+    kind = kind_of_files(name, files)
+    check_chosen(OPTIONS[kind], name, column=column, name_column=name_column, pictures=pictures)
+    files = [file for file in files if has_suffix(file, SUFFIXES[kind])]
+    if kind == "Parquet":
+        return TableSource(name, folder, files, is_clips, column=column, name_column=name_column)
+    if kind == "tars":
+        return TarSource(name, folder, files, is_clips)
+    if kind == "COCO":
+        return CocoSource(folder / files[0], pictures)
+    if kind == "list":
+        return read_list(folder / files[0], is_clips)
+    return list_files(name, folder, *media_of(files, is_clips, name))
+
+
+def kind_of_files(name: str, files: list[str]) -> str:
+    """Which of `SUFFIXES` a source is, by the files that its name stands for.
+
+    Raises:
+        ValueError: for files of several kinds, and of none.
+    """
+    own = Place.of(name).path  # a list or a dataset is named itself, others may lie in a folder
+    alone = [kind for kind in ("COCO", "list") if len(files) == 1 and has_suffix(own, SUFFIXES[kind])]
+    found = alone or [kind for kind in MANY if any(has_suffix(file, SUFFIXES[kind]) for file in files)]
+    if len(found) > 1:
+        raise ValueError(
+            f"{name} has {' and '.join(found)}: label them apart, with a pattern for each such as FOLDER/**/*.parquet"
+        )
+    if not found:
+        raise ValueError(
+            f"{name} has nothing to label: expected pictures such as .jpg or .png, videos such as .mp4, .parquet or "
+            ".tar files, a list of paths in .txt, or a COCO .json"
+        )
+    return found[0]
+
+
+def check_chosen(allowed: Collection[str], name: str, **chosen: object) -> None:
+    """Raises a ValueError for an option that is given and not among those allowed for a source."""
+    for option, value in chosen.items():
+        if value is not None and option not in allowed:
+            kinds = " or ".join(kind for kind, options in OPTIONS.items() if option in options)
+            raise ValueError(f"{option}={value} is for {kinds}, and {name} is none: leave it out")
+
+
+def source_of_python(source: Any, is_clips: bool | None) -> Source:
+    """A `Source` as it is, or that of `Item`s or paths."""
+    if hasattr(source, "parts"):
+        return source
+    entries: list[Any] = list(source) if isinstance(source, Iterable) else [None]
+    if all(isinstance(entry, Item) for entry in entries):
+        return ItemList(entries)
+    if all(isinstance(entry, str | Path) for entry in entries):
+        return find_listed(entries, Place.of("."), is_clips, "list")
+    raise TypeError(
+        f"a source must be a path or address, a Source, or a list of Items or of paths, got {type(source).__name__}; a "
+        "dataset of Ray or Hugging Face is written by its write_parquet or to_parquet, and the folder given"
+    )
