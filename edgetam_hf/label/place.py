@@ -64,10 +64,11 @@ class Place:
     @property
     def identity(self) -> str:
         """The whole path or address, by which it is known again from anywhere; without what is secret."""
-        if "://" not in self.address:
+        parts = ADDRESS.fullmatch(self.address)
+        if parts is None:
             return os.path.abspath(self.path)
-        scheme, _, rest = ADDRESS.sub(r"\1://\2\3", self.address).partition("://")
-        return f"{scheme}://{re.sub('^[^/@:]*:[^/@]*@', '', rest)}"
+        scheme, host, below, _ = parts.groups()
+        return f"{scheme}://{re.sub('^[^@:]*:[^@]*@', '', host)}{below}"
 
     @property
     def folder(self) -> "Place":
