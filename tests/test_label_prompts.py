@@ -13,6 +13,7 @@ pa = pytest.importorskip("pyarrow", reason="labelling needs pyarrow: pip install
 import fsspec  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from edgetam_hf.formats.index_pictures import index_picture  # noqa: E402
 from edgetam_hf.formats.run_lengths import compress  # noqa: E402
 from edgetam_hf.found_objects import CutMask  # noqa: E402
 from edgetam_hf.label.items import Item, Prompt, table_of  # noqa: E402
@@ -372,3 +373,55 @@ def test_prompt_file_rejects_files_that_are_wrong(tmp_path):
         with_prompt_file(source, write_json(tmp_path / "p.json", {"a": [{"mask": "m.png"}]}))
     with pytest.raises(ValueError, match=r"p.json has prompts of 1 items that items does not have: 'b'"):
         with_prompt_file(source, write_json(tmp_path / "p.json", {"b": []}))
+
+
+# Folders of masks.
+
+
+def write_index(path, numbers):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    indices = np.zeros((4, 5), np.uint8)
+    for number in numbers:
+        indices[number, 1:] = number
+    index_picture([indices == number for number in numbers], numbers).save(path)
+    return [compress(CutMask.of(indices == number)) for number in numbers]
+
+
+def test_masks_are_on_frames_of_folders_and_videos(tmp_path):
+    frames = [f"bear/{name}" for name in ("f2.jpg", "f10.jpg", "f9.jpg", ".hidden.jpg", "notes.txt")]
+    write_files(tmp_path / "clips", dict.fromkeys(frames, b""))
+    write_files(tmp_path / "videos", {"a/cow.mp4": b"", "b.mp4": b""})
+    last, first = write_index(tmp_path / "m/bear/f10.png", [1, 3]), write_index(tmp_path / "m/bear/f2.png", [3])
+    source = with_prompt_file(find_source(tmp_path / "clips", is_clips=True), str(tmp_path / "m"))
+    assert prompts_of(source) == {
+        "bear": (Prompt(1, 2, mask=last[0]), Prompt(3, 2, mask=last[1]), Prompt(3, 0, mask=first[0]))
+    }
+    masks = write_index(tmp_path / "n/cow/00012.png", [2])
+    source = with_prompt_file(find_source(tmp_path / "videos"), str(tmp_path / "n"))
+    assert prompts_of(source) == {"a/cow.mp4": (Prompt(2, 12, mask=masks[0]),)}
+
+
+def test_masks_may_be_of_pictures(folder, tmp_path):
+    masks = write_index(tmp_path / "m/a/1.png", [1, 2])
+    source = with_prompt_file(find_source(folder), str(tmp_path / "m"))
+    assert prompts_of(source) == {"a/1.jpg": (Prompt(1, mask=masks[0]), Prompt(2, mask=masks[1]))}
+
+
+def test_masks_reject_folders_that_are_wrong(tmp_path):
+    write_files(tmp_path / "clips", {"bear/0.jpg": b"", "cow.txt": b""})
+    source = find_source(tmp_path / "clips", is_clips=True)
+    (tmp_path / "m").mkdir()
+    with pytest.raises(ValueError, match=r"m must have masks as CLIP/FRAME.png, found none"):
+        with_prompt_file(source, str(tmp_path / "m"))
+    write_index(tmp_path / "m/bear/1.png", [1])
+    with pytest.raises(ValueError, match=r"m/bear/1.png is the mask of a frame that clip bear does not have"):
+        with_prompt_file(source, str(tmp_path / "m"))
+    (tmp_path / "m/bear/1.png").rename(tmp_path / "m/0.png")
+    with pytest.raises(ValueError, match=r"m must have masks as CLIP/FRAME.png, found 0.png"):
+        with_prompt_file(source, str(tmp_path / "m"))
+    write_index(tmp_path / "n/cow/1.png", [1])
+    with pytest.raises(ValueError, match=r"n has prompts of 1 items that .* does not have: 'cow'"):
+        with_prompt_file(source, str(tmp_path / "n"))
+    write_files(tmp_path / "o", {"bear/0.png": b"no picture"})
+    with pytest.raises(ValueError, match=r"o/bear/0.png"):
+        with_prompt_file(source, str(tmp_path / "o"))
