@@ -205,7 +205,7 @@ def test_folder_follows_links_but_not_in_circles(folder, tmp_path):
         ("**/*.jpg", ["a/1.jpg", "b c/ü%20.jpg"]),
         ("{a,b c/d}/*", ["a/1.jpg", "a/2.PNG", "b c/d/#3?.webp"]),
         ("a/{1..1}.jpg", ["1.jpg"]),
-        ("b*", ["b c/d/#3?.webp", "b c/ü%20.jpg"]),
+        ("b*/", ["b c/d/#3?.webp", "b c/ü%20.jpg"]),
         ("{a,x.tif}", ["a/1.jpg", "a/2.PNG", "x.tif"]),
     ],
 )
@@ -589,6 +589,20 @@ def test_tar_rejects_members_that_repeat(tmp_path):
 def test_find_source_rejects_coco_that_is_wrong(content, message, tmp_path):
     (tmp_path / "coco.json").write_text(content)
     with pytest.raises(ValueError, match=message):
+        find_source(tmp_path / "coco.json")
+
+
+def test_coco_may_name_pictures_by_their_whole_paths(folder, tmp_path):
+    images = [{"id": 1, "file_name": f"{folder}/x.tif"}, {"id": "b", "file_name": "memory://other/y.jpg"}]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images}))
+    addresses = {item.name: item.address for item in items_of(find_source(tmp_path / "coco.json"))}
+    assert addresses == {f"{folder}/x.tif"[1:]: f"{folder}/x.tif", "other/y.jpg": "memory://other/y.jpg"}
+
+
+def test_find_source_rejects_coco_in_another_folder_than_its_pictures(folder, tmp_path):
+    images = [{"id": number, "file_name": name} for number, name in enumerate(NAMES)]
+    (tmp_path / "coco.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(FileNotFoundError, match=r"coco.json names .*/a/1.jpg, which is not there: say"):
         find_source(tmp_path / "coco.json")
 
 

@@ -155,7 +155,7 @@ def _reading(place: "Place | str", verb: str = "read") -> Iterator[None]:
         yield
     except ImportError as error:
         raise ImportError(f"{place}: {first_line(error)}") from error
-    except ValueError:
+    except (ValueError, MemoryError):
         raise
     except Exception as error:
         raise OSError(f"{place} cannot be {verb}: {first_line(error)}") from error

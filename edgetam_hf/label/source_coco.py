@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pyarrow.fs import FileType
 
 from ..files.reading import parse_json
 from .items import PICTURE
 from .place import Place
 from .source_lists import ListedSource
 from .source_names import clean_name
+
+NUM_TRIED = 3  # pictures that are looked for at once; that all of them are missing is a wrong folder
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,18 @@ class CocoSource(ListedSource):
 
     Raises:
         ValueError: for JSON that is damaged or of another kind, and for ids or names that repeat.
+        FileNotFoundError: if its first pictures are not there.
     """
 
     def __init__(self, place: Place, pictures: str | Path | None = None) -> None:
         content, _ = read_json_file(place, dict, lambda entry: None if "image_id" in entry else entry)
         names = CocoNames.of(content, str(place))
         folder = place.folder if pictures is None else Place.of(pictures)
-        addresses = (address_of(image["file_name"], folder) for image in content["images"])
+        addresses = [address_of(image["file_name"], folder) for image in content["images"]]
         files = zip(names.images.values(), addresses)
         super().__init__(str(place), PICTURE, f"{place.identity}, pictures in {folder.identity}", files)
+        if all(Place.of(address).info().type == FileType.NotFound for address in addresses[:NUM_TRIED]):
+            raise FileNotFoundError(f"{place} names {addresses[0]}, which is not there: say --pictures FOLDER")
         self.image_ids, self.categories = pa.array(names.images, pa.large_string()), names.categories
 
     def coco_names(self) -> CocoNames:

@@ -13,6 +13,8 @@ from .place import Place
 from .source_files import TAR_SUFFIXES, VIDEO_SUFFIXES, has_suffix, kind_of
 from .source_names import check_unique, clean_name, key_of
 
+BYTES_AT_ONCE = 2**22  # that are asked of a disk or a cloud
+
 
 class StrictTarInfo(tarfile.TarInfo):
     """A member of a tar, which must be whole: Python takes a damaged header for the end."""
@@ -48,7 +50,7 @@ class TarPart:
         try:
             with (
                 (self.folder / self.tar).open() as stream,
-                tarfile.open(fileobj=stream, mode="r|*", tarinfo=StrictTarInfo) as tar,
+                tarfile.open(fileobj=stream, mode="r|*", bufsize=BYTES_AT_ONCE, tarinfo=StrictTarInfo) as tar,
             ):
                 for member in tar:
                     name = clean_name(member.name, self.name)
