@@ -73,5 +73,12 @@ class ClipLabeller:
 
     def finish(self, found: FoundInClip) -> Row:
         """The row of a clip; see `Labeller.finish`."""
-        of_clip = (found.num_frames, found.frame_names, found.frame_rate)
-        return Row(found.item, *found.size, found.masks, *self.provenance, *of_clip)
+        return Row(
+            found.item,
+            *found.size,
+            found.masks,
+            *self.provenance,
+            num_frames=found.num_frames,
+            frame_names=found.frame_names,
+            frame_rate=found.frame_rate,
+        )
