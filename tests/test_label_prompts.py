@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from labelling import label, labeller_of
 from test_label_sources import PICTURES, items_of, write_files, write_table, write_tar
 
 pa = pytest.importorskip("pyarrow", reason="labelling needs pyarrow: pip install 'edgetam-hf[label]'")
@@ -16,7 +17,7 @@ from PIL import Image  # noqa: E402
 from edgetam_hf.formats.index_pictures import index_picture  # noqa: E402
 from edgetam_hf.formats.run_lengths import compress  # noqa: E402
 from edgetam_hf.found_objects import CutMask  # noqa: E402
-from edgetam_hf.label.items import Item, Prompt, table_of  # noqa: E402
+from edgetam_hf.label.items import CLIP, PICTURE, Item, Prompt, table_of  # noqa: E402
 from edgetam_hf.label.prompts import PromptedSource, with_boxes, with_prompt_file  # noqa: E402
 from edgetam_hf.label.sources import find_source  # noqa: E402
 
@@ -134,6 +135,19 @@ def test_boxes_of_yolo_are_shares_until_the_size_is_known(has_scores, folder, tm
     write_files(labels, {"classes.txt": b"".join(b"class %d\n" % number for number in range(9))})
     named = prompts_of(with_boxes(find_source(folder), str(labels)))
     assert [prompt.category for prompt in named["a/1.jpg"]] == ["class 7", "class 8"]
+
+
+@pytest.mark.parametrize("kind", [PICTURE, CLIP])
+def test_labellers_bring_shares_to_pixels(kind, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 80, 3), np.uint8)
+    write_files(tmp_path, {"x/0.png": b"", "x/1.png": b""})
+    for number in range(2):
+        Image.fromarray(pixels).save(tmp_path / f"x/{number}.png")
+    address = str(tmp_path / ("x" if kind == CLIP else "x/0.png"))
+    in_pixels = Item("x", kind, address, prompts=(Prompt(1, box=(20, 10, 60, 30)),))
+    in_shares = Item("x", kind, address, prompts=(Prompt(1, box=(0.25, 0.25, 0.75, 0.75)),), prompt_size=(1, 1))
+    rows = label(labeller_of("nano"), [in_pixels, in_shares])
+    assert rows[0] == rows[1] and rows[0].item.prompts == in_pixels.prompts
 
 
 def test_boxes_may_be_a_column_of_a_table(folder, tmp_path):

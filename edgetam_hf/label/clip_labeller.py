@@ -48,7 +48,8 @@ class ClipLabeller:
                 check_is_there(item)
             else:
                 with opened_clip(item) as frames:
-                    fitted_prompts(item.prompts, (frames.height, frames.width), len(frames))
+                    size = (frames.height, frames.width)
+                    fitted_prompts(item.in_pixels(*size).prompts, size, len(frames))
         return item
 
     def label(self, prepared: list[Item]) -> list[FoundInClip | PoisonError]:
@@ -61,6 +62,7 @@ class ClipLabeller:
         model, processor = self.model.for_clips
         with opened_clip(item) as frames:
             size = (frames.height, frames.width)
+            item = item.in_pixels(*size)
             prompts = fitted_prompts(item.prompts, size, len(frames))
             masks = [
                 replace(found, category=category_of(item, found.object)).to_row()
