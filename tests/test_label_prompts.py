@@ -192,7 +192,7 @@ def test_description_tells_other_prompts_apart(folder, tmp_path):
         for content in (detections(), detections(), detections()[:2])
     ]
     assert descriptions[0] == descriptions[1] != descriptions[2]
-    assert descriptions[0].startswith(f"{folder}, prompts of {tmp_path}/boxes.json (hash ")
+    assert descriptions[0].startswith(f"{folder}, prompts of boxes.json (hash ")
 
 
 def test_boxes_of_many_pictures_take_little_memory(tmp_path):

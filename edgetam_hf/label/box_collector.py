@@ -89,8 +89,8 @@ class BoxCollector:
         if bad is not None:
             x_min, y_min, x_max, y_max = boxes[bad].tolist()
             raise ValueError(
-                f"{self.name} has a box of {label_of(labels[self.owners[bad]])!r} from ({x_min:g}, {y_min:g}) to ({x_max:g}, "
-                f"{y_max:g}): expected finite numbers, and a width and height above 0"
+                f"{self.name} has a box of {label_of(labels[self.owners[bad]])!r} from ({x_min:g}, {y_min:g}) to "
+                f"({x_max:g}, {y_max:g}): expected finite numbers, and a width and height above 0"
             )
         owners = np.array(self.owners, np.int64)
         order = np.argsort(owners, kind="stable")
