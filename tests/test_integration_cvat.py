@@ -305,5 +305,5 @@ def test_create_rejects_wrong_settings(module, settings, kind, message):
 def test_import_without_cvat_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "cvat_sdk", None)
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
-    with pytest.raises(ImportError, match=r"^edgetam_hf\.integrations\.cvat needs the SDK of CVAT: pip install cvat-sdk$"):
+    with pytest.raises(ImportError, match=r"^edgetam_hf\.integrations\.cvat needs .*: pip install cvat-sdk$"):
         importlib.import_module(MODULE)
