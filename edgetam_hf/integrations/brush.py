@@ -7,7 +7,7 @@ The format is `rle-pack` of the JavaScript library umbrella, which packs bits, t
     bits of the four sizes of run lengths, less 1: 4 bits each
     for every run: whether one value repeats: 1 bit, which size: 2 bits, its length less 1: so many bits, the value
 
-The values are the bytes of the picture's red, green, blue and alpha, row by row. Label Studio shows where alpha is not 0.
+The values are the bytes red, green, blue and alpha of each pixel, row by row. Label Studio shows where alpha is not 0.
 """
 
 import numpy as np

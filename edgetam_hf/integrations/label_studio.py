@@ -243,7 +243,9 @@ def make_app(folder: str | Path | None = None) -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Serves the backend until it is stopped."""
-    parser = argparse.ArgumentParser("python -m edgetam_hf.integrations.label_studio", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m edgetam_hf.integrations.label_studio", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=9090, help="default: %(default)s")
     parser.add_argument("--model", default=EdgeTamBackend.choice.name, help="folder, Hub id or nano")
