@@ -12,6 +12,7 @@ EDGETAM_DEVICE choose the model and where it computes.
 
 import argparse
 import os
+import sys
 import tempfile
 import uuid
 from functools import lru_cache
@@ -19,6 +20,7 @@ from inspect import signature
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from edgetam_cli.endings import end
 from edgetam_hf import EdgeTamModel, EdgeTamProcessor, __version__
 from edgetam_hf.integrations.brush import encode_brush
 from edgetam_hf.integrations.clicked_picture import Box, ClickedPicture, Point
@@ -241,24 +243,25 @@ def make_app(folder: str | Path | None = None) -> Any:
     return api.init_app(EdgeTamBackend, **settings)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Serves the backend until it is stopped."""
-    parser = argparse.ArgumentParser(
-        "python -m edgetam_hf.integrations.label_studio", description=(__doc__ or "").splitlines()[0]
-    )
+def serve(choice: ModelChoice, host: str, port: int) -> None:
+    """Answers requests until it is stopped; see `load_with_processor` for errors."""
+    EdgeTamBackend.choice = choice
+    loaded(choice)
+    with tempfile.TemporaryDirectory(prefix="edgetam_label_studio_") as folder:
+        make_app(folder).run(host=host, port=port)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code of the command that serves the backend."""
+    command, choice = "python -m edgetam_hf.integrations.label_studio", EdgeTamBackend.choice
+    parser = argparse.ArgumentParser(command, description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=9090, help="default: %(default)s")
-    parser.add_argument("--model", default=EdgeTamBackend.choice.name, help="folder, Hub id or nano")
-    parser.add_argument("--device", default=EdgeTamBackend.choice.device, help="cpu or cuda")
+    parser.add_argument("--model", default=choice.name, help="folder, Hub id or nano (default: %(default)s)")
+    parser.add_argument("--device", default=choice.device, help="cpu or cuda (default: %(default)s)")
     options = parser.parse_args(arguments)
-    EdgeTamBackend.choice = ModelChoice(options.model, options.device)
-    try:
-        loaded(EdgeTamBackend.choice)
-    except (ValueError, OSError) as error:
-        parser.error(str(error))
-    with tempfile.TemporaryDirectory(prefix="edgetam_label_studio_") as folder:
-        make_app(folder).run(host=options.host, port=options.port)
+    return end(command, lambda: serve(ModelChoice(options.model, options.device), options.host, options.port))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
