@@ -28,7 +28,7 @@ SEARCH = (
     *("max_hole_area", "max_sprinkle_area", "min_mask_region_area"),
 )
 # these hold all of a picture themselves, and no program is started to read them
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 MOST_PIXELS = 100_000_000
 PADDING = -10  # coordinates of no point or box
 
