@@ -80,7 +80,8 @@ class Everything:
         options = {} if context.conf_threshold is None else {"pred_iou_thresh": context.conf_threshold}
         write = polygon_of if context.conv_mask_to_poly else encode_mask
         make = cvat.polygon if context.conv_mask_to_poly else cvat.mask
-        found = self._generator(decode_picture(image, context.frame_name), masks_on_demand=True, **options)
+        picture = Image.fromarray(decode_picture(image, context.frame_name))
+        found = self._generator(picture, masks_on_demand=True, **options)
         return [
             make(self.LABEL_ID, write(mask.numpy()), score=score)
             for mask, score in zip(found["masks"], found["scores"].tolist())
@@ -144,6 +145,7 @@ class Tracked:
     """
 
     def __init__(self, choice: ModelChoice):
+        self._model: Any
         self._model, self._processor = load_video_model(choice)
         self.spec = cvat.TrackingFunctionSpec(supported_shape_types=SHAPES)
 

@@ -213,7 +213,7 @@ def check_region(region: dict, size: tuple[int, int]) -> None:
 
 def in_pixels(value: dict, names: tuple[str, ...], size: tuple[int, int]) -> list[float]:
     """Coordinates and lengths of a region in pixels of a picture (height, width), from per cent of its sides."""
-    numbers = [value.get(name) for name in names]
+    numbers: list[Any] = [value.get(name) for name in names]
     if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in numbers):
         raise ValueError(f"a region must have the numbers {', '.join(names)}, got {numbers}")
     height, width = size
