@@ -32,7 +32,7 @@ pytestmark = [
 ]
 PICTURE = SAMPLES / "coins.jpg"
 BOX, CLICKS = [183, 165, 238, 222], [[211, 192], [200, 200]]
-FEW = {"points_per_crop": 6, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.6}
+FEW = {"points_per_crop": 5, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.6}
 MEASURED = (
     *("image_size", "device", "threads", "rounds", "torch", "transformers", "python"),
     *("image_encoder_ms", "mask_decoder_ms", "video_frame_ms"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from simulated_gpu import on_gpu
 
 from edgetam_hf import (
     EdgeTamMaskGenerationPipeline,
@@ -24,7 +25,7 @@ from edgetam_hf.integrations.clicked_picture import ClickedPicture
 from edgetam_hf.loading import load_quietly
 
 MODULE = "edgetam_hf.integrations.cvat"
-FEW = {"points_per_crop": 8, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.6}
+FEW = {"points_per_crop": 5, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.6}
 TASK_ID = 12
 
 
@@ -248,6 +249,25 @@ def test_tracking_encodes_a_frame_once_for_all_shapes(module, video_model, frame
     frame = function.preprocess_image(context, frames[1])
     found = [function.track(context, frame, state) for state in states]
     assert len(num_encoded) == 2 and found[0] == found[1] == found[2] is not None
+
+
+def test_tracking_on_a_gpu_is_the_same(module, frames, gpu):
+    context = SimpleNamespace(original_shape_type="mask")
+    masks = importlib.import_module("cvat_sdk.masks")
+    mask = np.zeros(frames[0].size[::-1], bool)
+    mask[165:222, 183:238] = True
+    shape = SimpleNamespace(type="mask", points=masks.encode_mask(mask))
+
+    def track(function):
+        state = function.init_tracking_state(context, function.preprocess_image(context, frames[0]), shape)
+        found = [function.track(context, function.preprocess_image(context, frame), state) for frame in frames[1:3]]
+        return np.stack([decode(of_frame.points, frames[0].size) for of_frame in found])
+
+    function = module.create(kind="track")
+    expected = track(function)
+    with gpu:
+        function._model = on_gpu(function._model)
+        assert (track(function) != expected).mean() < 1e-3
 
 
 def test_tracking_follows_polygons(module, video_model, frames):
