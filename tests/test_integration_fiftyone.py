@@ -266,7 +266,7 @@ def test_video_model_tracks_from_any_frames_and_knows_objects_by_index(dataset, 
 def test_models_take_clips_and_frames(dataset, model, video_model, clip):
     path, box = clip
     coin = fo.Detections(detections=[boxed(box, (480, 320), label="coin")])
-    add_video(dataset, path, {3: {"boxes": coin}})
+    add_video(dataset, path, {1: {"boxes": coin.copy()}, 3: {"boxes": coin}})
     sample = dataset.first()
     sample["events"] = fo.TemporalDetections(detections=[fo.TemporalDetection(label="rolls", support=[2, 4])])
     sample.save()

@@ -6,7 +6,8 @@ Boxes of FiftyOne are (left, top, width, height) and its points (x, y), as fract
 import logging
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,8 @@ POINT_LABELS = ("sam_labels", "sam2_labels")  # where FiftyOne's own models look
 IN_FRAMES = "frames."
 
 
-class PromptedObject(NamedTuple):
+@dataclass(frozen=True)
+class PromptedObject:
     """An object that a field has: its class and index, and in pixels its box or its clicks with their labels."""
 
     label: str | None
@@ -206,10 +208,10 @@ class EdgeTamFiftyOneVideoModel(EdgeTamFiftyOneModel):
         session = self.processor.init_video_session(
             sample.filepath, inference_device=self.model.device, dtype=self.model.dtype, max_memory_frames=1
         )
-        size = (session.video_width, session.video_height)
-        field = self._field()
-        prompts = {number: read_prompts(frame, field, size) for number, frame in sample.frames.items()}
-        prompts = {number: objects for number, objects in sorted(prompts.items()) if objects}
+        assert session.video_width is not None and session.video_height is not None  # it has a video
+        size, field = (session.video_width, session.video_height), self._field()
+        read = {number: read_prompts(frame, field, size) for number, frame in sample.frames.items()}
+        prompts = {number: objects for number, objects in sorted(read.items()) if objects}
         if not prompts:
             raise ValueError(f"no frame of {sample.filepath} has prompts in {field!r}: nothing is tracked in it")
         tracked = self._add_prompts(session, prompts)
@@ -230,16 +232,17 @@ class EdgeTamFiftyOneVideoModel(EdgeTamFiftyOneModel):
         """The first prompt of each object, whose place in the list is its id in the session."""
         everything = [of for objects in prompts.values() for of in objects]
         free = max((of.index for of in everything if of.index is not None), default=0) + 1
-        ids: dict[Any, int] = {}
+        ids: dict[tuple[str | None, int | None], int] = {}
         tracked: list[PromptedObject] = []
         for number, objects in prompts.items():
             on_frame: dict[int, PromptedObject] = {}
             for of in objects:
-                key = (of.label, of.index) if of.index is not None else len(tracked)
+                if of.index is None:
+                    of, free = replace(of, index=free), free + 1
+                key = (of.label, of.index)
                 if key not in ids:
                     ids[key] = len(tracked)
-                    tracked.append(of if of.index is not None else of._replace(index=free))
-                    free += of.index is None
+                    tracked.append(of)
                 if ids[key] in on_frame:
                     raise ValueError(f"frame {number} has two prompts of label {of.label!r} and index {of.index}")
                 on_frame[ids[key]] = of
@@ -311,7 +314,7 @@ def _read_keypoint(keypoint: fol.Keypoint, size: tuple[int, int]) -> PromptedObj
     )
 
 
-def model_inputs(objects: list[PromptedObject]) -> dict[str, list]:
+def model_inputs(objects: list[PromptedObject]) -> dict[str, Any]:
     """The prompts of one picture as processors take them; all are boxes, or all are clicks."""
     if objects[0].box is not None:
         return {"input_boxes": [[of.box for of in objects]]}

@@ -100,8 +100,8 @@ def _read(outputs: Any, session: Any, original_sizes: Any) -> Found:
 
 
 def _read_frame(outputs: Any, session: Any) -> Found:
-    size = getattr(session, "video_height", None), getattr(session, "video_width", None)
-    if not all(size):
+    height, width = (getattr(session, name, None) for name in ("video_height", "video_width"))
+    if height is None or width is None:
         raise ValueError(
             "outputs of a video model need their session, which knows the size of the frames: to_detections(outputs, "
             f"session), got session={type(session).__name__}"
@@ -109,8 +109,8 @@ def _read_frame(outputs: Any, session: Any) -> Found:
     scores, object_scores = fetch(
         [part.flatten().float() for part in (outputs.iou_scores, outputs.object_score_logits)]
     )
-    masks = masks_of_logits(outputs.pred_masks[:, 0], size)
-    return Found(masks, scores.tolist(), (object_scores > 0).tolist(), list(outputs.object_ids), size)
+    masks = masks_of_logits(outputs.pred_masks[:, 0], (height, width))
+    return Found(masks, scores.tolist(), (object_scores > 0).tolist(), list(outputs.object_ids), (height, width))
 
 
 def _read_picture(outputs: Any, original_sizes: Any) -> Found:
