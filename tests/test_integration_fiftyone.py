@@ -153,6 +153,20 @@ def test_image_model_takes_batches_and_samples_without_prompts(dataset, model, c
     assert_equal(last, *by_hand("coins.jpg", False, input_boxes=[[(309, 15, 366, 74)]]))
 
 
+def test_image_model_leaves_out_objects_that_it_does_not_see(dataset, model, monkeypatch):
+    forward = model.model.forward
+
+    def forward_without_the_first(*arguments, **inputs):
+        outputs = forward(*arguments, **inputs)
+        outputs.object_score_logits[0, 0] = -1.0
+        return outputs
+
+    monkeypatch.setattr(model.model, "forward", forward_without_the_first)
+    dataset.add_sample(sample_of("cat.jpg", boxes=eyes()))
+    dataset.apply_model(model, "masks", prompt_field="boxes", num_workers=0, skip_failures=False)
+    assert results(dataset, "masks.detections.label") == [["right"]]
+
+
 def test_image_model_turns_pictures_upright(dataset, model, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned to the right
