@@ -8,6 +8,12 @@ from test_readme import ROOT, blocks_of, run_blocks, workplace
 __all__ = ["workplace"]
 
 PAGE = ROOT / "docs" / "integrations.md"
+PACKAGES = {
+    "supervision": ("supervision", "supervision"),
+    "CVAT": ("cvat_sdk", "cvat-cli"),
+    "Label Studio": ("label_studio_ml", "label-studio-ml rq redis"),
+    "Hub endpoints": ("pycocotools", "pycocotools"),
+}
 HEADING = re.compile(r"^## (.*)\n", re.MULTILINE)
 
 
@@ -24,8 +30,9 @@ def skip_without(tool):
 
         fiftyone_database.skip_without_database()
         fiftyone_database.skip_without_ffmpeg()
-    elif tool == "supervision":
-        pytest.importorskip("supervision", reason="the section is about it: pip install supervision")
+    else:
+        module, package = PACKAGES[tool]
+        pytest.importorskip(module, reason=f"the section of the page needs it: pip install {package}")
 
 
 @pytest.mark.parametrize("tool", sections())
