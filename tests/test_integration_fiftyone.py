@@ -123,9 +123,11 @@ def test_image_model_finds_what_boxes_and_clicks_of_a_field_say(dataset, model):
     (of_boxes,), (of_clicks,) = results(dataset, "of_boxes"), results(dataset, "of_clicks")
     assert_equal(of_boxes, *by_hand("cat.jpg", False, input_boxes=[[LEFT_EYE, RIGHT_EYE]]), labels=["left", "right"])
     assert [detection.index for detection in of_boxes.detections] == [5, None]
-    points, labels = [[[175, 115], [120, 60]], [[325, 135]]], [[1, 0], [1]]
-    expected = by_hand("cat.jpg", True, input_points=[points], input_labels=[labels])
-    assert_equal(of_clicks, *expected, labels=["left", "right"])
+    points, labels = [[[[175, 115], [120, 60]]]], [[[1, 0]]]
+    several = by_hand("cat.jpg", False, input_points=points, input_labels=labels)
+    single = by_hand("cat.jpg", True, input_points=[[[[325, 135]]]])
+    masks, scores = (np.concatenate(parts) for parts in zip(several, single))
+    assert_equal(of_clicks, masks, scores, labels=["left", "right"])
 
 
 def test_image_model_takes_batches_and_samples_without_prompts(dataset, model, caplog):

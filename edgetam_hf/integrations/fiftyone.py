@@ -34,6 +34,8 @@ PROMPT_FIELD = "prompt_field"  # the name under which FiftyOne's own models take
 POINT_LABELS = ("sam_labels", "sam2_labels")  # where FiftyOne's own models look for the labels of clicks
 IN_FRAMES = "frames."
 
+Answer = tuple[CutMask, float, str | None, int | None]  # mask, score, label, index
+
 
 @dataclass(frozen=True)
 class PromptedObject:
@@ -44,6 +46,11 @@ class PromptedObject:
     box: list[float] | None = None
     points: list[list[float]] | None = None
     point_labels: list[int] | None = None
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether it is a single click, which may mean a thing or its part, so that the best of three masks counts."""
+        return self.points is not None and len(self.points) == 1
 
 
 class EdgeTamFiftyOneModel(fom.SamplesMixin, fom.Model):
@@ -76,9 +83,9 @@ class EdgeTamFiftyOneImageModel(EdgeTamFiftyOneModel, fom.TorchModelMixin):
 
     Results are `Detections` with masks: `confidence` is the predicted IoU, `label` and `index` are those of the prompt.
     Every `Keypoint` is one object; its points are on it but for those whose entry in the list `sam_labels` (or
-    `sam2_labels`) of the keypoint is 0, and points of NaN do not count. Objects that the model does not see are left
-    out. A sample whose prompt field is empty (None) gets no result, and a warning says so. Frames of videos are
-    pictures, too: `label_field="frames.masks"`, `prompt_field="frames.boxes"`.
+    `sam2_labels`) of the keypoint is 0, points of NaN do not count, and of a single click the best of three masks does.
+    Objects that the model does not see are left out. A sample whose prompt field is empty (None) gets no result, and a
+    warning says so. Frames of videos are pictures, too: `label_field="frames.masks"`, `prompt_field="frames.boxes"`.
 
     Args:
         name: folder of a checkpoint or of an exported model, Hub id, or `nano`, which is embedded.
@@ -152,19 +159,27 @@ class EdgeTamFiftyOneImageModel(EdgeTamFiftyOneModel, fom.TorchModelMixin):
     def _decode(
         self, embeddings: list[torch.Tensor], picture: Image.Image, objects: list[PromptedObject]
     ) -> fol.Detections:
-        size = (picture.height, picture.width)
+        found: dict[int, Answer | None] = {}
+        for is_ambiguous in (False, True):
+            places = [place for place, of in enumerate(objects) if of.is_ambiguous == is_ambiguous]
+            if places:
+                group = [objects[place] for place in places]
+                found.update(zip(places, self._answer(embeddings, (picture.height, picture.width), group)))
+        in_order = (found[place] for place in range(len(objects)))
+        return as_detections(of for of in in_order if of is not None)
+
+    def _answer(
+        self, embeddings: list[torch.Tensor], size: tuple[int, int], objects: list[PromptedObject]
+    ) -> Iterator[Answer | None]:
+        """What is found for each of some objects in a picture (height, width); None for one that is not seen."""
         prompts = self.processor(original_sizes=[size], **model_inputs(objects), return_tensors="pt")
-        # a click may mean a thing or its part, so that the best of three masks counts; a box is plain
-        outputs = self.model(
-            image_embeddings=embeddings,
-            multimask_output=objects[0].box is None,
-            **prompts.to(self.model.device),
-        )
+        prompts = prompts.to(self.model.device)
+        outputs = self.model(image_embeddings=embeddings, multimask_output=objects[0].is_ambiguous, **prompts)
         scores, best = outputs.iou_scores[0].float().max(dim=-1)
         logits = outputs.pred_masks[0, torch.arange(len(best), device=best.device), best]
-        is_present = outputs.object_score_logits[0, :, 0] > 0
-        found = zip(masks_of_logits(logits, size), scores.tolist(), objects, is_present.tolist())
-        return as_detections((mask, score, of.label, of.index) for mask, score, of, present in found if present)
+        is_seen = (outputs.object_score_logits[0, :, 0] > 0).tolist()
+        for mask, score, seen, of in zip(masks_of_logits(logits, size), scores.tolist(), is_seen, objects):
+            yield (mask, score, of.label, of.index) if seen else None
 
 
 class EdgeTamFiftyOneVideoModel(EdgeTamFiftyOneModel):
@@ -321,8 +336,8 @@ def model_inputs(objects: list[PromptedObject]) -> dict[str, Any]:
     return {"input_points": [[of.points for of in objects]], "input_labels": [[of.point_labels for of in objects]]}
 
 
-def as_detections(found: Iterable[tuple[CutMask, float, str | None, int | None]]) -> fol.Detections:
-    """`Detections` of (mask, score, label, index) of objects; those without any pixel are left out."""
+def as_detections(found: Iterable[Answer]) -> fol.Detections:
+    """`Detections` of what was found; objects without any pixel are left out."""
     return fol.Detections(detections=[_as_detection(*of) for of in found if of[0].box is not None])
 
 
