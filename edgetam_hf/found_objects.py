@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
+from .mask_generation_edgetam import BoxedLogits
 from .masks_edgetam import run_lengths
 
 
@@ -68,6 +70,15 @@ class CutMask:
     def run_lengths(self) -> dict:
         """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}`, column by column."""
         return run_lengths(self.part, self.left, self.top, self.height, self.width)
+
+
+def masks_of_logits(logits: torch.Tensor, size: tuple[int, int]) -> list[CutMask]:
+    """Masks at a size (height, width), as `post_process_masks` makes them of low-res logits (N, h, w)."""
+    masks = []
+    for boxed in BoxedLogits.cut_out(logits.float().cpu(), 0.0):
+        part, left, top = boxed.upsampled(*size)
+        masks.append(CutMask.placed((part[0] > 0).numpy(), left, top, *size))
+    return masks
 
 
 @dataclass

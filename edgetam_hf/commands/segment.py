@@ -8,8 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import EdgeTamModel, EdgeTamProcessor
-from ..found_objects import CutMask, FoundObject
-from ..mask_generation_edgetam import BoxedLogits
+from ..found_objects import CutMask, FoundObject, masks_of_logits
 from ..modeling_edgetam import EdgeTamImageSegmentationOutput
 from ..prompts_edgetam import BOX_CORNER_LABELS
 from ..protocols import PictureModel
@@ -112,10 +111,7 @@ class Segmenter:
         rows = torch.arange(len(best), device=best.device)
         scores = outputs.iou_scores[0].float()[rows, best].tolist()
         is_present = (outputs.object_score_logits[0, :, 0] > 0).tolist()
-        logits = BoxedLogits.cut_out(outputs.pred_masks[0].float()[rows, best].cpu(), 0.0)
-        for boxed, score, present in zip(logits, scores, is_present):
-            part, left, top = boxed.upsampled(*size)
-            yield CutMask.placed((part[0] > 0).numpy(), left, top, *size), score, present
+        yield from zip(masks_of_logits(outputs.pred_masks[0][rows, best], size), scores, is_present)
 
 
 def corner_points(box: Sequence[float] | None) -> list[tuple[float, float, int]]:
