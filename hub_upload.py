@@ -12,6 +12,8 @@ with loading_libraries():
     from edgetam_hf.commands.support import quieten_libraries
     from edgetam_hf.files.writing import reserved, whole_folder
     from edgetam_hf.hub.check import check_folder, fill_card
+    from edgetam_hf.hub.endpoint import check_packages, has_endpoint
+    from edgetam_hf.hub.endpoint_check import check_endpoint
     from edgetam_hf.hub.folder import assemble, check_listed, has_graphs
     from edgetam_hf.hub.push import CommitInfo, Target, check_repo_id, check_tag, push
     from edgetam_hf.hub.source import Source, read_source
@@ -54,6 +56,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--onnx", action="store_true", help="add graphs for browsers and Transformers.js (needs edgetam-hf[onnx])"
     )
     parser.add_argument(
+        "--endpoint", action="store_true", help="add what an inference endpoint needs: handler.py (needs pycocotools)"
+    )
+    parser.add_argument(
         "--space", action="store_true", help="make a static Space, whose page runs the model (needs edgetam-hf[onnx])"
     )
     parser.add_argument(
@@ -81,6 +86,10 @@ def check_options(options: argparse.Namespace) -> None:
         find_ort(options.ort)  # before any work is done
     if options.space and options.onnx:
         raise ValueError("a Space always has graphs for browsers: leave out --onnx")
+    if options.space and options.endpoint:
+        raise ValueError("a static Space computes in the browser, it is no endpoint: leave out --space, or --endpoint")
+    if options.endpoint:
+        check_packages()
     output = options.output
     if output is not None and output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file: --output must be a new or empty folder")
@@ -123,13 +132,18 @@ def make_repository(options: argparse.Namespace, folder: Path, checkpoint: Path,
         check_listed(folder, kind)
         if options.onnx and not has_graphs(folder):
             raise ValueError(f"{options.output} has no graphs for browsers: assemble it anew with --onnx")
+        if options.endpoint and not has_endpoint(folder):
+            raise ValueError(f"{options.output} has no handler of an endpoint: assemble it anew with --endpoint")
     source = Source(checkpoint, kind, options.dtype or ("float16" if kind == "nano" else "float32"))
     if is_new:
-        assemble(source, folder, repo_id, options.tag, options.onnx)
+        extras = [name for name in ("onnx", "endpoint") if getattr(options, name)]
+        assemble(source, folder, repo_id, options.tag, extras)
         fill_card(folder, repo_id)
     tell_size(folder, check_listed(folder, kind), is_new)
     for line in check_folder(folder, source, repo_id, options.tag):
         print(f"  {line}")
+    if has_endpoint(folder):
+        print(f"  {check_endpoint(folder, source)}")
 
 
 def make_space(options: argparse.Namespace, folder: Path, checkpoint: Path, kind: str, is_new: bool) -> None:

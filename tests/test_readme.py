@@ -18,6 +18,7 @@ from edgetam_hf import EdgeTamModel, nano_checkpoint
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ELSEWHERE = {"integrations"}  # pages whose blocks need a tool each: test_integration_docs.py runs them
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FRACTION = re.compile(r"\d+\.\d+")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -26,12 +27,12 @@ STAND_INS = {"yonigozlan/EdgeTAM-hf": str(nano_checkpoint()), "max_steps=1000": 
 
 
 def blocks_of(page):
-    """Pairs (language, text) of the fenced blocks of a page."""
-    return BLOCK.findall(page.read_text(encoding="utf-8"))
+    """Pairs (language, text) of the fenced blocks of a page, or of a part of one."""
+    return BLOCK.findall(page if isinstance(page, str) else page.read_text(encoding="utf-8"))
 
 
 def has_python(page):
-    return any(language == "python" for language, _ in blocks_of(page))
+    return page.stem not in ELSEWHERE and any(language == "python" for language, _ in blocks_of(page))
 
 
 @pytest.fixture
@@ -56,9 +57,9 @@ def assert_same_but_for_rounding(printed, expected):
     assert fractions == pytest.approx(wanted, abs=0.002)
 
 
-def run_blocks(page):
-    """Runs the Python of a page, block after block, and compares what is printed with the block that follows."""
-    blocks, namespace = blocks_of(page), {}
+def run_blocks(blocks, name):
+    """Runs Python blocks, one after the other, and compares what is printed with the block that follows."""
+    namespace = {}
     for (language, code), (next_language, expected) in zip(blocks, [*blocks[1:], ("end", None)]):
         if language != "python":
             continue
@@ -66,7 +67,7 @@ def run_blocks(page):
             code = code.replace(name, stand_in)
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
-            exec(compile(code, page.name, "exec"), namespace)
+            exec(compile(code, name, "exec"), namespace)
         if "print(" in code:
             assert next_language == "" and printed.getvalue() == expected
     return namespace
@@ -78,7 +79,7 @@ def test_readme_and_docs_print_what_follows_their_python(page, workplace):
         pytest.importorskip("av", reason="reading the clip needs PyAV: pip install av")
     if page.stem == "training":
         pytest.importorskip("pycocotools", reason="masks of COCO need pycocotools: pip install pycocotools")
-    run_blocks(page)
+    run_blocks(blocks_of(page), page.name)
     if page.stem == "training":
         before, after = (EdgeTamModel.from_pretrained(path).state_dict() for path in (nano_checkpoint(), "finetuned"))
         assert any(not torch.equal(value, before[name]) for name, value in after.items())

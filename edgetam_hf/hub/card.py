@@ -15,7 +15,7 @@ def make_card(kinds: set[str], facts: dict[str, Any]) -> str:
     """Text of a card; the results of its code blocks are empty yet.
 
     Args:
-        kinds: "video", "image" or "nano", and "onnx" of a folder with graphs for browsers.
+        kinds: "video", "image" or "nano", "onnx" of a folder with graphs for browsers, "endpoint" with a handler.
         facts: values of what stands behind a $ in the template.
 
     Raises:

@@ -2,11 +2,13 @@
 
 python clean_process.py FOLDER REQUEST.json
 
-The request names what to do ("auto", "card" or "native"), the kind of checkpoint, and where results go. The functions
-that compute outputs are also called by the parent, so that both sides compute the same.
+The request names what to do ("auto", "card", "native" or "endpoint"), the kind of checkpoint, and where results go.
+The functions that compute outputs are also called by the parent, so that both sides compute the same.
 """
 
+import base64
 import contextlib
+import importlib.util
 import io
 import json
 import sys
@@ -92,11 +94,22 @@ def run_native(folder: str, request: dict[str, Any]) -> dict[str, str]:
     return {name: f"{type(value).__module__}.{type(value).__name__}" for name, value in objects.items()}
 
 
+def run_endpoint(folder: str, request: dict[str, Any]) -> dict[str, Any]:
+    """Answers of the handler of the folder, which is loaded as an endpoint loads it: for both boxes, and everything."""
+    specification = importlib.util.spec_from_file_location("handler", Path(folder) / "handler.py")
+    handler = importlib.util.module_from_spec(specification)  # type: ignore[arg-type]
+    specification.loader.exec_module(handler)  # type: ignore[union-attr]
+    endpoint = handler.EndpointHandler(folder)
+    picture = base64.b64encode((Path(folder) / "examples" / "cat.jpg").read_bytes()).decode()
+    parameters = {"boxes": {"input_boxes": [BOXES]}, "everything": {"points_per_crop": 4}}
+    return {name: endpoint({"inputs": picture, "parameters": given}) for name, given in parameters.items()}
+
+
 def main(folder: str, request_file: str) -> None:
     """Does what the request says and writes the answer."""
     sys.meta_path.insert(0, Blocker())
     request = json.loads(Path(request_file).read_text())
-    actions = {"auto": run_auto, "card": run_card, "native": run_native}
+    actions = {"auto": run_auto, "card": run_card, "native": run_native, "endpoint": run_endpoint}
     answer = {action: actions[action](folder, request) for action in request["actions"]}
     Path(request["answer"]).write_text(json.dumps(answer))
 

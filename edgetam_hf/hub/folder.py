@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..files.writing import save_whole
 from ..loading import hidden_file_bars
 from .card import make_card
 from .clean_process import BOXES
+from .endpoint import HANDLER, HANDLER_CODE, add_endpoint
 from .source import Source
 from .speed import measure_speed
 
@@ -55,9 +57,11 @@ def check_listed(folder: str | Path, kind: str) -> list[str]:
     expected = listed_files(kind)
     for name in names:
         path = folder / name
-        if path.is_symlink() or not path.is_file() or not (name in expected or is_made(name)):
+        is_known = name in expected or name == HANDLER or is_made(name)
+        if path.is_symlink() or not path.is_file() or not is_known:
             raise ValueError(f"{folder} holds {name}, which is no part of a repository: remove it")
-        if name.endswith(".py") and path.read_bytes() != (ROOT / name).read_bytes():
+        code = HANDLER_CODE if name == HANDLER else ROOT / name
+        if name.endswith(".py") and path.read_bytes() != code.read_bytes():
             raise ValueError(f"{folder} holds a {name} that is not the one of this checkout: assemble the folder anew")
     missing = sorted(expected - set(names))
     if not any(name.endswith(".safetensors") for name in names):
@@ -77,10 +81,10 @@ def has_graphs(folder: str | Path) -> bool:
     return Path(folder, "onnx").is_dir()
 
 
-def assemble(source: Source, folder: str | Path, repo_id: str, tag: str, with_graphs: bool = False) -> None:
+def assemble(source: Source, folder: str | Path, repo_id: str, tag: str, extras: Collection[str] = ()) -> None:
     """Fills an empty folder with all that a repository holds; the results in its card are left empty.
 
-    with_graphs: whether to export it for browsers, too.
+    extras: "onnx" to export it for browsers, too; "endpoint" to add the handler of an inference endpoint.
     """
     folder = Path(folder)
     (folder / "examples").mkdir()
@@ -92,17 +96,19 @@ def assemble(source: Source, folder: str | Path, repo_id: str, tag: str, with_gr
     config["dtype"] = "float32"
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     source.processor.save_pretrained(folder)
-    if with_graphs:
+    if "onnx" in extras:
         add_graphs(source, folder)
     (folder / f"{PROVENANCE}.json").write_text(json.dumps(source.provenance, indent=2) + "\n")
     shutil.copyfile(ROOT / "LICENSE", folder / "LICENSE")
     shutil.copyfile(Path(__file__).with_name("requirements.txt"), folder / "requirements.txt")
+    if "endpoint" in extras:
+        add_endpoint(folder)
     shutil.copyfile(SAMPLE_PICTURE, folder / "examples" / "cat.jpg")
     save_whole(draw_example(source), folder / "examples" / "cat_masks.png")
     benchmark = measure_speed(source)
     (folder / "benchmark.json").write_text(json.dumps(benchmark, indent=2) + "\n")
     facts = {**benchmark, **describe(source), **choose_thresholds(source), "repo_id": repo_id, "tag": tag}
-    (folder / "README.md").write_text(make_card({source.kind, *(["onnx"] if with_graphs else [])}, facts))
+    (folder / "README.md").write_text(make_card({source.kind, *extras}, facts))
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
