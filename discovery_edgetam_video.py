@@ -82,13 +82,14 @@ def uncovered_masks(
 ) -> list[PackedMask]:
     """The parts (H, W) of masks (height, width) that neither what is covered nor an earlier mask has, at most `limit`.
 
-    Masks stay whose covered share is at most `max_covered`, if what is left of them has at least `min_area`.
+    Masks stay whose covered share is at most `max_covered`, if they and what is left of them can show an object.
     """
     taken, found = covered.clone(), []
     for mask in masks:
         rest = mask & ~taken
         area, num_left = int(mask.sum()), int(rest.sum())
-        if area - num_left <= options.max_covered * area and num_left >= max(1, options.min_area * mask.numel()):
+        is_free = area - num_left <= options.max_covered * area
+        if is_free and all(options.is_seen(num / mask.numel()) for num in (area, num_left)):
             found.append(PackedMask.pack(resize_mask(rest, image_size)))
             taken |= rest
             if len(found) == limit:

@@ -39,7 +39,7 @@ class EverythingCalls(SessionCalls):
             original_size (pair (height, width), *optional*):
                 Size of the frames; needed once in a stream.
             options:
-                `max_objects`, `max_covered`, `min_area` and the options of mask generation, as in `track_everything`.
+                `max_objects`, `max_covered`, `min_area`, `max_area` and the options of mask generation, as in `track_everything`.
 
         Raises:
             ValueError, TypeError: for unknown options and wrong values, and as `forward` for the frame.
@@ -87,8 +87,8 @@ class EverythingCalls(SessionCalls):
                 scores come first. While there are as many, nothing is searched.
             max_covered (`float`, *optional*, defaults to 0.5):
                 A mask of which a larger share is covered by objects becomes no object.
-            min_area (`float`, *optional*, defaults to 0.002):
-                Share of the picture below which a mask becomes no object, and an object counts as absent.
+            min_area, max_area (`float`, *optional*, default to 0.002 and 0.8):
+                Shares of the picture below and above which a mask becomes no object, and an object counts as absent.
             max_absence (`int`, *optional*, defaults to 30):
                 An object that was discovered is dropped once it was absent on more frames in a row.
             merge_iou, merge_frames (`float` and `int`, *optional*, default to 0.7 and 3):

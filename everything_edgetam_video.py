@@ -12,12 +12,10 @@ import torch
 from .mask_generation_edgetam import RESULT_OPTIONS, MaskGenerationOptions
 from .settings_edgetam import as_count, as_number
 
-LARGEST_ID = 2**31 - 1
-
 
 @dataclass(frozen=True)
 class EverythingOptions:
-    """What discovering and following everything is asked, checked; see `SessionCalls.track_everything`.
+    """What discovering and following everything is asked, checked; see `EverythingCalls.track_everything`.
 
     search: how a frame is searched for masks.
     """
@@ -26,6 +24,7 @@ class EverythingOptions:
     max_objects: int = 64
     max_covered: float = 0.5
     min_area: float = 0.002
+    max_area: float = 0.8
     max_uncovered: float = 0.2
     merge_iou: float = 0.7
     merge_frames: int = 3
@@ -34,10 +33,14 @@ class EverythingOptions:
 
     def __post_init__(self) -> None:
         for name in ("every", "max_objects", "merge_frames"):
-            as_count(getattr(self, name), name, lowest=1, highest=LARGEST_ID)
-        as_count(self.max_absence, "max_absence", highest=LARGEST_ID)
-        for name in ("max_covered", "min_area", "max_uncovered", "merge_iou"):
+            as_count(getattr(self, name), name, lowest=1)
+        as_count(self.max_absence, "max_absence")
+        for name in ("max_covered", "min_area", "max_area", "max_uncovered", "merge_iou"):
             as_number(getattr(self, name), name, lowest=0, highest=1)
+
+    def is_seen(self, area: float) -> bool:
+        """Whether a mask with this share of the picture can show an object."""
+        return area > 0 and self.min_area <= area <= self.max_area
 
     @classmethod
     def read(cls, given: dict[str, Any], of_checkpoint: dict[str, Any] | None) -> "EverythingOptions":
@@ -94,7 +97,7 @@ class EverythingState:
 
     next_id: of the next object that is discovered, above all that there ever were. frame_idx: the last frame that was
     followed, and discovered_at: the last that was searched. uncovered: the smallest area without a mask since then.
-    num_unseen: for each object that was discovered, on how many frames up to now it was absent or too small.
+    num_unseen: for each object that was discovered, on how many frames up to now it was not seen.
     num_agreeing: for each pair (older, younger) of objects whose masks agree now, since how many frames they do.
     """
 
@@ -116,7 +119,7 @@ class EverythingState:
         or the older one where a user has prompted the other.
         """
         unseen = {
-            obj_id: 0 if seen.areas[obj_id] >= max(options.min_area, 1e-9) else num_unseen + 1
+            obj_id: 0 if options.is_seen(seen.areas[obj_id]) else num_unseen + 1
             for obj_id, num_unseen in self.num_unseen.items()
             if obj_id in seen.areas
         }
