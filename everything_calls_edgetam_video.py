@@ -39,7 +39,8 @@ class EverythingCalls(SessionCalls):
             original_size (pair (height, width), *optional*):
                 Size of the frames; needed once in a stream.
             options:
-                `max_objects`, `max_covered`, `min_area`, `max_area` and the options of mask generation, as in `track_everything`.
+                As in `track_everything`: `max_objects`, `max_covered`, `min_area`, `max_area` and those of mask
+                generation.
 
         Raises:
             ValueError, TypeError: for unknown options and wrong values, and as `forward` for the frame.

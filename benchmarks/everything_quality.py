@@ -12,6 +12,7 @@ import ast
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ class Score:
             num_found += max(counts.values(), default=0)
             best = [max(hits, key=lambda obj_id: hits[obj_id]) for hits in frames if hits]
             num_any += len(best)
-            num_switches += sum(one != other for one, other in zip(best, best[1:]))
+            num_switches += sum(one != other for one, other in pairwise(best))
         total = sum(map(len, self.tracks.values()))
         return {
             "recall": round(100 * num_found / total, 1),
@@ -80,15 +81,15 @@ class Score:
 
 
 def outputs_of(way, model, processor, frames, options):
-    """The session, and outputs on all frames."""
+    """Outputs on all frames."""
     session = processor.init_video_session(frames, max_memory_frames=1)
     if way == "everything":
-        return session, model.track_everything(session, **options)
+        return model.track_everything(session, **options)
     generator = EdgeTamMaskGenerationPipeline(model=model, image_processor=processor.image_processor, device="cpu")
     masks = generator(Image.fromarray(frames[0].permute(1, 2, 0).numpy()))["masks"]
     if masks:
         processor.add_inputs_to_inference_session(session, 0, list(range(1, len(masks) + 1)), input_masks=masks)
-    return session, model.propagate_in_video_iterator(session) if masks else []
+    return model.propagate_in_video_iterator(session) if masks else []
 
 
 def read_settings():
@@ -116,9 +117,8 @@ def main():
     for sequence in logging.tqdm(read_dataset("davis", arguments.root)[: arguments.clips], unit="clip"):
         frames = torch.stack([sequence.frames[idx] for idx in range(len(sequence.frames))])
         for way, score in scores.items():
-            session, outputs = outputs_of(way, model, processor, frames, options)
-            found = dict.fromkeys(range(len(frames)), {})
-            for output in outputs:
+            found = {frame_idx: {} for frame_idx in range(len(frames))}
+            for output in outputs_of(way, model, processor, frames, options):
                 masks = processor.post_process_masks([output.pred_masks], [[*sequence.size]])[0][:, 0].numpy()
                 found[output.frame_idx] = dict(zip(output.object_ids, masks))
             for frame_idx, of_frame in found.items():
