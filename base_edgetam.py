@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from .checks_edgetam import check_device, check_guidance, check_tensor, read_prompts
+from .checks_edgetam import check_device, check_guidance, check_image_embeddings, check_tensor, read_prompts
 from .configuration_edgetam import EdgeTamConfig
+from .device_edgetam import fetch, send
 from .folding_edgetam import is_untouched
 from .mask_decoder_edgetam import EdgeTamMaskDecoder, MaskPrediction
 from .pieces_edgetam import in_pieces, num_at_once
@@ -23,6 +24,9 @@ from .prompt_encoder_edgetam import EdgeTamPositionalEmbedding, EdgeTamPromptEnc
 from .prompts_edgetam import Prompts
 from .training_edgetam import LossWeights, PromptSimulation
 from .vision_encoder_edgetam import EdgeTamVisionEncoderOutput, EdgeTamVisionModel
+
+# Image tokens of all prompts that a GPU decodes at once; these are of 64 prompts on 1024 x 1024 pixels.
+MAX_IMAGE_TOKENS_AT_ONCE, MIN_PROMPTS_AT_ONCE = 2**18, 16
 
 
 class EdgeTamBaseModel(EdgeTamPreTrainedModel):
@@ -224,3 +228,61 @@ class EdgeTamBaseModel(EdgeTamPreTrainedModel):
 
         size = num_at_once(image_embeddings[-1].numel(), image_embeddings[-1].dtype)
         return in_pieces([decoder], decode, embeddings.sparse, embeddings.is_padding, *own_dense, size=size, dim=1)
+
+    def confident_masks(
+        self, image_embeddings: Sequence[torch.Tensor], points: torch.Tensor, pred_iou_thresh: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Masks whose predicted IoU exceeds a threshold, for mask generation.
+
+        They are those of `EdgeTamModel.forward` with `multimask_output=True`, but nothing is drawn for a prompt without
+        such a mask. On a GPU this waits for the device once, for the scores.
+
+        Args:
+            image_embeddings: of one picture, see `get_image_embeddings`.
+            points: (P, 2), clicks on an object each, (x, y) in pixels of the model input.
+            pred_iou_thresh: what a predicted IoU has to exceed; 0 keeps all masks.
+
+        Returns:
+            Low-res logits (N, H / 4, W / 4) in order of the points, and on the CPU their predicted IoU (N,) in float32
+            and the index (N,) of the point of each.
+        """
+        self._check_image_embeddings(image_embeddings)
+        check_tensor("points", points, "(num_points, 2)", 2)
+        check_device("points", points, image_embeddings[-1].device, self)
+        if points.shape[0] == 0 or points.shape[1] != 2:
+            raise ValueError(f"points must be a tensor of shape (num_points, 2), not empty, got {tuple(points.shape)}")
+        num_at_once = self.prompts_at_once(image_embeddings)
+        encoding, scores = self.get_image_wide_positional_embeddings(), []
+        decoded_prompts: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for part in points.split(num_at_once):
+            prompts = self.read_prompts(Prompts(part[None, :, None]), 1, points.device)
+            embeddings = self.prompt_encoder(prompts, 1, points.device)
+            decoded = self.mask_decoder.decode_tokens(image_embeddings[2], encoding, embeddings)
+            scores.append(decoded.iou_scores[0, :, 1:])
+            decoded_prompts.extend(zip(decoded.pixels[0], decoded.mask_tokens[0]))
+        (all_scores,) = fetch([torch.cat(scores).float()])  # the only wait for the device
+        is_confident = all_scores > (pred_iou_thresh if pred_iou_thresh > 0 else -1.0)
+        masks = [image_embeddings[0][0, :0]]
+        drawn_idx = is_confident.any(dim=1).nonzero()[:, 0]  # on the CPU, as all indices are
+        for part in drawn_idx.split(num_at_once) if len(drawn_idx) else ():
+            pixels, mask_tokens = map(torch.stack, zip(*(decoded_prompts[idx] for idx in part)))
+            drawn = self.mask_decoder.draw_masks(pixels, mask_tokens, image_embeddings)
+            prompt_idx, mask_idx = (send(idx, drawn.device) for idx in is_confident[part].nonzero(as_tuple=True))
+            masks.append(drawn[prompt_idx, mask_idx + 1])
+        return torch.cat(masks), all_scores[is_confident], is_confident.nonzero()[:, 0]
+
+    @staticmethod
+    def prompts_at_once(image_embeddings: Sequence[torch.Tensor]) -> int:
+        """How many prompts on one picture, whose embeddings these are, `confident_masks` decodes or draws at once."""
+        tokens = image_embeddings[-1]
+        if tokens.device.type == "cpu":
+            return num_at_once(tokens[0].numel(), tokens.dtype)
+        return max(MIN_PROMPTS_AT_ONCE, MAX_IMAGE_TOKENS_AT_ONCE // tokens[0, 0].numel())
+
+    def _check_image_embeddings(self, image_embeddings: Any) -> None:
+        height, width = self.prompt_encoder.image_embedding_size
+        channels = self.config.mask_decoder_config.hidden_size
+        expected = [(channels // n, height * s, width * s) for n, s in ((8, 4), (4, 2), (1, 1))]
+        check_image_embeddings(image_embeddings, expected, self.no_memory_embedding.dtype)
+        for level, feature_map in enumerate(image_embeddings):
+            check_device(f"image_embeddings[{level}]", feature_map, self.no_memory_embedding.device, self)

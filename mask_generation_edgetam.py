@@ -11,9 +11,10 @@ docstring says which.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from numbers import Integral, Real
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ import torch.nn.functional as F
 from torchvision.ops import nms
 
 from .device_edgetam import fetch, send
-from .masks_edgetam import extents_to_boxes, masks_to_boxes, remove_small_regions
+from .masks_edgetam import extents_to_boxes, masks_to_boxes, remove_small_regions, repair_masks
 
 MOST_CROP_LAYERS = 8  # the last of which has 65,536 crops
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
@@ -29,6 +30,19 @@ CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 ROUNDING = 1e-5
 # A GPU measures masks together that have about this many pixels, 256 MB of float32.
 MAX_PIXELS_AT_ONCE = 2**26
+# Confident masks are measured together when they have about this many low-res pixels (128 MB of float32) or the crop
+# is done, so that a GPU is waited for twice per group and not twice per batch of points.
+MAX_PIXELS_PER_GROUP = 2**25
+POINTS_PER_BATCH = 64  # or as many as the model decodes at once, if these are more
+
+# The documentation writes the plural, the code of Transformers reads the singular; both work here.
+OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
+
+# Options that say what to return and how to work; the others say how to search, and a checkpoint may bring its own.
+RESULT_OPTIONS = {
+    *("output_rle_mask", "output_bboxes_mask", "output_areas", "output_stability_scores", "output_points"),
+    *("masks_on_demand", "timeout", "progress"),
+}
 
 
 class Crop(NamedTuple):
@@ -358,3 +372,189 @@ def without_small_regions(
     ranks = torch.tensor(is_unchanged, dtype=torch.float32)
     kept = nms(candidates.boxes.float(), ranks, max_overlap).sort().values  # best score first again
     return candidates.chosen(kept), cleaned.chosen(kept)
+
+
+@dataclass(frozen=True)
+class MaskGenerationOptions:
+    """All options of mask generation, checked. `EdgeTamMaskGenerationPipeline.__call__` says what each does."""
+
+    points_per_batch: int | None = None
+    points_per_crop: int = 32
+    crops_n_layers: int = 0
+    crop_overlap_ratio: float = 512 / 1500
+    crop_n_points_downscale_factor: float = 1
+    pred_iou_thresh: float = 0.88
+    stability_score_thresh: float = 0.95
+    stability_score_offset: float = 1
+    mask_threshold: float = 0
+    max_hole_area: float | None = None
+    max_sprinkle_area: float | None = None
+    crops_nms_thresh: float = 0.7
+    min_mask_region_area: float = 0
+    output_rle_mask: bool | str = False
+    output_bboxes_mask: bool = False
+    output_areas: bool = False
+    output_stability_scores: bool = False
+    output_points: bool = False
+    masks_on_demand: bool = False
+    timeout: float | None = None
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        if self.points_per_batch is not None:
+            self._check_number("points_per_batch", Integral, lowest=1)
+        self._check_number("points_per_crop", Integral, lowest=1)
+        self._check_number("crops_n_layers", Integral, lowest=0, highest=MOST_CROP_LAYERS)
+        self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
+        self._check_number("stability_score_offset", Real, lowest=0)
+        self._check_number("mask_threshold", Real)
+        self._check_number("min_mask_region_area", Real, lowest=0)
+        for name in ("crop_overlap_ratio", "pred_iou_thresh", "stability_score_thresh", "crops_nms_thresh"):
+            self._check_number(name, Real, lowest=0, highest=1)
+        for name in ("max_hole_area", "max_sprinkle_area", "timeout"):
+            if getattr(self, name) is not None:
+                self._check_number(name, Real, lowest=0)
+        for name in RESULT_OPTIONS - {"output_rle_mask", "timeout"}:
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}")
+        if not isinstance(self.output_rle_mask, bool) and self.output_rle_mask != "compressed":
+            raise TypeError(f'`output_rle_mask` must be True, False or "compressed", got {self.output_rle_mask!r}')
+        if self.points_per_side(self.crops_n_layers) < 1:
+            raise ValueError(
+                f"`crop_n_points_downscale_factor={self.crop_n_points_downscale_factor}` leaves no point of "
+                f"`points_per_crop={self.points_per_crop}` in crop layer {self.crops_n_layers}"
+            )
+
+    def _check_number(self, name: str, kind: type, lowest: float = -math.inf, highest: float = math.inf) -> None:
+        value = getattr(self, name)
+        is_of_kind = isinstance(value, kind) and not isinstance(value, bool)
+        if not is_of_kind:
+            expected = "an integer" if kind is Integral else "a number"
+            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
+        if not lowest <= value <= highest:  # false for NaN too
+            expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
+            raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+
+    @property
+    def stability(self) -> StabilityFilter:
+        """Which masks are stable."""
+        return StabilityFilter(self.mask_threshold, self.stability_score_offset, self.stability_score_thresh)
+
+    def points_per_side(self, layer: int) -> int:
+        """Number of points along each side of the grid on a crop of this layer; layer 0 is the whole picture."""
+        return int(self.points_per_crop / self.crop_n_points_downscale_factor**layer)
+
+    def crops(self, height: int, width: int) -> list[Crop]:
+        """The crops of a picture that are searched, the whole picture first."""
+        return crops_of_picture(height, width, self.crops_n_layers, self.crop_overlap_ratio)
+
+    def num_points(self, height: int, width: int) -> int:
+        """Number of points that prompt on a picture."""
+        return sum(self.points_per_side(crop.layer) ** 2 for crop in self.crops(height, width))
+
+    def updated(self, given: dict) -> "MaskGenerationOptions":
+        """A copy with the `given` options, by any of their spellings, in place of its own."""
+        for plural, singular in OPTION_SPELLINGS.items():
+            if plural in given and singular in given:
+                raise TypeError(f"`{plural}` and `{singular}` are the same option: give one of them")
+        accepted = [field.name for field in fields(self)]
+        unknown = sorted(set(given) - {*accepted, *OPTION_SPELLINGS})
+        if unknown:
+            raise TypeError(f"mask generation has no option {', '.join(unknown)}; it accepts {', '.join(accepted)}")
+        spellings = {OPTION_SPELLINGS.get(name, name): name for name in given}
+        try:
+            return replace(self, **{name: given[spelling] for name, spelling in spellings.items()})
+        except (TypeError, ValueError) as error:  # named as it was given
+            message = str(error)
+            for name, spelling in spellings.items():
+                message = message.replace(f"`{name}`", f"`{spelling}`")
+            raise type(error)(message) from error
+
+    @classmethod
+    def of_checkpoint(cls, options: dict | None) -> "MaskGenerationOptions":
+        """The defaults, with the options that a checkpoint has in its `preprocessor_config.json`."""
+        try:
+            if unfit := sorted(RESULT_OPTIONS & {OPTION_SPELLINGS.get(name, name) for name in options or {}}):
+                raise ValueError(f"{', '.join(unfit)} cannot be set by a checkpoint, but when the pipeline is called")
+            return cls().updated(options or {})
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`mask_generation` of the image processor is wrong: {error}") from error
+
+
+class GridModel(Protocol):
+    """What a search asks of a model; see `EdgeTamBaseModel.confident_masks`."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
+
+    def prompts_at_once(self, image_embeddings: Sequence[torch.Tensor]) -> int: ...
+
+    def confident_masks(
+        self, image_embeddings: Sequence[torch.Tensor], points: torch.Tensor, pred_iou_thresh: float = 0.0
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...
+
+
+def find_candidates(
+    model: GridModel,
+    embeddings_of: Callable[[Crop], list[torch.Tensor]],
+    size: tuple[int, int],
+    options: MaskGenerationOptions,
+    report: Callable[[int], Any] = lambda num_points: None,
+) -> MaskCandidates:
+    """The stable masks of a picture, duplicates among them.
+
+    Args:
+        embeddings_of: image embeddings of a crop of the picture.
+        size: (H, W) of the picture.
+        report: is told of the number of points after each batch of them.
+    """
+    candidates, crops = [], options.crops(*size)
+    for crop in crops:
+        for masks, scores, points in _confident_masks(model, embeddings_of(crop), crop, options, report):
+            # searching for small regions waits for the device many times, but only for those who ask for it
+            masks = repair_masks(
+                masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
+            )
+            candidates.append(candidates_of_crop(masks, scores, points, crop, crops[0], options.stability))
+    return MaskCandidates.joined(candidates)
+
+
+def _confident_masks(
+    model: GridModel,
+    image_embeddings: list[torch.Tensor],
+    crop: Crop,
+    options: MaskGenerationOptions,
+    report: Callable[[int], Any],
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
+    height, width = model.image_size
+    scale = torch.tensor([crop.width / width, crop.height / height])
+    points = point_grid(options.points_per_side(crop.layer), crop, height, width)
+    group, num_pixels = [], 0
+    suitable = max(POINTS_PER_BATCH, model.prompts_at_once(image_embeddings))
+    for batch in points.split(options.points_per_batch or suitable):
+        masks, scores, point_idx = model.confident_masks(
+            image_embeddings, send(batch, model.device), options.pred_iou_thresh
+        )
+        group.append((masks.float(), scores, batch[point_idx] * scale + torch.tensor([crop.left, crop.top])))
+        num_pixels += masks.numel()
+        report(len(batch))
+        if num_pixels >= MAX_PIXELS_PER_GROUP:
+            yield tuple(map(torch.cat, zip(*group, strict=True)))
+            group, num_pixels = [], 0
+    if group:
+        yield tuple(map(torch.cat, zip(*group, strict=True)))
+
+
+def best_masks(
+    candidates: MaskCandidates, size: tuple[int, int], options: MaskGenerationOptions
+) -> tuple[MaskCandidates, Sequence]:
+    """The candidates without duplicates, best score first, and their masks, bool (H, W) of a picture of that size."""
+    candidates = candidates.without_duplicates(options.crops_nms_thresh)
+    masks: Sequence = candidates.masks(*size, options.mask_threshold)
+    if options.min_mask_region_area > 0:
+        return without_small_regions(candidates, masks, options.min_mask_region_area, options.crops_nms_thresh)
+    return candidates, masks

@@ -35,6 +35,12 @@ def extents_to_boxes(columns: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return torch.stack(first + last, dim=1) * rows.amax(dim=1, keepdim=True)
 
 
+def resize_mask(mask: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Bool (h, w): where a mask (H, W), which covers pixels by 0 to 1, covers at least half of a pixel at that size."""
+    coverage = mask[None, None].float()
+    return F.interpolate(coverage, size, mode="bilinear", align_corners=False, antialias=True)[0, 0] >= 0.5
+
+
 def run_lengths(part: np.ndarray, left: int, top: int, height: int, width: int) -> dict:
     """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}` of a mask (height, width), column by column.
 

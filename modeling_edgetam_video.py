@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from .base_edgetam import EdgeTamBaseModel
-from .calls_edgetam_video import SessionCalls
 from .configuration_edgetam import EdgeTamVideoConfig
 from .cuda_graphs_edgetam_video import StageGraphs
+from .everything_calls_edgetam_video import EverythingCalls
 from .layers_edgetam import EdgeTamFeedForward
 from .mask_decoder_edgetam import MaskPrediction
 from .memory_layers_edgetam import (
@@ -37,9 +37,12 @@ from .training_edgetam_video import EdgeTamClipOutput, learn_from_clips
 
 if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrained take these files along
     from .attention_edgetam import EdgeTamAttention  # noqa: F401
+    from .calls_edgetam_video import SessionCalls  # noqa: F401
     from .checks_edgetam import read_prompts  # noqa: F401
     from .checks_edgetam_video import check_session  # noqa: F401
     from .device_edgetam import send  # noqa: F401
+    from .discovery_edgetam_video import discover  # noqa: F401
+    from .everything_edgetam_video import EverythingState  # noqa: F401
     from .folding_edgetam import FoldedModule  # noqa: F401
     from .image_processing_edgetam import EdgeTamImageProcessor  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
@@ -59,13 +62,13 @@ MODES_WITH_GRAPHS = {"reduce-overhead": "default", "max-autotune": "max-autotune
 MASK_PROMPT_SCALE, MASK_PROMPT_BIAS = 20.0, -10.0  # from a given mask to logits
 
 
-class EdgeTamVideoModel(EdgeTamBaseModel, SessionCalls):
+class EdgeTamVideoModel(EdgeTamBaseModel, EverythingCalls):
     """EdgeTAM on video.
 
     Five stages are functions of tensors alone, through which gradients flow and which can be compiled and exported:
     `get_frame_embeddings`, `attend_to_memory`, `decode_objects` (or `adopt_masks`) and `encode_memory`. Together they
-    are the `TrackingModel` that tracking asks for. `forward` and the `propagate_in_video_iterator` of `SessionCalls`
-    chain them, and keep all state in the session that they are given.
+    are the `TrackingModel` that tracking asks for. `forward`, the `propagate_in_video_iterator` of `SessionCalls` and
+    the `track_everything` of `EverythingCalls` chain them, and keep all state in the session that they are given.
     """
 
     config_class = EdgeTamVideoConfig

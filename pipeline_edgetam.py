@@ -7,10 +7,7 @@ Legend: P points, N masks, (H, W) a crop or the original picture, (h, w) low-res
 by the image processor); every docstring says which.
 """
 
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
-from numbers import Integral, Real
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -21,16 +18,12 @@ from transformers.utils import logging
 
 from .device_edgetam import send
 from .mask_generation_edgetam import (
-    MOST_CROP_LAYERS,
     Crop,
-    MaskCandidates,
-    StabilityFilter,
-    candidates_of_crop,
-    crops_of_picture,
-    point_grid,
-    without_small_regions,
+    MaskGenerationOptions,
+    best_masks,
+    find_candidates,
 )
-from .masks_edgetam import masks_to_rle, repair_masks
+from .masks_edgetam import masks_to_rle
 from .pictures_edgetam import is_picture_source, read_picture, to_rgb
 
 if TYPE_CHECKING:
@@ -43,125 +36,6 @@ try:
     from pycocotools import mask as coco_mask
 except ImportError:
     coco_mask = None
-
-# Confident masks are measured together when they have about this many low-res pixels (128 MB of float32) or the crop
-# is done, so that a GPU is waited for twice per group and not twice per batch of points.
-MAX_PIXELS_PER_GROUP = 2**25
-POINTS_PER_BATCH = 64  # or as many as the model decodes at once, if these are more
-
-# The documentation writes the plural, the code of Transformers reads the singular; both work here.
-OPTION_SPELLINGS = {"output_rle_masks": "output_rle_mask", "output_bboxes_masks": "output_bboxes_mask"}
-
-# Options that say what to return and how to work; the others say how to search, and a checkpoint may bring its own.
-RESULT_OPTIONS = {
-    *("output_rle_mask", "output_bboxes_mask", "output_areas", "output_stability_scores", "output_points"),
-    *("masks_on_demand", "timeout", "progress"),
-}
-
-
-@dataclass(frozen=True)
-class MaskGenerationOptions:
-    """All options of mask generation, checked. `EdgeTamMaskGenerationPipeline.__call__` says what each does."""
-
-    points_per_batch: int | None = None
-    points_per_crop: int = 32
-    crops_n_layers: int = 0
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: float = 1
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1
-    mask_threshold: float = 0
-    max_hole_area: float | None = None
-    max_sprinkle_area: float | None = None
-    crops_nms_thresh: float = 0.7
-    min_mask_region_area: float = 0
-    output_rle_mask: bool | str = False
-    output_bboxes_mask: bool = False
-    output_areas: bool = False
-    output_stability_scores: bool = False
-    output_points: bool = False
-    masks_on_demand: bool = False
-    timeout: float | None = None
-    progress: bool = False
-
-    def __post_init__(self) -> None:
-        if self.points_per_batch is not None:
-            self._check_number("points_per_batch", Integral, lowest=1)
-        self._check_number("points_per_crop", Integral, lowest=1)
-        self._check_number("crops_n_layers", Integral, lowest=0, highest=MOST_CROP_LAYERS)
-        self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
-        self._check_number("stability_score_offset", Real, lowest=0)
-        self._check_number("mask_threshold", Real)
-        self._check_number("min_mask_region_area", Real, lowest=0)
-        for name in ("crop_overlap_ratio", "pred_iou_thresh", "stability_score_thresh", "crops_nms_thresh"):
-            self._check_number(name, Real, lowest=0, highest=1)
-        for name in ("max_hole_area", "max_sprinkle_area", "timeout"):
-            if getattr(self, name) is not None:
-                self._check_number(name, Real, lowest=0)
-        for name in RESULT_OPTIONS - {"output_rle_mask", "timeout"}:
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"`{name}` must be True or False, got {getattr(self, name)!r}")
-        if not isinstance(self.output_rle_mask, bool) and self.output_rle_mask != "compressed":
-            raise TypeError(f'`output_rle_mask` must be True, False or "compressed", got {self.output_rle_mask!r}')
-        if self.output_rle_mask == "compressed" and coco_mask is None:
-            raise ImportError("compressed run-length encodings need pycocotools: pip install pycocotools")
-        if self.points_per_side(self.crops_n_layers) < 1:
-            raise ValueError(
-                f"`crop_n_points_downscale_factor={self.crop_n_points_downscale_factor}` leaves no point of "
-                f"`points_per_crop={self.points_per_crop}` in crop layer {self.crops_n_layers}"
-            )
-
-    def _check_number(self, name: str, kind: type, lowest: float = -math.inf, highest: float = math.inf) -> None:
-        value = getattr(self, name)
-        is_of_kind = isinstance(value, kind) and not isinstance(value, bool)
-        if not is_of_kind:
-            expected = "an integer" if kind is Integral else "a number"
-            raise TypeError(f"`{name}` must be {expected}, got {value!r}")
-        if not lowest <= value <= highest:  # false for NaN too
-            expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
-            raise ValueError(f"`{name}` must be {expected}, got {value!r}")
-
-    @property
-    def stability(self) -> StabilityFilter:
-        """Which masks are stable."""
-        return StabilityFilter(self.mask_threshold, self.stability_score_offset, self.stability_score_thresh)
-
-    def crops(self, height: int, width: int) -> list[Crop]:
-        """The crops of a picture of this size that are searched, the whole picture first."""
-        return crops_of_picture(height, width, self.crops_n_layers, self.crop_overlap_ratio)
-
-    def points_per_side(self, layer: int) -> int:
-        """Number of points along each side of the grid on a crop of this layer; layer 0 is the whole picture."""
-        return int(self.points_per_crop / self.crop_n_points_downscale_factor**layer)
-
-    def updated(self, given: dict) -> "MaskGenerationOptions":
-        """A copy with the `given` options, by any of their spellings, in place of its own."""
-        for plural, singular in OPTION_SPELLINGS.items():
-            if plural in given and singular in given:
-                raise TypeError(f"`{plural}` and `{singular}` are the same option: give one of them")
-        accepted = [field.name for field in fields(self)]
-        unknown = sorted(set(given) - {*accepted, *OPTION_SPELLINGS})
-        if unknown:
-            raise TypeError(f"mask generation has no option {', '.join(unknown)}; it accepts {', '.join(accepted)}")
-        spellings = {OPTION_SPELLINGS.get(name, name): name for name in given}
-        try:
-            return replace(self, **{name: given[spelling] for name, spelling in spellings.items()})
-        except (TypeError, ValueError) as error:  # named as it was given
-            message = str(error)
-            for name, spelling in spellings.items():
-                message = message.replace(f"`{name}`", f"`{spelling}`")
-            raise type(error)(message) from error
-
-    @classmethod
-    def of_checkpoint(cls, options: dict | None) -> "MaskGenerationOptions":
-        """The defaults, with the options that a checkpoint has in its `preprocessor_config.json`."""
-        try:
-            if unfit := sorted(RESULT_OPTIONS & {OPTION_SPELLINGS.get(name, name) for name in options or {}}):
-                raise ValueError(f"{', '.join(unfit)} cannot be set by a checkpoint, but when the pipeline is called")
-            return cls().updated(options or {})
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"`mask_generation` of the image processor is wrong: {error}") from error
 
 
 def compressed_rle(mask: torch.Tensor) -> dict:
@@ -200,7 +74,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         super().__init__(**kwargs)
         if not hasattr(self.model, "confident_masks"):
             raise TypeError(
-                f"mask generation needs the image model EdgeTamModel, got {type(self.model).__name__}; "
+                f"mask generation needs EdgeTamModel or EdgeTamVideoModel, got {type(self.model).__name__}; "
                 "EdgeTamModel.from_pretrained also loads the checkpoint of a video model"
             )
         if self.image_processor is None:
@@ -209,6 +83,8 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
     def _sanitize_parameters(self, **given: Any) -> tuple[dict, dict, dict]:
         # Merged here and not by the base class, so that options given in two places are checked together.
         options = self.options.updated(given)
+        if options.output_rle_mask == "compressed" and coco_mask is None:
+            raise ImportError("compressed run-length encodings need pycocotools: pip install pycocotools")
         return {"timeout": options.timeout}, {"options": options}, {"options": options}
 
     @property
@@ -303,63 +179,31 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> dict:
         image = model_inputs["picture"]
-        crops = options.crops(*image.shape[:2])
-        inputs = (self.pixel_values_of_crop(image, crop) for crop in crops)
-        return self.search(image.shape[:2], map(self.model.get_image_embeddings, inputs), options)
+
+        def embeddings_of(crop: Crop) -> list[torch.Tensor]:
+            return self.model.get_image_embeddings(self.pixel_values_of_crop(image, crop))
+
+        return self.search(image.shape[:2], embeddings_of, options)
 
     def search(
-        self, size: tuple[int, int], image_embeddings: Iterable[list[torch.Tensor]], options: MaskGenerationOptions
+        self, size: tuple[int, int], embeddings_of: Callable[[Crop], list[torch.Tensor]], options: MaskGenerationOptions
     ) -> dict:
         """What `postprocess` takes: the candidates of a picture (height, width).
 
         Args:
             size: of the picture.
-            image_embeddings: of each crop in turn, batch size 1; those of the next are asked for when one is done.
-            options: which crops these are (`options.crops`), and how they are searched.
+            embeddings_of: image embeddings of a crop, batch size 1; asked for each of `options.crops` in turn.
+            options: how the crops are searched.
         """
-        height, width = size
-        crops, candidates = options.crops(height, width), []
-        num_points = sum(options.points_per_side(crop.layer) ** 2 for crop in crops)
+        num_points = options.num_points(*size)
         with logging.tqdm(total=num_points, unit="point", leave=None, disable=not options.progress) as progress:
-            for crop, embeddings in zip(crops, image_embeddings, strict=True):
-                for masks, scores, points in self.confident_masks_of_crop(embeddings, crop, options, progress):
-                    # searching for small regions waits for the device many times, but only for those who ask for it
-                    masks = repair_masks(
-                        masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
-                    )
-                    candidates.append(candidates_of_crop(masks, scores, points, crop, crops[0], options.stability))
-        return {"candidates": MaskCandidates.joined(candidates), "height": height, "width": width}
-
-    def confident_masks_of_crop(
-        self, image_embeddings: list[torch.Tensor], crop: Crop, options: MaskGenerationOptions, progress: Any
-    ) -> Iterator[tuple[torch.Tensor, ...]]:
-        """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
-        height, width = self.model.image_size
-        scale = torch.tensor([crop.width / width, crop.height / height])
-        points = point_grid(options.points_per_side(crop.layer), crop, height, width)
-        group, num_pixels = [], 0
-        suitable = max(POINTS_PER_BATCH, self.model.prompts_at_once(image_embeddings))
-        for batch in points.split(options.points_per_batch or suitable):
-            masks, scores, point_idx = self.model.confident_masks(
-                image_embeddings, send(batch, self.device), options.pred_iou_thresh
-            )
-            group.append((masks.float(), scores, batch[point_idx] * scale + torch.tensor([crop.left, crop.top])))
-            num_pixels += masks.numel()
-            progress.update(len(batch))
-            if num_pixels >= MAX_PIXELS_PER_GROUP:
-                yield tuple(map(torch.cat, zip(*group, strict=True)))
-                group, num_pixels = [], 0
-        if group:
-            yield tuple(map(torch.cat, zip(*group, strict=True)))
+            candidates = find_candidates(self.model, embeddings_of, size, options, progress.update)
+        return {"candidates": candidates, "height": size[0], "width": size[1]}
 
     def postprocess(self, model_outputs: dict, options: MaskGenerationOptions) -> dict:
         """The result of one picture, from its candidates by non-maximum suppression of their boxes."""
-        candidates = model_outputs["candidates"].without_duplicates(options.crops_nms_thresh)
-        masks = candidates.masks(model_outputs["height"], model_outputs["width"], options.mask_threshold)
-        if options.min_mask_region_area > 0:
-            candidates, masks = without_small_regions(
-                candidates, masks, options.min_mask_region_area, options.crops_nms_thresh
-            )
+        size = model_outputs["height"], model_outputs["width"]
+        candidates, masks = best_masks(model_outputs["candidates"], size, options)
         result = {"masks": masks if options.masks_on_demand else list(masks), "scores": candidates.scores}
         if options.output_rle_mask == "compressed":
             result["rle_mask"] = [compressed_rle(mask) for mask in masks]

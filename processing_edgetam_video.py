@@ -6,7 +6,6 @@ Shapes: O objects, P points, (H, W) the model input. Coordinates are (x, y) in p
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 
 from .checks_edgetam_video import (
     check_nested,
@@ -16,6 +15,7 @@ from .checks_edgetam_video import (
     read_object_ids,
 )
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
+from .masks_edgetam import resize_mask
 from .memory_bank_edgetam import PackedMask, Prompt
 from .processing_edgetam import EdgeTamProcessor
 from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
@@ -25,8 +25,8 @@ from .video_processing_edgetam import EdgeTamVideoVideoProcessor
 
 if TYPE_CHECKING:  # transformers<5: its loader of remote code takes along only files that are named here
     from .device_edgetam import send  # noqa: F401
+    from .everything_edgetam_video import EverythingState  # noqa: F401
     from .mask_generation_edgetam import Crop  # noqa: F401
-    from .masks_edgetam import read_objects  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .stages_edgetam_video import ObjectPrediction  # noqa: F401
     from .video_file_edgetam import VideoReader  # noqa: F401
@@ -128,6 +128,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             max_objects_per_batch=max_objects_per_batch,
             inference_state_device=devices["inference_state_device"],
             video_storage_device=devices["video_storage_device"],
+            mask_generation=getattr(self.image_processor, "mask_generation", None),
         )
 
     def add_inputs_to_inference_session(
@@ -243,10 +244,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         if session.video_height is not None and session.video_width is not None:
             known = (session.video_height, session.video_width)
         if original_size is not None:
-            given = check_original_sizes([original_size])[0]
-            if known not in (None, given):
-                raise ValueError(f"original_size must be that of the video, {known}, got {given}")
-            return given
+            return session.check_size(check_original_sizes([original_size])[0])
         if known is None and masks is not None:
             known = next(((mask.shape[0], mask.shape[1]) for mask in masks if mask is not None), None)
         if known is None:
@@ -311,9 +309,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                         f"the mask of object {obj_id} must have the size of the video, {tuple(size)}, got "
                         f"{tuple(mask.shape)}"
                     )
-                target = height_width(self.target_size)
-                resized = F.interpolate(mask[None, None], target, mode="bilinear", align_corners=False, antialias=True)
-                prompts[obj_id] = Prompt(packed_mask=PackedMask.pack(resized[0, 0] >= 0.5))
+                prompts[obj_id] = Prompt(packed_mask=PackedMask.pack(resize_mask(mask, height_width(self.target_size))))
         return prompts
 
     @staticmethod

@@ -12,6 +12,7 @@ import torch
 
 from .checks_edgetam_video import check_count, read_integer
 from .device_edgetam import send
+from .everything_edgetam_video import EverythingState
 from .memory_bank_edgetam import FrameResult, Prompt, Reach, TrackedObject
 
 
@@ -65,6 +66,8 @@ class EdgeTamVideoInferenceSession:
             Number of objects that are computed at once.
         video_storage_device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
             Where the frames are, if they are stored.
+        mask_generation (`dict`, *optional*):
+            The checkpoint's own options of mask generation, with which objects are discovered.
     """
 
     frames: VideoFrames | None = None
@@ -79,9 +82,11 @@ class EdgeTamVideoInferenceSession:
     max_memory_frames: int | None = None
     max_objects_per_batch: int = 8
     video_storage_device: torch.device | str = "cpu"
+    mask_generation: dict[str, Any] | None = None
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     image_embeddings: dict[int, list[torch.Tensor]] = field(default_factory=dict)
     num_streamed: int = 0
+    everything: EverythingState = field(default_factory=EverythingState)
     lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -171,6 +176,13 @@ class EdgeTamVideoInferenceSession:
             )
         return frame_idx
 
+    def check_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size (height, width) that is given for the frames; raises a ValueError if another one is known."""
+        known = (self.video_height, self.video_width)
+        if None not in known and known != size:
+            raise ValueError(f"original_size must be that of the video, {known}, got {size}")
+        return size
+
     def get_frame(self, frame_idx: int) -> torch.Tensor:
         """Model input (3, H, W) of a frame of the video."""
         if self.frames is None or self.frame_processor is None:
@@ -239,6 +251,7 @@ class EdgeTamVideoInferenceSession:
             draft.video_height, draft.video_width = size
             for obj_id, prompt in prompts.items():
                 draft.objects.setdefault(obj_id, TrackedObject()).add_prompt(frame_idx, prompt)
+            draft.everything = draft.everything.knows([*prompts])
             self.adopt(draft)
 
     def clear_prompts(self, frame_idx: int, obj_id: int) -> None:
@@ -256,15 +269,16 @@ class EdgeTamVideoInferenceSession:
         with self.lock:
             del self.objects[self.check_object(obj_id)]
 
-    def restore(self, objects: dict[int, TrackedObject]) -> None:
+    def restore(self, objects: dict[int, TrackedObject], everything: EverythingState | None = None) -> None:
         """Takes over what was known of objects when they were saved."""
         with self.lock:
             self.objects = objects
+            self.everything = everything or EverythingState().knows([*objects])
 
     def reset_tracking_data(self) -> None:
         """Forgets all objects, prompts and results; the video, and the place in a stream, stay."""
         with self.lock:
-            self.objects = {}
+            self.objects, self.everything = {}, EverythingState()
 
     def reset_inference_session(self) -> None:
         """Forgets all objects, prompts and results, and cached image embeddings.

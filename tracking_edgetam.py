@@ -278,7 +278,7 @@ class Tracker:
         is_copied = model_device.type == "cuda" and state_device.type == "cpu"
         computed = []
         for batch in plan.batches(self.session.max_objects_per_batch):
-            frame_embeddings = self._frame_embeddings(frame_idx)
+            frame_embeddings = embeddings_of_frame(self.model, self.session, frame_idx)
             prediction = batch.run(self.model, frame_embeddings)
             is_prompted = send(torch.full((len(batch.objects),), batch.is_prompted), model_device)
             memory = self.model.encode_memory(
@@ -293,12 +293,15 @@ class Tracker:
             results.update(zip(batch.objects, split_results(prediction, memory, batch.prompts)))
         return results
 
-    def _frame_embeddings(self, frame_idx: int) -> list[torch.Tensor]:
-        """Image embeddings of a frame, from the session if it has them."""
-        if frame_idx not in self.session.image_embeddings:
-            pixel_values = send(self.session.get_frame(frame_idx)[None], self.model.device)
-            self.session.cache_image_embeddings(frame_idx, self.model.get_frame_embeddings(pixel_values))
-        return self.session.image_embeddings[frame_idx]
+
+def embeddings_of_frame(
+    model: TrackingModel, session: EdgeTamVideoInferenceSession, frame_idx: int
+) -> list[torch.Tensor]:
+    """Image embeddings of a frame, which a session that has none of it keeps from now on."""
+    if frame_idx not in session.image_embeddings:
+        pixel_values = send(session.get_frame(frame_idx)[None], model.device)
+        session.cache_image_embeddings(frame_idx, model.get_frame_embeddings(pixel_values))
+    return session.image_embeddings[frame_idx]
 
 
 def find_objects(

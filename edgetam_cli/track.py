@@ -11,11 +11,12 @@ from .arguments import (
     add_prompt_options,
     add_speed_options,
     parse_count,
+    parse_fraction,
     parse_frame,
     parse_rate,
 )
 
-HELP = "track prompted objects through a video"
+HELP = "track prompted objects, or everything, through a video"
 EXAMPLES = """\
 examples:
   edgetam track dog.mp4 --point 320,200                  one click on the first frame, with the published checkpoint
@@ -28,6 +29,7 @@ examples:
                                                          first object is corrected on frame 30, a second begins there
   edgetam track dog.mp4 --frame 99 --point 320,200 --reverse
                                                          back to the beginning
+  edgetam track street.mp4 --everything                  finds what to track by itself, also what enters later
   edgetam track dog.mp4 --resume                         goes on after it was stopped or killed
   edgetam track dog.mp4 --mask first.png --stride 5      the objects of an index picture, on every fifth frame
   edgetam track --camera 0 --point 320,200               live, until Ctrl-C, a number of frames or the end comes; so
@@ -52,12 +54,40 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     prompts.add_argument(
         "--frame", type=parse_frame, metavar="N", help="frame of the prompts that follow (default: 0)", **PROMPT
     )
+    everything = command.add_argument_group(
+        "everything", "what is not given comes from the checkpoint, or else from the defaults in brackets"
+    )
+    everything.add_argument(
+        "--everything", help="find objects, follow them, and let go of those that leave; prompts may come on top", **YES
+    )
+    everything.add_argument(
+        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (15)"
+    )
+    everything.add_argument(
+        "--max-objects", type=parse_count, metavar="N", help="at a time; of new ones the best scores come first (64)"
+    )
+    everything.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
+    everything.add_argument(
+        "--pred-iou-thresh", type=parse_fraction, metavar="0..1", help="find no masks of a lower score (0.88)"
+    )
+    everything.add_argument(
+        "--stability-score-thresh",
+        type=parse_fraction,
+        metavar="0..1",
+        help="find no masks whose edge is less certain (0.95)",
+    )
+    everything.add_argument(
+        "--nms",
+        type=parse_fraction,
+        metavar="0..1",
+        help="of two masks whose boxes overlap more, take the better one (0.7)",
+    )
     frames = command.add_argument_group("frames")
     frames.add_argument(
         "--start",
         type=parse_frame_index,
         metavar="N",
-        help="first frame to track (default: earliest prompted; in reverse: latest)",
+        help="first frame to track (default: earliest prompted; in reverse: latest; with --everything: 0)",
     )
     frames.add_argument("--max-frames", type=parse_count, metavar="N", help="track N frames (default: all)")
     frames.add_argument("--stride", type=parse_count, metavar="N", help="track every Nth frame, and those with prompts")

@@ -72,3 +72,14 @@ class VideoModel(Protocol):
     ) -> Iterator[EdgeTamVideoSegmentationOutput]:
         """Masks of all objects on frame after frame."""
         ...
+
+    def track_everything_on_frame(
+        self,
+        inference_session: EdgeTamVideoInferenceSession,
+        frame_idx: int | None = None,
+        frame: torch.Tensor | None = None,
+        original_size: tuple[int, int] | None = None,
+        **options: Any,
+    ) -> EdgeTamVideoSegmentationOutput:
+        """Masks of everything on one frame, as `EdgeTamVideoModel.track_everything_on_frame`."""
+        ...

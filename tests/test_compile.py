@@ -7,7 +7,7 @@ import pytest
 import torch
 from small_models import assert_outputs_close, make_model, make_video_model, random, small_config, small_video_config
 
-from edgetam_hf import modeling_edgetam
+from edgetam_hf import base_edgetam
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_clicks_and_objects_are_compiled_once(compiled):
 
 @torch.no_grad()
 def test_mask_generation_is_compiled_for_one_point_and_for_several(compiled, monkeypatch):
-    monkeypatch.setattr(modeling_edgetam, "num_at_once", lambda width, dtype: 16)
+    monkeypatch.setattr(base_edgetam, "num_at_once", lambda width, dtype: 16)
     model = make_model(config=small_config(160, hidden_size=96))  # where 16 is no other size, as in EdgeTAM
     twin, graphs = compiled(model)
     image_embeddings = model.get_image_embeddings(random((1, 3, 160, 160)))

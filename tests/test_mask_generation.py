@@ -262,7 +262,7 @@ def test_pipeline_waits_once_for_a_batch_of_points_and_thrice_for_a_group_of_mas
         expected = small.postprocess(small._forward(picture, options), options)["masks"]
     monkeypatch.setattr(small, "model", on_gpu(small.model))
     monkeypatch.setattr(small, "device", torch.device("cuda"))
-    monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 0 if num_groups == 6 else 2**25)
+    monkeypatch.setattr(mask_generation_edgetam, "MAX_PIXELS_PER_GROUP", 0 if num_groups == 6 else 2**25)
     with gpu:
         masks = small.postprocess(small._forward(picture, options), options)["masks"]
     assert len(gpu.waits) == 6 + 3 * num_groups

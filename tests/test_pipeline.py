@@ -18,11 +18,12 @@ from edgetam_hf.image_processing_edgetam import EdgeTamImageProcessor
 from edgetam_hf.mask_generation_edgetam import Crop, StabilityFilter, candidates_of_crop, crops_of_picture, point_grid
 from edgetam_hf.masks_edgetam import masks_to_rle, repair_masks
 from edgetam_hf.modeling_edgetam import EdgeTamModel
+from edgetam_hf.modeling_edgetam_video import EdgeTamVideoModel
 from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline, MaskGenerationOptions
 from PIL import Image
 from transformers import MaskGenerationPipeline
 
-from edgetam_hf import modeling_edgetam, nano_checkpoint, pipeline_edgetam
+from edgetam_hf import base_edgetam, mask_generation_edgetam, nano_checkpoint, pipeline_edgetam
 
 try:
     from transformers import Sam2ImageProcessor
@@ -287,8 +288,8 @@ def test_pipeline_keeps_scores_above_the_threshold(generator):
 def test_pipeline_result_does_not_depend_on_batches(generator, monkeypatch):
     picture = make_picture(150, 100)
     expected = generator(picture, points_per_batch=None)
-    monkeypatch.setattr(pipeline_edgetam, "MAX_PIXELS_PER_GROUP", 1)
-    monkeypatch.setattr(modeling_edgetam, "num_at_once", lambda width, dtype: 5)
+    monkeypatch.setattr(mask_generation_edgetam, "MAX_PIXELS_PER_GROUP", 1)
+    monkeypatch.setattr(base_edgetam, "num_at_once", lambda width, dtype: 5)
     for points_per_batch in (7, 1000):
         result = generator(picture, points_per_batch=points_per_batch)
         assert_close_results(result, expected)
@@ -414,17 +415,19 @@ def test_pipeline_runs_in_half_precision(dtype):
     assert result["masks"][0].dtype == torch.bool
 
 
-def test_pipeline_rejects_other_models(model, video_model):
-    with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVisionModel"):
+def test_pipeline_rejects_other_models(model):
+    with pytest.raises(TypeError, match="needs EdgeTamModel or EdgeTamVideoModel, got EdgeTamVisionModel"):
         EdgeTamMaskGenerationPipeline(model=model.vision_encoder, image_processor=make_image_processor(), device="cpu")
     with pytest.raises(TypeError, match="give `image_processor`"):
         EdgeTamMaskGenerationPipeline(model=model, device="cpu")
-    with pytest.raises(TypeError, match="needs the image model EdgeTamModel, got EdgeTamVideoModel"):
-        EdgeTamMaskGenerationPipeline(model=video_model, image_processor=make_image_processor(), device="cpu")
-    with pytest.raises(TypeError, match="also loads the checkpoint of a video model"):
-        transformers.pipeline(
-            "mask-generation", model=video_model, image_processor=make_image_processor(), device="cpu"
-        )
+
+
+def test_pipeline_takes_a_video_model():
+    settings = {"image_processor": EdgeTamImageProcessor.from_pretrained(nano_checkpoint()), "device": "cpu"}
+    picture, options = make_picture(150, 100), {"points_per_crop": 8, "crops_n_layers": 0}
+    models = (kind.from_pretrained(nano_checkpoint()) for kind in (EdgeTamModel, EdgeTamVideoModel))
+    of_image, of_video = (EdgeTamMaskGenerationPipeline(model=model, **settings) for model in models)
+    assert_equal_results(of_video(picture, **options), of_image(picture, **options))
 
 
 def test_pipeline_shows_progress_only_when_asked(generator, capfd):

@@ -183,3 +183,11 @@ def test_live_videos_are_refused_in_one_line(track, video, address, tmp_path, ar
     (tmp_path / "text.txt").write_text("no video")
     code, out, err = track(*(argument.format(address=address) for argument in arguments), "--json")
     assert code == 1 and out == "" and message in err and err.count("\n") == 1
+
+
+def test_track_everything_live_finds_what_it_finds_in_the_file(track, video, address):
+    loose = ("--points-per-side", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--nms", "1")
+    everything = ("--everything", "--every", "4", "--max-objects", "4", *loose)
+    assert track(video, *everything, "--output", "recorded")[0] == 0
+    assert track(f"{address}/clip.mp4", *everything, "--output", "live")[0] == 0
+    assert rows_of("live") == rows_of("recorded")

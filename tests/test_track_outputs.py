@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from edgetam_hf import EdgeTamVideoModel
-from edgetam_hf.formats.index_pictures import read_object_masks, write_index_picture
+from edgetam_hf.formats.index_pictures import read_numbered_masks, write_index_picture
 
 POINT = ("--point", "25,45")
 
@@ -87,7 +87,7 @@ def test_index_pictures_of_16_bits_are_read_back(tmp_path):
     masks = np.zeros((3, 12, 17), bool)
     masks[0, :4], masks[1, 4:8], masks[2, 8:] = True, True, True
     write_index_picture(masks, [3, 300, 65535], tmp_path / "0.png")
-    assert np.array_equal(read_object_masks(tmp_path / "0.png", [3, 300, 65535]), masks)
+    assert np.array_equal(list(read_numbered_masks(tmp_path / "0.png").values()), masks)
 
 
 @pytest.mark.parametrize("numbers", [(2, 5), (7, 300)])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from edgetam_hf.files.writing import write_json_whole
 from edgetam_hf.formats import overlay_video, run_lengths
-from edgetam_hf.formats.index_pictures import index_picture, read_object_masks, write_index_picture
+from edgetam_hf.formats.index_pictures import index_picture, read_numbered_masks, write_index_picture
 from edgetam_hf.formats.overlay_video import OverlayVideo
 from edgetam_hf.formats.tracks import Track, coco_annotations, youtube_vis_tracks
 from edgetam_hf.found_objects import CutMask
@@ -121,9 +121,9 @@ def test_index_picture_is_read_back(tmp_path):
     masks[1] &= ~masks[2]
     masks[0] &= ~masks[1] & ~masks[2]
     write_index_picture([masks[0], torch.from_numpy(masks[1]), masks[2]], [7, 255, 1], tmp_path / "0.png")
-    read = read_object_masks(tmp_path / "0.png", [7, 255, 1, 9])
-    assert all(mask.dtype == bool for mask in read)
-    assert np.array_equal(read, [*masks, np.zeros_like(masks[0])])
+    read = read_numbered_masks(tmp_path / "0.png")
+    assert all(mask.dtype == bool for mask in read.values())
+    assert list(read) == [1, 7, 255] and np.array_equal([read[7], read[255], read[1]], masks)
     with Image.open(tmp_path / "0.png") as image:
         assert image.mode == "P" and set(np.unique(image)) == {0, 1, 7, 255}
 
@@ -131,8 +131,8 @@ def test_index_picture_is_read_back(tmp_path):
 def test_index_picture_lays_later_masks_on_top(tmp_path):
     masks = random_masks(2)
     write_index_picture(masks, [4, 2], tmp_path / "0.png")
-    read = read_object_masks(tmp_path / "0.png", [4, 2])
-    assert np.array_equal(read, [masks[0] & ~masks[1], masks[1]])
+    read = read_numbered_masks(tmp_path / "0.png")
+    assert np.array_equal([read[4], read[2]], [masks[0] & ~masks[1], masks[1]])
 
 
 def test_index_picture_numbers_from_one_by_default():
@@ -156,10 +156,10 @@ def test_index_picture_rejects_masks(tmp_path):
         write_index_picture([torch.zeros(4, 4)], [1], tmp_path / "0.png")
 
 
-def test_read_object_masks_rejects_colours(tmp_path):
+def test_read_numbered_masks_rejects_colours(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "0.png")
     with pytest.raises(ValueError, match=r"must be a palette or grey picture of whole numbers.*, got mode RGB"):
-        read_object_masks(tmp_path / "0.png", [1])
+        read_numbered_masks(tmp_path / "0.png")
 
 
 # Run lengths and the files made of them.

@@ -1,4 +1,4 @@
-"""`edgetam track`: prompted objects followed through a video, with everything that is found written frame by frame.
+"""`edgetam track`: objects, prompted or everything, followed through a video; what is found is written by frame.
 
 A folder is filled: `run.json` (what was asked), `masks/` (index pictures), `frames.jsonl` (a line per frame), the
 overlay, `session.pt` (from which `--resume` goes on) and in the end `tracks.json` and `annotations.json`.
@@ -22,13 +22,14 @@ from .. import EdgeTamVideoProcessor
 from ..drawing.overlays import overlay
 from ..files.writing import locked
 from ..formats import overlay_video, run_lengths
-from ..formats.index_pictures import LARGEST_NUMBER, read_object_masks
+from ..formats.index_pictures import LARGEST_NUMBER, read_numbered_masks
 from ..formats.run_lengths import read_counts
 from ..formats.tables import as_columns
 from ..found_objects import CutMask
 from ..loading import load_video_model
 from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
+from . import track_everything
 from .prompts import ObjectPrompt, check_inside, read_prompts
 from .support import model_choice
 from .track_folder import START_AGAIN, TrackFolder, mean_score
@@ -50,18 +51,20 @@ SETTINGS: dict[str, Any] = {
     "dtype": None,
     "runtime": None,
     "frame_rate": None,
+    **track_everything.SETTINGS,
 }
 
 
 def run(options: Namespace) -> dict[str, Any]:
-    """Tracks the prompted objects, writes what is found, and returns the report."""
+    """Tracks objects, writes what is found, and returns the report."""
+    track_everything.check_options(options)
     source = find_source(options)
     if source.is_live and (options.resume or options.reverse or options.start is not None):
         raise ValueError(f"{source.name} is live, its frames come once: leave out --resume, --reverse and --start")
     folder = TrackFolder(options.output or source.default_output)
     with locked(folder.path):
         settings = read_settings(options, folder)
-        prompts = read_prompts(settings["prompts"])
+        prompts = read_prompts(settings["prompts"]) if settings["prompts"] or not settings["everything"] else []
         with source.opened():
             return track(options, source, prompts, settings, folder)
 
@@ -98,11 +101,12 @@ def track(
         folder.start(settings, video)
     error = run.track(is_quiet=options.json)
     files = {"masks": str(folder.masks), "overlay": str(run.overlay_path), "frames": str(folder.frames)}
-    files.update(folder.write_tracks(source, run.object_ids))
+    rows = folder.rows()
+    objects = track_everything.report_objects(rows) if settings["everything"] else report_objects(prompts, rows)
+    files.update(folder.write_tracks(source, [of_object["object"] for of_object in objects]))
     if error is not None:
         raise ValueError(f"{error}; the {run.num_done} frames before it are in {folder.path}") from error
     head = {"video": source.name if source.is_live else options.video, **video, "model": settings["model"]}
-    objects = report_objects(prompts, folder.rows())
     return {**head, "num_tracked": run.num_done, "output": str(folder.path), "objects": objects, **files}
 
 
@@ -139,6 +143,7 @@ def are_settings(settings: dict[str, Any]) -> bool:
         and isinstance(settings["stride"], int)
         and settings["stride"] > 0
         and all(isinstance(settings[name], str | None) for name in ("dtype", "runtime"))
+        and track_everything.are_settings(settings)
         and isinstance(settings["frame_rate"], int | float | None)
         and overlay_video.LOWEST_RATE <= (settings["frame_rate"] or 1) <= overlay_video.HIGHEST_RATE
     )
@@ -155,7 +160,7 @@ def is_option(name: Any, value: Any) -> bool:
 
 def check_object_numbers(prompts: list[ObjectPrompt]) -> None:
     """Raises a ValueError for an object that no mask picture can number."""
-    largest = max(prompt.object_id for prompt in prompts)
+    largest = max((prompt.object_id for prompt in prompts), default=1)
     if largest > LARGEST_NUMBER:
         raise ValueError(
             f"masks are written with 16 bits, which count to {LARGEST_NUMBER}, but there is an object {largest}"
@@ -189,12 +194,13 @@ class TrackRun:
 
     @property
     def object_ids(self) -> list[int]:
-        """All objects, in the order of their first prompts."""
+        """All prompted objects, in the order of their first prompts."""
         return list(dict.fromkeys(prompt.object_id for prompt in self.prompts))
 
     def go_on(self) -> None:
         """Takes over what an earlier run has finished; raises a ValueError if that was another video."""
-        rows, source = self.folder.load_checkpoint(self.tracking.session, self.object_ids), self.source
+        object_ids = None if self.settings["everything"] else self.object_ids
+        rows, source = self.folder.load_checkpoint(self.tracking.session, object_ids), self.source
         assert not source.is_live  # whose frames come once
         size = (source.height, source.width)
         if [row["frame"] for row in rows] != self.tracking.frame_indices[: len(rows)]:
@@ -264,8 +270,8 @@ class TrackRun:
         assert output is not None  # or an earlier run has written them
         masks = dict(zip(output.object_ids, self.masks_of(output)))
         nothing = np.zeros((self.source.height, self.source.width), bool)  # of objects that are prompted later on
-        all_masks = [masks.get(object_id, nothing) for object_id in self.object_ids]
-        self.folder.write_masks(all_masks, self.object_ids, name)
+        numbers = [*dict.fromkeys([*self.object_ids, *masks])] or [1]  # of no object an empty picture
+        self.folder.write_masks([masks.get(number, nothing) for number in numbers], numbers, name)
         found = {}
         for (object_id, mask), score, logit in zip(
             masks.items(), output.iou_scores.tolist(), output.object_score_logits.tolist()
@@ -293,15 +299,14 @@ class TrackRun:
 
     def draw(self, step: Step) -> Image.Image:
         """The picture of a frame with its masks, as they were written, and the prompts on it."""
-        path = self.folder.mask_path(self.source.frame_name(step.frame_idx))
-        masks = read_object_masks(path, self.object_ids)
+        masks = read_numbered_masks(self.folder.mask_path(self.source.frame_name(step.frame_idx)))
         prompts = [prompt for prompt in self.prompts if prompt.frame_idx == step.frame_idx]
         return overlay(
             step.pixels,
-            masks,
+            list(masks.values()),
             [point for prompt in prompts for point in prompt.points],
             [prompt.box for prompt in prompts if prompt.box],
-            numbers=self.object_ids,
+            numbers=list(masks),
         )
 
 
@@ -330,4 +335,5 @@ def as_text(report: dict[str, Any]) -> str:
     files = [name for name in ("masks", "overlay", "frames", "tracks", "annotations") if name in report]
     width = max(map(len, files)) + 1
     written = f"{report['num_tracked']} frames of {report['video']}, written to {report['output']}:"
-    return "\n".join([*as_columns(rows), "", written, *(f"{name + ':':{width}} {report[name]}" for name in files)])
+    table = as_columns(rows) if rows else ["no objects were found"]
+    return "\n".join([*table, "", written, *(f"{name + ':':{width}} {report[name]}" for name in files)])

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..everything_edgetam_video import EverythingState
 from ..files.writing import LOCK, save_whole, whole_file, write_json_whole, writing
 from ..formats import overlay_video, run_lengths, tracks
 from ..formats.index_pictures import write_index_picture
@@ -87,16 +88,22 @@ class TrackFolder:
     def save_checkpoint(self, session: EdgeTamVideoInferenceSession, num_done: int) -> None:
         """Keeps the state of tracking after the first `num_done` frames; there is nothing of the video in it."""
         with whole_file(self.checkpoint) as temporary:
-            torch.save({"objects": session.objects, "num_done": num_done}, temporary)
+            state = {"objects": session.objects, "everything": session.everything, "num_done": num_done}
+            torch.save(state, temporary)
 
-    def load_checkpoint(self, session: EdgeTamVideoInferenceSession, object_ids: list[int]) -> list[dict[str, Any]]:
-        """The rows of the finished frames, after which the session is; lines of later frames are dropped."""
+    def load_checkpoint(
+        self, session: EdgeTamVideoInferenceSession, object_ids: list[int] | None
+    ) -> list[dict[str, Any]]:
+        """The rows of the finished frames, after which the session is; lines of later frames are dropped.
+
+        object_ids: which objects there must be, `None` where they come and go.
+        """
         rows, num_done = self.rows(), 0
         if self.checkpoint.exists():
             state = self._read_checkpoint(session.inference_state_device)
-            if list(state["objects"]) != object_ids:
+            if object_ids is not None and list(state["objects"]) != object_ids:
                 raise ValueError(f"{self.checkpoint} is of other objects than those of this run: {START_AGAIN}")
-            session.restore(state["objects"])
+            session.restore(state["objects"], state.get("everything"))
             num_done = state["num_done"]
         if len(rows) < num_done:
             raise ValueError(f"{self.frames} lacks frames that were finished: {START_AGAIN}")
@@ -106,7 +113,7 @@ class TrackFolder:
         return rows[:num_done]
 
     def _read_checkpoint(self, device: torch.device | str) -> dict[str, Any]:
-        torch.serialization.add_safe_globals(list(STATE_TYPES))
+        torch.serialization.add_safe_globals([*STATE_TYPES, EverythingState])
         try:
             with warnings.catch_warnings():  # about what other programs have pickled
                 warnings.simplefilter("ignore")
@@ -201,6 +208,8 @@ def _is_count(value: Any) -> bool:
 def _is_state(state: Any) -> bool:
     """Whether what a file holds is what `save_checkpoint` has put there."""
     if not (isinstance(state, dict) and isinstance(state.get("objects"), dict) and _is_count(state.get("num_done"))):
+        return False
+    if not isinstance(state.get("everything"), EverythingState | None):
         return False
     names = {field.name for field in fields(TrackedObject)}
     return all(getattr(known, "__dict__", {}).keys() == names for known in state["objects"].values())

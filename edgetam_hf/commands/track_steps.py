@@ -13,6 +13,7 @@ from ..processing_edgetam_video import EdgeTamVideoProcessor
 from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from .prompts import ObjectPrompt
+from .track_everything import options_of
 from .track_sources import LiveVideo, RecordedVideo
 
 
@@ -61,7 +62,9 @@ class RecordedTracking:
         self.model, self.processor, self.source, self.settings = model, processor, source, settings
         prompted = [prompt.frame_idx for prompt in prompts]
         start = settings["start"]
-        if start is None:
+        if start is None and settings["everything"]:
+            start = 0
+        elif start is None:
             start = max(prompted) if settings["reverse"] else min(prompted)
         check_frames(source, [start], "--start")
         if settings["reverse"] and start == 0:
@@ -97,7 +100,10 @@ class RecordedTracking:
     def _outputs(self, num_done: int) -> Iterator[EdgeTamVideoSegmentationOutput]:
         """The model's outputs on the frames that are not finished."""
         places, reverse = [self.places[t] for t in self.frame_indices[num_done:]], self.settings["reverse"]
-        if num_done:
+        if self.settings["everything"]:
+            for place in places:
+                yield self.model.track_everything_on_frame(self.session, place, **options_of(self.settings))
+        elif num_done:
             for place in places:
                 yield self.model(self.session, frame_idx=place, reverse=reverse, return_dict=True)
         else:
@@ -128,7 +134,8 @@ class LiveTracking:
     ):
         self.model, self.processor, self.source, self.settings = model, processor, source, settings
         self.num_frames = settings["max_frames"]
-        self.start, self.upcoming = min(prompt.frame_idx for prompt in prompts), prompts
+        first = [0] if settings["everything"] else [prompt.frame_idx for prompt in prompts]
+        self.start, self.upcoming = min(first), prompts
         self.session = processor.init_video_session(
             inference_device=model.device, dtype=model.dtype, max_memory_frames=1
         )
@@ -172,6 +179,11 @@ class LiveTracking:
         self.upcoming = [prompt for prompt in self.upcoming if prompt not in prompts]
         assert self.session.frame_processor is not None  # it is a session of the processor
         pixel_values = send(self.session.frame_processor(frame), self.model.device).to(self.session.dtype)
+        if self.settings["everything"]:
+            options = options_of(self.settings)
+            return self.model.track_everything_on_frame(
+                self.session, frame=pixel_values, original_size=(height, width), **options
+            )
         return self.model(self.session, frame=pixel_values, return_dict=True)
 
     def sound(self) -> None:

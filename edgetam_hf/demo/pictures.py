@@ -7,9 +7,16 @@ import torch.nn.functional as F
 
 from ..device_edgetam import fetch, send
 from ..found_objects import CutMask, masks_of_logits
-from ..mask_generation_edgetam import Crop, MaskCandidates, candidates_of_crop, crops_of_picture, point_grid
+from ..mask_generation_edgetam import (
+    POINTS_PER_BATCH,
+    Crop,
+    MaskCandidates,
+    MaskGenerationOptions,
+    candidates_of_crop,
+    crops_of_picture,
+    point_grid,
+)
 from ..masks_edgetam import repair_masks
-from ..pipeline_edgetam import POINTS_PER_BATCH, MaskGenerationOptions
 from ..prompted_pictures import MASK_LOGIT, corner_points
 from .asked import Prompt, read_flag, read_integer, read_prompt
 from .calls import Answer, Asked, Progress, Steps

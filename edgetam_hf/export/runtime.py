@@ -15,9 +15,9 @@ from torch import nn
 import edgetam_runtime
 from edgetam_runtime.stages import Prompts as StagePrompts
 
-from ..calls_edgetam_video import SessionCalls
 from ..checks_edgetam import check_image_embeddings, check_tensor, read_prompts
 from ..configuration_edgetam import EdgeTamConfig, EdgeTamVideoConfig
+from ..everything_calls_edgetam_video import EverythingCalls
 from ..modeling_edgetam import EdgeTamImageSegmentationOutput
 from ..prompts_edgetam import BOX_CORNER_LABELS, NOT_A_POINT_LABEL, PADDING_LABEL, Prompts
 from ..settings_edgetam import as_flag
@@ -25,7 +25,7 @@ from ..stages_edgetam_video import Memories, ObjectPrediction
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput, find_objects
 
 
-class ExportedEdgeTam(SessionCalls, nn.Module):
+class ExportedEdgeTam(EverythingCalls, nn.Module):
     """An exported model in place of `EdgeTamModel`, and where it is exported for video of `EdgeTamVideoModel`.
 
         model = ExportedEdgeTam.from_pretrained("exported")

@@ -54,10 +54,10 @@ def write_index_picture(masks: Iterable[np.ndarray | torch.Tensor], numbers: Seq
     save_whole(index_picture(masks, numbers), path)
 
 
-def read_object_masks(path: str | Path, numbers: Iterable[int]) -> list[np.ndarray]:
-    """Boolean masks (H, W) of the numbered objects from an index picture; an absent object's is empty."""
+def read_numbered_masks(path: str | Path) -> dict[int, np.ndarray]:
+    """Boolean mask (H, W) of each object that an index picture shows, by its number."""
     indices = read_index_picture(path, str(path))
-    return [indices == number for number in numbers]
+    return {number: indices == number for number in np.flatnonzero(np.bincount(indices.ravel())).tolist() if number}
 
 
 def as_mask(mask: np.ndarray | torch.Tensor) -> np.ndarray:

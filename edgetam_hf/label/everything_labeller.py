@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ..generated_masks import RETURNED, largest_first
-from ..pipeline_edgetam import EdgeTamMaskGenerationPipeline, MaskGenerationOptions
+from ..mask_generation_edgetam import MaskGenerationOptions
+from ..pipeline_edgetam import EdgeTamMaskGenerationPipeline
 from .halves import label_in_halves
 from .items import PICTURE, Item
 from .label_settings import LabelSettings
@@ -99,7 +100,7 @@ class EverythingLabeller:
             yield from self.model.encode(crops[start : start + num_at_once])
 
     def _search(self, picture: PreparedCrops, encoded: Iterator[list[torch.Tensor]]) -> FoundEverything:
-        candidates = self.generator.search(picture.size, encoded, self.options)
+        candidates = self.generator.search(picture.size, lambda crop: next(encoded), self.options)
         outputs = self.generator.postprocess(candidates, self.options)
         arrays = {name: value.numpy() for name, value in outputs.items() if torch.is_tensor(value)}
         return FoundEverything(picture.item, {**outputs, **arrays})

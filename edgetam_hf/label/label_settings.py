@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..loading import ModelChoice
-from ..pipeline_edgetam import RESULT_OPTIONS, MaskGenerationOptions
+from ..mask_generation_edgetam import RESULT_OPTIONS, MaskGenerationOptions
 
 EVERYTHING, PROMPTS = "everything", "prompts"  # what is looked for
 

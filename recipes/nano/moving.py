@@ -36,7 +36,7 @@ class MovingComposites:
 
     Each clip has a composite as background, over which 2 to 6 sprites move, cut out of other composites. Those that
     can be seen on the first frame are its objects, up to `max_objects`; the rest are distractors, which may come in
-    later.
+    later, unless these are to be objects, too.
 
     Args:
         root: folder of the rendered composites.
@@ -45,6 +45,7 @@ class MovingComposites:
         num_cut: how many composites sprites are cut out of, at once and into memory; backgrounds are read as they
             are needed.
         tempo: factor on all speeds; at 0 everything stands still.
+        has_entering: whether what can be seen on a later frame only is an object, too.
 
     Raises:
         ValueError: for another split, a negative tempo, and a folder without composites, or without objects that lie
@@ -54,23 +55,33 @@ class MovingComposites:
     has_videos = True
 
     def __init__(
-        self, root: str | Path, split: str = "training", size: int = 256, num_cut: int = 4000, tempo: float = 1.0
+        self,
+        root: str | Path,
+        split: str = "training",
+        size: int = 256,
+        num_cut: int = 4000,
+        tempo: float = 1.0,
+        has_entering: bool = False,
     ):
         if not tempo >= 0:
             raise ValueError(f"tempo must not be negative, got {tempo}")
         self.root, self.split, self.size, self.num_cut, self.tempo = Path(root), split, size, num_cut, tempo
+        self.has_entering = has_entering
         self.composites = Composites(self.root, split)
         self.sprites = cut_out_sprites(self.composites, min(num_cut, len(self.composites)))
 
     def __len__(self) -> int:
         return len(self.composites)
 
-    def __reduce__(self) -> tuple[type["MovingComposites"], tuple[Path, str, int, int, float]]:
+    def __reduce__(self) -> tuple[type["MovingComposites"], tuple[Path, str, int, int, float, bool]]:
         # a worker process reads the files again: a pickled memory map carries all its data
-        return MovingComposites, (self.root, self.split, self.size, self.num_cut, self.tempo)
+        return MovingComposites, (self.root, self.split, self.size, self.num_cut, self.tempo, self.has_entering)
 
     def draw(self, index: int, num_frames: int, max_objects: int, rng: np.random.Generator) -> Clip:
-        """A `Clip` over composite `index`: masks are the parts that nothing hides, at least 1 % of the first frame."""
+        """A `Clip` over composite `index`: masks are the parts that nothing hides, at least 1 % of the first frame.
+
+        With `has_entering` it is 1 % of any frame.
+        """
         while True:
             sprites = self._draw_sprites(rng)
             pace = self.tempo * np.exp(rng.uniform(*np.log(PACES)))
@@ -80,9 +91,10 @@ class MovingComposites:
                 draw_poses(rng, self.size * path, sprite.size, pace)
                 for path, sprite in zip(paths, sprites, strict=True)
             ]
-            first = paint(Image.new("RGB", (self.size, self.size)), sprites, [motion[0] for motion in motions])
-            shares = np.bincount(first.ravel(), minlength=len(sprites) + 1)[1:] / first.size
-            objects = rng.permutation(np.flatnonzero(shares >= SMALLEST_SHARE) + 1)[:max_objects]
+            poses = zip(*motions) if self.has_entering else [[motion[0] for motion in motions]]
+            seen = [paint(Image.new("RGB", (self.size, self.size)), sprites, list(of_frame)) for of_frame in poses]
+            shares = [np.bincount(numbers.ravel(), minlength=len(sprites) + 1)[1:] / numbers.size for numbers in seen]
+            objects = rng.permutation(np.flatnonzero(np.max(shares, 0) >= SMALLEST_SHARE) + 1)[:max_objects]
             if len(objects):
                 break
         frames = self._draw_backgrounds(index, num_frames, pace, rng)
@@ -174,7 +186,8 @@ def write_moving_clips(options: argparse.Namespace) -> None:
     """Writes clips as a dataset that `edgetam evaluate davis` reads."""
 
     def clips() -> Iterator[Clip]:
-        source = MovingComposites(options.data, options.split, options.size, tempo=options.tempo)
+        settings = {"tempo": options.tempo, "has_entering": options.entering}
+        source = MovingComposites(options.data, options.split, options.size, **settings)
         for number in logging.tqdm(range(options.clips), desc="clips"):
             rng = np.random.default_rng((options.seed, number))
             yield source.draw(int(rng.integers(len(source))), options.frames, options.objects, rng)
@@ -191,6 +204,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, default in (("clips", 40), ("frames", 24), ("size", 256), ("objects", 4)):
         parser.add_argument(f"--{name}", type=int, default=default, help="default: %(default)s")
     parser.add_argument("--tempo", type=float, default=1.0, help="factor on all speeds; default: %(default)s")
+    parser.add_argument("--entering", action="store_true", help="what enters after the first frame is an object, too")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--baseline", type=Path, metavar="ROOT", help="repeat the first masks of this dataset instead, and print J&F"

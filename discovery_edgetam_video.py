@@ -1,0 +1,147 @@
+"""Objects that nobody has prompted: a frame is searched for masks, and what no object covers yet becomes new ones.
+
+    masks of everything -> minus what objects cover, best score first -> mask prompts on the frame
+
+Shapes: (height, width) the frames of the video, (H, W) the model input.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import reduce
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+
+from .device_edgetam import send
+from .everything_edgetam_video import EverythingOptions, look_at
+from .mask_generation_edgetam import Crop, GridModel, best_masks, find_candidates
+from .masks_edgetam import resize_mask
+from .memory_bank_edgetam import PackedMask, Prompt
+from .session_edgetam import EdgeTamVideoInferenceSession
+from .stages_edgetam_video import TrackingModel
+from .tracking_edgetam import EdgeTamVideoSegmentationOutput, embeddings_of_frame
+
+
+class DiscoveringModel(GridModel, TrackingModel, Protocol):
+    """A model that can track, and be prompted by a grid of points."""
+
+    def get_image_embeddings(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """Maps of pictures (B, 3, H, W) that see no memory."""
+        ...
+
+
+def discover(
+    model: DiscoveringModel, session: EdgeTamVideoInferenceSession, frame_idx: int, options: EverythingOptions
+) -> list[int]:
+    """Ids of new objects, best score first, which the session has mask prompts of now.
+
+    The frame is there, and so is the size of frames. What was found of an object on the frame is what it covers.
+    """
+    assert session.video_height is not None and session.video_width is not None
+    size = session.video_height, session.video_width
+    num_free = options.max_objects - len(session.objects)
+    if num_free <= 0:
+        return []
+
+    def embeddings_of(crop: Crop) -> list[torch.Tensor]:
+        if crop.layer == 0:
+            *high_resolution, frame_embedding = embeddings_of_frame(model, session, frame_idx)
+            return [*high_resolution, model.forget_memory(frame_embedding)]
+        assert session.frames is not None and session.frame_processor is not None
+        pixels = session.frames[frame_idx][:, crop.top : crop.bottom, crop.left : crop.right]
+        pixel_values = session.frame_processor(pixels)[None]
+        return model.get_image_embeddings(send(pixel_values, model.device).to(session.dtype))
+
+    with torch.no_grad():
+        candidates = find_candidates(model, embeddings_of, size, options.search)
+        _, masks = best_masks(candidates, size, options.search)
+        found = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
+    first_id = session.everything.next_id
+    prompts = {first_id + idx: Prompt(packed_mask=mask) for idx, mask in enumerate(found)}
+    if prompts:
+        session.add_prompts(frame_idx, prompts, size)
+    return list(prompts)
+
+
+def covered_on(session: EdgeTamVideoInferenceSession, frame_idx: int, size: tuple[int, int]) -> torch.Tensor:
+    """Bool (height, width) on the CPU: where masks of objects are that were found on a frame."""
+    results = (tracked_object.result_at(frame_idx) for tracked_object in session.objects.values())
+    logits = [result.mask for result in results if result is not None and result.mask is not None]
+    if not logits:
+        return torch.zeros(size, dtype=torch.bool)
+    highest = reduce(torch.maximum, logits)[None, None].float()
+    return (F.interpolate(highest, size, mode="bilinear", align_corners=False)[0, 0] > 0).cpu()
+
+
+def uncovered_masks(
+    masks: Iterable[torch.Tensor],
+    covered: torch.Tensor,
+    image_size: tuple[int, int],
+    options: EverythingOptions,
+    limit: int,
+) -> list[PackedMask]:
+    """The parts (H, W) of masks (height, width) that neither what is covered nor an earlier mask has, at most `limit`.
+
+    Masks stay whose covered share is at most `max_covered`, if they and what is left of them can show an object.
+    """
+    taken, found = covered.clone(), []
+    for mask in masks:
+        rest = mask & ~taken
+        area, num_left = int(mask.sum()), int(rest.sum())
+        is_free = area - num_left <= options.max_covered * area
+        if is_free and all(options.is_seen(num / mask.numel()) for num in (area, num_left)):
+            found.append(PackedMask.pack(resize_mask(rest, image_size)))
+            taken |= rest
+            if len(found) == limit:
+                break
+    return found
+
+
+def follow(
+    model: DiscoveringModel,
+    find_objects: Callable[..., EdgeTamVideoSegmentationOutput],
+    session: EdgeTamVideoInferenceSession,
+    size: tuple[int, int],
+    options: EverythingOptions,
+    **frame: Any,
+) -> EdgeTamVideoSegmentationOutput:
+    """Masks of all objects on a frame, once those were dropped that have to go, and new ones discovered if it is time.
+
+    The session changes at the very end.
+
+    Args:
+        find_objects: the function of that name, with the stages of a model.
+        size: (height, width) of the frames.
+        frame: its index, or the next frame of a stream, as `find_objects` takes it.
+    """
+    with session.lock:
+        draft = session.draft()
+        draft.video_height, draft.video_width = size
+        output = find_objects(draft, **frame)
+        seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
+        draft.everything, dropped = draft.everything.after(output.frame_idx, seen, options)
+        for obj_id in dropped:
+            draft.remove_object(obj_id)
+        output = without(output, dropped)
+        if draft.everything.is_due(seen, options) and len(draft.objects) < options.max_objects:
+            obj_ids = discover(model, draft, output.frame_idx, options)
+            if obj_ids:
+                output = find_objects(draft, frame_idx=output.frame_idx, answers_prompts=True)
+            seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
+            draft.everything = draft.everything.discovered(obj_ids, seen.uncovered)
+        session.adopt(draft)
+    return output
+
+
+def without(output: EdgeTamVideoSegmentationOutput, obj_ids: list[int]) -> EdgeTamVideoSegmentationOutput:
+    """The output without some of its objects."""
+    if not obj_ids:
+        return output
+    rows = [row for row, obj_id in enumerate(output.object_ids) if obj_id not in obj_ids]
+    return EdgeTamVideoSegmentationOutput(
+        object_ids=[output.object_ids[row] for row in rows],
+        pred_masks=output.pred_masks[rows],
+        object_score_logits=output.object_score_logits[rows],
+        iou_scores=output.iou_scores[rows],
+        frame_idx=output.frame_idx,
+    )

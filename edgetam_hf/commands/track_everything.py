@@ -1,0 +1,65 @@
+"""`edgetam track --everything`: objects that nobody prompts, which come and go through a video."""
+
+from argparse import Namespace
+from numbers import Real
+from typing import Any
+
+from .track_folder import mean_score
+
+# Options of `track_everything` by those of the command line
+NAMES = {
+    "every": "every",
+    "max_objects": "max_objects",
+    "points_per_side": "points_per_crop",
+    "pred_iou_thresh": "pred_iou_thresh",
+    "stability_score_thresh": "stability_score_thresh",
+    "nms": "crops_nms_thresh",
+}
+COUNTS = ("every", "max_objects", "points_per_side")
+SETTINGS: dict[str, Any] = {"everything": False, **dict.fromkeys(NAMES)}
+
+
+def check_options(options: Namespace) -> None:
+    """Raises a ValueError for options that do not fit each other."""
+    given = [name for name in NAMES if getattr(options, name) is not None]
+    if given and not options.everything and not options.resume:
+        raise ValueError(f"--{given[0].replace('_', '-')} is for --everything: give both, or leave it out")
+    if options.everything and options.reverse:
+        raise ValueError("--everything goes forward, in which objects enter and leave: leave out --reverse")
+
+
+def are_settings(settings: dict[str, Any]) -> bool:
+    """Whether JSON can be the settings of a run with or without `--everything`."""
+    fractions = [settings[name] for name in NAMES if name not in COUNTS]
+    return (
+        isinstance(settings["everything"], bool)
+        and all(settings[name] is None or isinstance(settings[name], int) for name in COUNTS)
+        and all(fraction is None or isinstance(fraction, Real) for fraction in fractions)
+    )
+
+
+def options_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """Options of `track_everything`; what is not given is left to it and to the checkpoint."""
+    return {name: settings[option] for option, name in NAMES.items() if settings[option] is not None}
+
+
+def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the report says of each object: where it was seen first and last, on how many frames, and how well."""
+    frames: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for row in rows:
+        for object_id, found in row["objects"].items():
+            frames.setdefault(object_id, []).append((row["frame"], found))
+    objects = []
+    for object_id, of_object in frames.items():
+        seen = [frame_idx for frame_idx, found in of_object if found["visible"]]
+        objects.append(
+            {
+                "object": int(object_id),
+                "first": min(seen, default=None),
+                "last": max(seen, default=None),
+                "visible": len(seen),
+                "frames": len(of_object),
+                "score": mean_score(found for _, found in of_object),
+            }
+        )
+    return objects

@@ -1,0 +1,131 @@
+"""`edgetam track --everything`: what is written of objects that come and go, and how it goes on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_videos import write_video
+
+from edgetam_hf.commands import track as track_command
+from edgetam_hf.formats.index_pictures import read_numbered_masks
+
+# Random weights give neither confident nor stable masks.
+LOOSE = ("--points-per-side", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--nms", "1")
+EVERYTHING = ("--everything", "--every", "4", "--max-objects", "6", *LOOSE)
+
+
+@pytest.fixture
+def video(clip, tmp_path):
+    write_video(tmp_path / "clip.mp4", clip)
+    return tmp_path / "clip.mp4"
+
+
+def rows_of(folder):
+    return [json.loads(line) for line in (Path(folder) / "frames.jsonl").read_text().splitlines()]
+
+
+def contents_of(folder):
+    """Everything that is written, but for the state of tracking, which pickles."""
+    files = sorted(path for path in Path(folder).rglob("*") if path.is_file() and path.suffix not in (".pt", ".mp4"))
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def test_track_everything_writes_all_that_comes_and_goes(track, video):
+    code, out, _ = track(video, *EVERYTHING, "--json")
+    report, rows = json.loads(out), rows_of("clip_track")
+    assert code == 0 and report["num_tracked"] == len(rows) == 12
+    numbers = [of_object["object"] for of_object in report["objects"]]
+    assert len(numbers) > 1 and numbers[0] == 1
+    for row in rows:
+        masks = read_numbered_masks(f"clip_track/masks/{row['frame']:05d}.png")
+        assert {str(number) for number in masks} <= set(row["objects"]) and len(row["objects"]) <= 6
+    for of_object in report["objects"]:
+        found = {row["frame"]: row["objects"].get(str(of_object["object"])) for row in rows}
+        seen = [frame_idx for frame_idx, of_frame in found.items() if of_frame and of_frame["visible"]]
+        assert (of_object["first"], of_object["last"], of_object["visible"]) == (min(seen), max(seen), len(seen))
+    assert len(json.loads(Path("clip_track/tracks.json").read_text())) == len(numbers)
+    annotations = json.loads(Path("clip_track/annotations.json").read_text())["annotations"]
+    assert {annotation["track_id"] for annotation in annotations} <= {*numbers}
+    assert Path("clip_track/overlay.mp4").stat().st_size > 0
+
+
+def test_track_everything_prints_a_table(track, video):
+    code, out, _ = track(video, *EVERYTHING, "--max-frames", "2", "--stride", "3")
+    assert code == 0 and out.split("\n")[0].split() == ["object", "first", "last", "visible", "score"]
+
+
+def test_track_everything_finds_nothing(track, video):
+    code, out, _ = track(video, "--everything", "--points-per-side", "2", "--pred-iou-thresh", "1", "--max-frames", "2")
+    assert code == 0 and out.startswith("no objects were found\n")
+    assert [row["objects"] for row in rows_of("clip_track")] == [{}, {}]
+    assert json.loads(Path("clip_track/tracks.json").read_text()) == []
+
+
+def test_track_everything_numbers_objects_with_16_bits(track, video):
+    prompt = ("--object", "300", "--point", "25,45")
+    code, out, _ = track(video, *EVERYTHING, *prompt, "--max-frames", "1", "--json")
+    numbers = [of_object["object"] for of_object in json.loads(out)["objects"]]
+    assert code == 0 and numbers[:2] == [300, 301]
+    with Image.open("clip_track/masks/00000.png") as image:
+        assert image.mode in ("I;16", "I") and np.max(np.asarray(image)) >= 300
+
+
+@pytest.mark.parametrize("last", [5, 9])
+def test_track_everything_resumed_equals_uninterrupted(track, video, monkeypatch, last):
+    assert track(video, *EVERYTHING, "--output", "whole")[0] == 0
+    monkeypatch.setattr(track_command, "FRAMES_PER_CHECKPOINT", 4)
+    write = track_command.TrackRun.write
+
+    def write_or_stop(run, step):
+        if step.frame_idx == last:
+            raise KeyboardInterrupt
+        write(run, step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(track_command.TrackRun, "write", write_or_stop)
+        assert track(video, *EVERYTHING, "--output", "parts")[0] != 0
+    code, _, err = track(video, "--every", "5", "--resume", "--output", "parts")
+    assert code == 1 and "started with other every" in err
+    assert track(video, "--resume", "--output", "parts")[0] == 0
+    assert contents_of("parts") == contents_of("whole")
+    states = [torch.load(f"{name}/session.pt", weights_only=True)["everything"] for name in ("parts", "whole")]
+    assert states[0] == states[1]
+
+
+def test_track_everything_resumes_runs_from_before(track, video):
+    assert track(video, "--point", "25,45", "--max-frames", "3")[0] == 0
+    path = Path("clip_track/run.json")
+    content = json.loads(path.read_text())
+    for name in ("everything", "every", "max_objects", "points_per_side", "nms"):
+        del content["settings"][name]
+    path.write_text(json.dumps(content))
+    state = torch.load("clip_track/session.pt", weights_only=True)
+    del state["everything"]
+    torch.save(state, "clip_track/session.pt")
+    assert track(video, "--resume")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--every", "3", "--point", "5,5"), "--every is for --everything"),
+        (("--everything", "--reverse"), "--everything goes forward"),
+        (("--max-objects", "3"), "--max-objects is for --everything"),
+    ],
+)
+def test_track_everything_rejects_options_that_do_not_fit(track, video, arguments, message):
+    code, _, err = track(video, *arguments)
+    assert code == 1 and message in err
+
+
+@pytest.mark.parametrize(("name", "value"), [("everything", 3), ("every", "a"), ("nms", [])])
+def test_track_everything_rejects_settings_of_others(track, video, name, value):
+    assert track(video, *EVERYTHING, "--max-frames", "1")[0] == 0
+    content = json.loads(Path("clip_track/run.json").read_text())
+    content["settings"][name] = value
+    Path("clip_track/run.json").write_text(json.dumps(content))
+    code, _, err = track(video, "--resume")
+    assert code == 1 and "has settings that `edgetam track` has not written" in err
