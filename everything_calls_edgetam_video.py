@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 from .calls_edgetam_video import SessionCalls
 from .checks_edgetam_video import check_count, check_session
-from .discovery_edgetam_video import discover, follow
+from .discovery_edgetam_video import DiscoveringModel, discover, follow
 from .everything_edgetam_video import EverythingOptions
 from .session_edgetam import EdgeTamVideoInferenceSession
 from .settings_edgetam import as_flag, height_width
@@ -52,7 +52,7 @@ class EverythingCalls(SessionCalls):
             draft.video_height, draft.video_width = _frame_size(session, original_size)
             if draft.is_new(frame_idx):
                 self._find_objects(draft, frame_idx, answers_prompts=True)
-            obj_ids = discover(self, draft, frame_idx, read)
+            obj_ids = discover(self._model, draft, frame_idx, read)
             session.adopt(draft)
         return obj_ids
 
@@ -148,14 +148,20 @@ class EverythingCalls(SessionCalls):
         if frame is not None:
             frame = self._read_frame(session, frame)
         size = _frame_size(session, original_size)
-        return follow(self, self._find_objects, session, size, read, frame_idx=frame_idx, frame=frame)
+        return follow(self._model, self._find_objects, session, size, read, frame_idx=frame_idx, frame=frame)
+
+    @property
+    def _model(self) -> DiscoveringModel:
+        """Itself: all that have these calls are such models, which types cannot say here."""
+        model: Any = self
+        return model
 
     def _follow_through(
         self, session: EdgeTamVideoInferenceSession, frames: range, is_shown: bool, options: EverythingOptions
     ) -> Iterator[EdgeTamVideoSegmentationOutput]:
         size = _frame_size(session)
         for frame_idx in logging.tqdm(frames, desc="track everything", disable=not is_shown):
-            yield follow(self, self._find_objects, session, size, options, frame_idx=frame_idx)
+            yield follow(self._model, self._find_objects, session, size, options, frame_idx=frame_idx)
 
     def _read_everything(
         self, session: Any, given: dict[str, Any]

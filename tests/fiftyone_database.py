@@ -14,6 +14,9 @@ os.environ.update({"FIFTYONE_DO_NOT_TRACK": "1", "FIFTYONE_SHOW_PROGRESS_BARS": 
 fo = pytest.importorskip("fiftyone", reason="the models are FiftyOne's: pip install fiftyone")
 from fiftyone.core.service import DatabaseService, ServiceExecutableNotFound  # noqa: E402
 
+# On a busy machine the server needs more than the 60 s that FiftyOne waits for it.
+DatabaseService.port = property(lambda service: service._wait_for_child_port(timeout=600))
+
 
 def skip_without_database():
     """Skips the test, or the file, where FiftyOne has no database."""

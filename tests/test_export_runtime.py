@@ -476,3 +476,14 @@ def test_commands_reject_options_of_exported_models_for_others(capsys, video_fol
     assert "--dtype int8 is for exported models" in capsys.readouterr().err
     assert main(["track", str(frames), "--point", "9,9", "--model", str(exported_for_pictures)]) == 1
     assert "is exported for pictures, it has no graphs for video" in capsys.readouterr().err
+
+
+def test_exported_model_discovers_what_pytorch_does(graphs, video_model, video_processor, clip):
+    thresholds = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0, "max_covered": 0.8}
+    masks = []
+    for model in (video_model, graphs):
+        session = video_processor.init_video_session(clip, max_memory_frames=1)
+        (output,) = model.track_everything(session, max_frame_num_to_track=0, points_per_crop=3, **thresholds)
+        masks.append(output.pred_masks > 0)
+    assert len(masks[0]) == len(masks[1]) > 1
+    assert (masks[0] ^ masks[1]).float().mean() < 1e-3
