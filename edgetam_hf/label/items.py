@@ -5,7 +5,7 @@ An item travels between processes as a row of an Arrow table; `ITEM_SCHEMA` has 
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 try:
@@ -35,6 +35,7 @@ ITEM_SCHEMA = pa.schema(
         ("address", pa.string()),
         ("data", pa.large_binary()),
         ("prompts", pa.list_(PROMPT_TYPE)),
+        ("prompt_size", pa.list_(pa.int32())),
     ]
 )
 
@@ -57,6 +58,15 @@ class Prompt:
     category: str | None = None
     score: float | None = None
 
+    def scaled(self, scale_x: float, scale_y: float) -> "Prompt":
+        """The prompt on a picture of another size; a mask keeps its own."""
+        box, points = self.box, self.points
+        if box is not None:
+            box = (box[0] * scale_x, box[1] * scale_y, box[2] * scale_x, box[3] * scale_y)
+        if points is not None:
+            points = tuple((x * scale_x, y * scale_y, label) for x, y, label in points)
+        return replace(self, box=box, points=points)
+
 
 @dataclass(frozen=True)
 class Item:
@@ -65,6 +75,8 @@ class Item:
     name: what it is called in its source and, with other suffixes, in files that are written of it: a relative path
     with `/`, unique in the source. kind: `PICTURE` or `CLIP`. address: path or address of the file, or of the folder of
     frames of a clip; None if `data` has the bytes of the file. prompts: what is said of its objects, by frame.
+    prompt_size: (height, width) of the picture in whose pixels boxes and points are, (1, 1) if they are shares of a
+    picture of any size; None if they are in pixels of this one.
     """
 
     name: str
@@ -72,6 +84,15 @@ class Item:
     address: str | None = None
     data: bytes | None = None
     prompts: tuple[Prompt, ...] = field(default_factory=tuple)
+    prompt_size: tuple[int, int] | None = None
+
+    def in_pixels(self, height: int, width: int) -> "Item":
+        """The item, which turned out to be of this size, with its prompts in its own pixels."""
+        if self.prompt_size is None:
+            return self
+        scale_x, scale_y = width / self.prompt_size[1], height / self.prompt_size[0]
+        prompts = tuple(prompt.scaled(scale_x, scale_y) for prompt in self.prompts)
+        return replace(self, prompts=prompts, prompt_size=None)
 
     @property
     def id(self) -> str:
@@ -81,13 +102,15 @@ class Item:
     def to_row(self) -> dict[str, Any]:
         """The item as a row of a table with `ITEM_SCHEMA`."""
         columns = {"name": self.name, "kind": self.kind, "address": self.address, "data": self.data}
-        return {"id": self.id, **columns, "prompts": [asdict(prompt) for prompt in self.prompts]}
+        prompts = [asdict(prompt) for prompt in self.prompts]
+        return {"id": self.id, **columns, "prompts": prompts, "prompt_size": self.prompt_size}
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> "Item":
         """The item of a row of such a table."""
         prompts = tuple(read_prompt(prompt) for prompt in row["prompts"])
-        return cls(row["name"], row["kind"], row["address"], row["data"], prompts)
+        prompt_size = None if row["prompt_size"] is None else tuple(row["prompt_size"])
+        return cls(row["name"], row["kind"], row["address"], row["data"], prompts, prompt_size)
 
 
 def item_id(name: str) -> str:
@@ -108,22 +131,38 @@ def table_of(items: list[Item]) -> pa.Table:
 
 
 class Part(Protocol):
-    """Some of the items of a source, which can be pickled and read in another process."""
+    """Some of the items of a source, which can be pickled and read in another process.
+
+    name: what it is called in errors.
+    """
+
+    name: str
 
     def __iter__(self) -> Iterator[Item]:
-        """Reads the items, one by one."""
+        """Reads the items, one by one.
+
+        Raises:
+            ValueError, OSError: of one line that names the file, for one that is damaged or cannot be read; the items
+                before the damage have been given.
+        """
         ...
 
 
 class Source(Protocol):
     """Where items come from.
 
-    name: as the user gave it. num_items: how many there are; None if only reading tells. description: what says that
-    it is the same source, for the settings of a run.
+    name: as the user gave it. kind: of its items. num_items: how many there are; None if only reading tells.
+    description: what says that it is the same source, for the settings of a run.
     """
 
     name: str
+    kind: str
     num_items: int | None
+    description: str
+
+    def names(self) -> Iterator[str] | None:
+        """The names of all items, in order; None if only reading the items tells."""
+        ...
 
     def parts(self, num_parts: int) -> list[Part]:
         """About so many parts, or more, which together have each item once; the order is always the same."""
