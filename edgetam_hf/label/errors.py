@@ -24,12 +24,16 @@ class ErrorFiles:
 
     def ids(self) -> list[str]:
         """Ids of the items that have a file, sorted."""
-        files = (file.path.rsplit("/", 1)[-1] for file in self.place.files(is_recursive=False))
-        return [name.removesuffix(SUFFIX) for name in files if name.endswith(SUFFIX) and not name.startswith(".")]
+        names = self.place.file_names(is_recursive=False)
+        return [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
     def read(self, item_id: str) -> dict[str, Any]:
         """What the file of an item says."""
         return json.loads((self.place / f"{item_id}{SUFFIX}").read())
+
+    def remove(self, item_id: str) -> None:
+        """Removes the file of an item, if there is one."""
+        (self.place / f"{item_id}{SUFFIX}").delete()
 
     def remove_finished(self, finished: np.ndarray) -> None:
         """Removes the files of items that have been labelled since.
@@ -39,7 +43,7 @@ class ErrorFiles:
         """
         for item_id in self.ids():
             if is_among([item_id], finished)[0]:
-                (self.place / f"{item_id}{SUFFIX}").delete()
+                self.remove(item_id)
 
 
 def is_among(item_ids: list[str], finished: np.ndarray) -> np.ndarray:

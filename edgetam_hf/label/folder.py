@@ -138,7 +138,7 @@ def _num_values(footer: pq.FileMetaData, column: str) -> int:
 
 def _names(folder: Place) -> list[str]:
     """Names of the Parquet files in a folder, sorted; those whose writing has not ended are hidden."""
-    names = (file.path.rsplit("/", 1)[-1] for file in folder.files(is_recursive=False))
+    names = folder.file_names(is_recursive=False)
     return [name for name in names if name.endswith(ENDING) and not name.startswith(".")]
 
 

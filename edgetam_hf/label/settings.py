@@ -7,10 +7,19 @@ from typing import Any
 import pyarrow as pa
 import torch
 import transformers
+from pyarrow.fs import FileType
 
 from edgetam_cli import __version__
 
 from .folder import LabelFolder
+from .items import Source
+from .labeller import Labeller
+
+
+def settings_of(source: Source, labeller: Labeller) -> dict[str, Any]:
+    """All that decides the labels of a source."""
+    checkpoint, settings = labeller.provenance
+    return {"source": source.description, "kind": source.kind, "checkpoint": checkpoint, **json.loads(settings)}
 
 
 def start_or_go_on(folder: LabelFolder, settings: dict[str, Any]) -> None:
@@ -25,7 +34,7 @@ def start_or_go_on(folder: LabelFolder, settings: dict[str, Any]) -> None:
         OSError: if the folder cannot be read or written.
     """
     settings = json.loads(json.dumps(settings))
-    if not folder.settings.is_file():
+    if folder.settings.info().type != FileType.File:
         check_new(folder)
         text = json.dumps({"settings": settings, "versions": versions()}, indent=1, ensure_ascii=False)
         folder.settings.write_whole(text.encode("utf-8", "surrogatepass"))
@@ -51,9 +60,9 @@ def read_settings(folder: LabelFolder) -> dict[str, Any]:
 
 def check_new(folder: LabelFolder) -> None:
     """Raises a ValueError if there are rows whose settings nobody knows, or anything but a run's own files."""
-    for file in folder.place.files(is_recursive=False):
-        if not file.path.rsplit("/", 1)[-1].startswith("."):  # the lock
-            raise ValueError(f"{folder.place} holds other files, such as {file}: choose a new or empty folder")
+    others = [name for name in folder.place.file_names(is_recursive=False) if not name.startswith(".")]  # the lock
+    if others:
+        raise ValueError(f"{folder.place} holds other files, such as {others[0]}: choose a new or empty folder")
     if folder.finished_names():
         raise ValueError(f"{folder.place} has labels, but no {folder.settings}, which says what was asked: put it back")
 
