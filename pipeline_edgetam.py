@@ -8,7 +8,7 @@ by the image processor); every docstring says which.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, overload
@@ -126,6 +126,10 @@ class MaskGenerationOptions:
     def stability(self) -> StabilityFilter:
         """Which masks are stable."""
         return StabilityFilter(self.mask_threshold, self.stability_score_offset, self.stability_score_thresh)
+
+    def crops(self, height: int, width: int) -> list[Crop]:
+        """The crops of a picture of this size that are searched, the whole picture first."""
+        return crops_of_picture(height, width, self.crops_n_layers, self.crop_overlap_ratio)
 
     def points_per_side(self, layer: int) -> int:
         """Number of points along each side of the grid on a crop of this layer; layer 0 is the whole picture."""
@@ -299,13 +303,26 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict, options: MaskGenerationOptions) -> dict:
         image = model_inputs["picture"]
-        height, width = image.shape[:2]
-        crops = crops_of_picture(height, width, options.crops_n_layers, options.crop_overlap_ratio)
+        crops = options.crops(*image.shape[:2])
+        inputs = (self.pixel_values_of_crop(image, crop) for crop in crops)
+        return self.search(image.shape[:2], map(self.model.get_image_embeddings, inputs), options)
+
+    def search(
+        self, size: tuple[int, int], image_embeddings: Iterable[list[torch.Tensor]], options: MaskGenerationOptions
+    ) -> dict:
+        """What `postprocess` takes: the candidates of a picture (height, width).
+
+        Args:
+            size: of the picture.
+            image_embeddings: of each crop in turn, batch size 1; those of the next are asked for when one is done.
+            options: which crops these are (`options.crops`), and how they are searched.
+        """
+        height, width = size
+        crops, candidates = options.crops(height, width), []
         num_points = sum(options.points_per_side(crop.layer) ** 2 for crop in crops)
-        candidates = []
         with logging.tqdm(total=num_points, unit="point", leave=None, disable=not options.progress) as progress:
-            for crop in crops:
-                for masks, scores, points in self.confident_masks_of_crop(image, crop, options, progress):
+            for crop, embeddings in zip(crops, image_embeddings, strict=True):
+                for masks, scores, points in self.confident_masks_of_crop(embeddings, crop, options, progress):
                     # searching for small regions waits for the device many times, but only for those who ask for it
                     masks = repair_masks(
                         masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
@@ -314,12 +331,10 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         return {"candidates": MaskCandidates.joined(candidates), "height": height, "width": width}
 
     def confident_masks_of_crop(
-        self, image: np.ndarray, crop: Crop, options: MaskGenerationOptions, progress: Any
+        self, image_embeddings: list[torch.Tensor], crop: Crop, options: MaskGenerationOptions, progress: Any
     ) -> Iterator[tuple[torch.Tensor, ...]]:
         """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
-        pixel_values = self.pixel_values_of_crop(image, crop)
-        image_embeddings = self.model.get_image_embeddings(pixel_values)
-        height, width = pixel_values.shape[-2:]
+        height, width = self.model.image_size
         scale = torch.tensor([crop.width / width, crop.height / height])
         points = point_grid(options.points_per_side(crop.layer), crop, height, width)
         group, num_pixels = [], 0

@@ -123,7 +123,7 @@ def load_with_processor(
             exported model does not have, or that only an exported model has.
     """
     if is_exported(choice.name):
-        return load_exported(choice), load_quietly(processor_class, choice.name, **processor_settings)
+        return load_exported(choice), load_processor(processor_class, choice, **processor_settings)
     name, model_settings = checkpoint_of(choice.name), {}
     for option, value in (("--runtime", choice.runtime), ("--dtype", choice.dtype if choice.dtype == "int8" else None)):
         if value is not None:
@@ -132,11 +132,17 @@ def load_with_processor(
         model_settings["dtype"] = getattr(torch, choice.dtype)
     if choice.image_size is not None:
         model_settings["image_size"] = choice.image_size
-        processor_settings["size"] = {"height": choice.image_size, "width": choice.image_size}
     model = load_quietly(model_class, name, device_map=choice.device, **model_settings)
     if choice.is_compiled:
         model.compile()
-    return model, load_quietly(processor_class, name, **processor_settings)
+    return model, load_processor(processor_class, choice, **processor_settings)
+
+
+def load_processor(processor_class: Any, choice: ModelChoice, **settings: Any) -> Any:
+    """The processor of a choice, without its model; see `load_quietly`."""
+    if choice.image_size is not None and not is_exported(choice.name):  # what is exported has one size
+        settings["size"] = {"height": choice.image_size, "width": choice.image_size}
+    return load_quietly(processor_class, checkpoint_of(choice.name), **settings)
 
 
 def load_exported(choice: ModelChoice) -> ExportedEdgeTam:

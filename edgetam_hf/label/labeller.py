@@ -1,6 +1,6 @@
 """What a labeller does, whatever it looks for; an engine calls its three steps, in one process or in several."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .items import Item
 from .rows import Row
@@ -10,6 +10,16 @@ class PoisonError(Exception):
     """An item that cannot be labelled; the message is the reason, one line for the user."""
 
 
+class Provenance(NamedTuple):
+    """Where masks come from.
+
+    checkpoint: hash of the weights. settings: JSON of how they were used.
+    """
+
+    checkpoint: str
+    settings: str
+
+
 class Labeller(Protocol):
     """Three steps, so that the model never waits for files. All can be pickled; the model is loaded by `label`.
 
@@ -17,12 +27,13 @@ class Labeller(Protocol):
     """
 
     batch_size: int
+    provenance: Provenance
 
     def prepare(self, item: Item) -> Any:
         """What the model needs of an item, decoded and brought to its input size; without a model, on a CPU.
 
         Raises:
-            Failed: for an item that cannot be read, or whose prompts do not fit it.
+            PoisonError: for an item that cannot be read, or whose prompts do not fit it.
         """
         ...
 
