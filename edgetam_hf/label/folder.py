@@ -98,10 +98,7 @@ class LabelFolder:
         table, pending = table_of_rows(rows), self.done / f"{name}{PENDING}"
         pending.write_whole(_as_parquet(table.select(["id"])))
         self.row_file(name).write_whole(_as_parquet(table))
-        try:
-            self.place.filesystem.move(pending.path, (self.done / f"{name}{ENDING}").path)
-        except OSError as error:
-            raise OSError(f"could not write {pending}: {first_line(error)}") from error
+        pending.move_to(self.done / f"{name}{ENDING}")
 
 
 @dataclass

@@ -94,6 +94,10 @@ class Place:
             if info.type == fs.FileType.File:
                 yield self / posixpath.relpath(info.path, self.path)
 
+    def file_names(self, is_recursive: bool = True) -> list[str]:
+        """Paths of these files below the folder, with `/`, sorted."""
+        return [posixpath.relpath(file.path, self.path) for file in self.files(is_recursive)]
+
     def write_whole(self, data: bytes) -> None:
         """Writes the file, with the folders above it, completely or not at all.
 
@@ -110,6 +114,13 @@ class Place:
                 self.filesystem.move(path, self.path)
         except OSError as error:
             raise OSError(f"could not write {self}: {first_line(error)}") from error
+
+    def move_to(self, target: "Place") -> None:
+        """Gives the file another place on the same file system; raises an OSError of one line if it cannot."""
+        try:
+            self.filesystem.move(self.path, target.path)
+        except OSError as error:
+            raise OSError(f"could not write {target}: {first_line(error)}") from error
 
     def delete(self) -> None:
         """Removes the file, if it is there."""

@@ -1,5 +1,6 @@
 """Labelling by Ray Data, on this machine or on a cluster: files are read, and rows made, by tasks beside the model."""
 
+import builtins
 import logging
 import os
 import pickle
@@ -11,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from edgetam_cli.endings import first_line
+from edgetam_cli.endings import USER_ERRORS, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to the makers of Ray
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it prints that this will become so
@@ -19,6 +20,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it prin
 try:
     import ray
     import ray.data
+    import ray.data.exceptions
     from ray.data.block import BlockMetadata
     from ray.data.checkpoint import CheckpointConfig
     from ray.data.checkpoint.checkpoint_filter import CheckpointManager
@@ -34,6 +36,10 @@ from .rows import ROW_SCHEMA, table_of_rows
 from .steps import Passed, Steps
 
 ITEMS_PER_TABLE = 64  # that are read from a source at a time
+# Shares of a processor that Ray sets aside. Tasks always find room beside the models, also after a machine is lost; and
+# as the shares differ, Ray does not prepare files in the process of the model, which would wait for it.
+TASK, MODEL = {"num_cpus": 0.5}, {"num_cpus": 0.1}
+FEWEST_CPUS = 2  # that Ray is told of: some of its own tasks take a whole one
 PASSED_SCHEMA = pa.schema([("id", pa.string()), ("name", pa.string()), ("value", pa.large_binary())])
 
 
@@ -53,43 +59,37 @@ class RayEngine:
 
     def run(self, job: Job) -> None:
         """See `Engine`."""
-        with connected(self.address), quiet_context() as context:
-            # Finished items are left out when parts are read, by every engine alike; Ray only notes them
-            context.checkpoint_config = CheckpointConfig(
-                "id",
-                job.folder.done.path,
-                override_filesystem=job.folder.place.filesystem,
-                delete_checkpoint_on_success=False,
-                checkpoint_manager_cls=NothingFinished,
-            )
+        # Finished items are left out when parts are read, by every engine alike; Ray only notes them
+        checkpoints = CheckpointConfig(
+            "id",
+            job.folder.done.path,
+            override_filesystem=job.folder.place.filesystem,
+            delete_checkpoint_on_success=False,
+            checkpoint_manager_cls=NothingFinished,
+        )
+        silent = {"enable_progress_bars": False, "print_on_execution_start": False}
+        with connected(self.address), data_context(checkpoint_config=checkpoints, **silent):
+            num_gpus, num_workers = self.shares()
             try:
-                self.write(job)
-            except ray.exceptions.RayError as error:
+                self.write(job, num_gpus, num_workers)
+            except (ray.exceptions.RayError, ray.data.exceptions.SystemException) as error:
                 raise cause_of(error) from error
 
-    def write(self, job: Job) -> None:
+    def write(self, job: Job, num_gpus: float, num_workers: int) -> None:
         """Reads, prepares, labels, finishes and writes all items, in a stream."""
-        num_gpus, num_workers = self.shares()
-        light = {"num_cpus": 1 if num_gpus else 0.5}  # without a GPU the model shares processors with all else
         tables = {"batch_format": "pyarrow", "batch_size": job.batch_size}
-        items = ray.data.read_datasource(Items(job), override_num_blocks=job.num_parts, ray_remote_args=light)
+        items = ray.data.read_datasource(Items(job), override_num_blocks=job.num_parts, **TASK)
         batches = items.repartition(target_num_rows_per_block=job.batch_size, strict=True)
-        prepared = batches.map_batches(prepare, fn_args=(job.steps,), **tables, **light)
-        found = prepared.map_batches(
-            Worker,
-            fn_constructor_args=(job.steps,),
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_workers, initial_size=num_workers),
-            num_gpus=num_gpus,
-            scheduling_strategy="SPREAD",  # over machines; tasks have another one, and so stay processes of their own
-            **tables,
-            **light,
-        )
-        rows = found.map_batches(finish, fn_args=(job.steps,), **tables, **light)
+        prepared = batches.map_batches(prepare, fn_args=(job.steps,), **tables, **TASK)
+        workers = ray.data.ActorPoolStrategy(min_size=1, max_size=num_workers, initial_size=num_workers)
+        model = {"fn_constructor_args": (job.steps,), "compute": workers, "num_gpus": num_gpus, **MODEL}
+        found = prepared.map_batches(Worker, **model, **tables)
+        rows = found.map_batches(finish, fn_args=(job.steps,), **tables, **TASK)
         rows.write_parquet(
             job.folder.rows.path,
             filesystem=job.folder.place.filesystem,
             min_rows_per_file=job.rows_per_file,
-            ray_remote_args=light,
+            ray_remote_args=TASK,
             schema=ROW_SCHEMA,
         )
 
@@ -118,7 +118,7 @@ def connected(address: str | None) -> Iterator[None]:
         return
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
-        settings["include_dashboard"] = False
+        settings |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, FEWEST_CPUS)}
     try:
         ray.init(address or "local", **settings)
     except Exception as error:  # of many kinds
@@ -131,18 +131,18 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def quiet_context() -> Iterator[ray.data.DataContext]:
-    """Settings of Ray Data for the block: without bars and messages, which this package has of its own."""
-    context = ray.data.DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logger = logging.getLogger("ray.data")
-    level = logger.level
+def data_context(**settings: Any) -> Iterator[None]:
+    """Within the block Ray Data has these settings, and is silent: the package has a bar of its own."""
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    before, level = {name: getattr(context, name) for name in settings}, logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with ray.data.DataContext.current(context):
-            yield context
+        for name, value in settings.items():
+            setattr(context, name, value)
+        yield
     finally:
+        for name, value in before.items():
+            setattr(context, name, value)
         logger.setLevel(level)
 
 
@@ -220,15 +220,22 @@ def of_table(table: pa.Table) -> list[Passed]:
     return [Passed(*passed) for passed in zip(table["id"].to_pylist(), table["name"].to_pylist(), values)]
 
 
-def cause_of(error: BaseException) -> Exception:
+def cause_of(error: BaseException) -> BaseException:
     """What went wrong in a process, without what Ray puts around it."""
-    while True:
-        inner = getattr(error, "cause", None) or error.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        error = inner
-    return (
-        error
-        if isinstance(error, Exception) and not isinstance(error, ray.exceptions.RayError)
-        else OSError(f"Ray stopped: {first_line(error)}; the same command goes on")
-    )
+    inner: BaseException | None = error
+    while isinstance(inner, ray.exceptions.RayError | ray.data.exceptions.SystemException):
+        error, inner = inner, getattr(inner, "cause", None) or inner.__cause__
+        if isinstance(inner, ray.exceptions.UserCodeException):
+            return _in_traceback(str(error))
+    return inner or OSError(f"Ray stopped: {first_line(error)}; the same command goes on")
+
+
+def _in_traceback(text: str) -> Exception:
+    """The error of a step of ours, of which Ray passes on the traceback only."""
+    traceback = text.partition("\n\nThe above exception was the direct cause")[0]
+    name, _, message = traceback.strip().splitlines()[-1].partition(": ")
+    kind = getattr(builtins, name, None)
+    for user_error in USER_ERRORS:
+        if isinstance(kind, type) and issubclass(kind, user_error):
+            return user_error(message)
+    return RuntimeError(text)
