@@ -1,10 +1,11 @@
 """Text and JSON files of others: their content, or an error of one line that names the file and what was expected."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-KINDS: dict[type, str] = {dict: "an object {…}", list: "a list […]"}
+KINDS: dict[type, str] = {dict: "an object {…}", list: "a list […]", object: "plain data"}
 
 
 def read_text(path: str | Path) -> str:
@@ -21,14 +22,20 @@ def read_text(path: str | Path) -> str:
         raise ValueError(f"{path} is no text in UTF-8: save it as that ({error})") from error
 
 
-def parse_json(text: str, name: str | Path, kind: type = dict) -> Any:
-    """The content of a JSON text, which must be of a kind: dict or list.
+def parse_json(text: str, name: str | Path, kind: type = dict, object_hook: Callable[[dict], Any] | None = None) -> Any:
+    """The content of a JSON text, which must be of a kind: dict or list, or object for either.
+
+    Args:
+        text: to parse.
+        name: of the file, for errors.
+        kind: of the content.
+        object_hook: what takes the place of each object in it, as in `json.loads`.
 
     Raises:
         ValueError: naming it by `name`, for what is no JSON, too deep, or of another kind.
     """
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_hook=object_hook)
     except RecursionError as error:
         raise ValueError(f"{name} is nested too deeply: expected {KINDS[kind]} of JSON") from error
     except ValueError as error:

@@ -4,7 +4,7 @@ An item travels between processes as a row of an Arrow table; `ITEM_SCHEMA` has 
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
@@ -131,12 +131,12 @@ def table_of(items: list[Item]) -> pa.Table:
 
 
 class Part(Protocol):
-    """Some of the items of a source, which can be pickled and read in another process.
+    """Some of the items of a source, which can be pickled and read in another process."""
 
-    name: what it is called in errors.
-    """
-
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in errors: the address of its file, or which items it has."""
+        ...
 
     def __iter__(self) -> Iterator[Item]:
         """Reads the items, one by one.
@@ -149,21 +149,32 @@ class Part(Protocol):
 
 
 class Source(Protocol):
-    """Where items come from.
+    """Where items come from."""
 
-    name: as the user gave it. kind: of its items. num_items: how many there are; None if only reading tells.
-    description: what says that it is the same source, for the settings of a run.
-    """
-
-    name: str
-    kind: str
-    num_items: int | None
-    description: str
-
-    def names(self) -> Iterator[str] | None:
-        """The names of all items, in order; None if only reading the items tells."""
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
         ...
 
-    def parts(self, num_parts: int) -> list[Part]:
+    @property
+    def kind(self) -> str:
+        """That of all its items, `PICTURE` or `CLIP`."""
+        ...
+
+    @property
+    def num_items(self) -> int | None:
+        """How many items there are; None if only reading them tells."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """What says that it is the same source, for the settings of a run."""
+        ...
+
+    def names(self) -> Iterator[str] | None:
+        """The names of all items, in order; None if only reading them tells."""
+        ...
+
+    def parts(self, num_parts: int) -> Sequence[Part]:
         """About so many parts, or more, which together have each item once; the order is always the same."""
         ...

@@ -1,16 +1,23 @@
 """Files and folders wherever Arrow or fsspec reach: on this machine, `s3://…`, `gs://…`, `hf://…`, `memory://…`."""
 
+import os
 import posixpath
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
 import fsspec
-import pyarrow as pa
 from pyarrow import fs
 
 from edgetam_cli.endings import first_line
+
+ARROW_SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")  # the others are those of fsspec
+# The options at the end, such as ?region=eu-west-1, are Arrow's; a file may have a question mark in its name.
+ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?]*)(.*?)((?:\?\w+=[^/]*)?)", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,27 +37,44 @@ class Place:
             ValueError, ImportError: for an unknown scheme, or one whose package is missing.
         """
         text = str(address)
-        if "://" not in text:
+        parts = ADDRESS.fullmatch(text)
+        if parts is None:
             return cls(fs.LocalFileSystem(), Path(text).absolute().as_posix(), text)
-        try:
+        scheme, host, below, options = parts.groups()
+        with _reading(text, "reached"):
             try:
-                filesystem, path = fs.FileSystem.from_uri(text)
-            except pa.ArrowInvalid:  # not one of Arrow's own
-                remote, path = fsspec.url_to_fs(text)
-                filesystem = fs.PyFileSystem(fs.FSSpecHandler(remote))
-        except ImportError as error:
-            raise ImportError(f"{text}: {first_line(error)}") from error
-        except OSError as error:
-            raise OSError(f"{text} cannot be reached: {first_line(error)}") from error
-        except ValueError as error:
-            raise ValueError(f"{text} is no address of a known kind: {first_line(error)}") from error
-        return cls(filesystem, path, text.rstrip("/"))
+                if scheme.lower() not in ARROW_SCHEMES:
+                    remote, path = fsspec.url_to_fs(text)
+                    return cls(fs.PyFileSystem(fs.FSSpecHandler(remote)), path, text.rstrip("/"))
+                filesystem, root = _arrow_filesystem(f"{scheme.lower()}://{host}/{options}")
+            except ValueError as error:
+                raise ValueError(f"{text} is no address of a known kind: {first_line(error)}") from error
+        path = root.rstrip("/") + below.rstrip("/")
+        return cls(filesystem, path or "/", f"{scheme}://{host}{below.rstrip('/')}{options}")
 
     def __str__(self) -> str:
         return self.address
 
     def __truediv__(self, name: str) -> "Place":
-        return Place(self.filesystem, posixpath.join(self.path, name), posixpath.join(self.address, name))
+        parts = ADDRESS.fullmatch(self.address)
+        options = parts[4] if parts and parts[1].lower() in ARROW_SCHEMES else ""
+        address = posixpath.join(self.address.removesuffix(options), name) + options
+        return Place(self.filesystem, posixpath.join(self.path, name), address)
+
+    @property
+    def identity(self) -> str:
+        """The whole path or address, by which it is known again from anywhere; without what is secret."""
+        if "://" not in self.address:
+            return os.path.abspath(self.path)
+        scheme, _, rest = ADDRESS.sub(r"\1://\2\3", self.address).partition("://")
+        return f"{scheme}://{re.sub('^[^/@:]*:[^/@]*@', '', rest)}"
+
+    @property
+    def folder(self) -> "Place":
+        """What the file lies in."""
+        name = posixpath.basename(self.path)
+        head, _, options = self.address.rpartition(name)
+        return Place(self.filesystem, posixpath.dirname(self.path), (head.rstrip("/") or ".") + options)
 
     @property
     def is_local(self) -> bool:
@@ -63,36 +87,42 @@ class Place:
         Raises:
             OSError: of one line, for what cannot be asked, as with wrong credentials.
         """
-        try:
+        with _reading(self):
             return self.filesystem.get_file_info(self.path)
-        except OSError as error:
-            raise OSError(f"{self} cannot be read: {first_line(error)}") from error
 
     def open(self) -> IO[bytes]:
         """The file, open for reading at any position; see `info` for errors."""
-        try:
+        with _reading(self):
             return self.filesystem.open_input_file(self.path)
-        except OSError as error:
-            raise OSError(f"{self} cannot be read: {first_line(error)}") from error
 
     def read(self) -> bytes:
         """All bytes of the file; see `info` for errors."""
-        try:
-            with self.filesystem.open_input_stream(self.path) as file:
-                return file.read()
-        except OSError as error:
-            raise OSError(f"{self} cannot be read: {first_line(error)}") from error
+        with _reading(self), self.filesystem.open_input_stream(self.path) as file:
+            return file.read()
 
     def files(self, is_recursive: bool = True) -> Iterator["Place"]:
         """The files in the folder, sorted by name, and in its folders; none if it is not there."""
+        for name in self.file_names(is_recursive):
+            yield self / name
+
+    def file_names(self, is_recursive: bool = True) -> list[str]:
+        """Paths of these files below the folder, with `/`, sorted."""
+        with _reading(self):
+            paths = self._local_paths(is_recursive) if self.is_local else self._remote_paths(is_recursive)
+        prefix = self.path.rstrip("/") + "/"
+        return sorted(path.removeprefix(prefix) for path in paths)
+
+    def _remote_paths(self, is_recursive: bool) -> list[str]:
         selector = fs.FileSelector(self.path, allow_not_found=True, recursive=is_recursive)
-        try:
-            infos = self.filesystem.get_file_info(selector)
-        except OSError as error:
-            raise OSError(f"{self} cannot be read: {first_line(error)}") from error
-        for info in sorted(infos, key=lambda info: info.path):
-            if info.type == fs.FileType.File:
-                yield self / posixpath.relpath(info.path, self.path)
+        return [info.path for info in self.filesystem.get_file_info(selector) if info.type == fs.FileType.File]
+
+    def _local_paths(self, is_recursive: bool) -> list[str]:
+        """Paths of the files; links are followed, but not in circles as Arrow does."""
+        paths = []
+        for folder, folders, names in os.walk(self.path, onerror=_raise, followlinks=True):
+            paths += [os.path.join(folder, name).replace(os.sep, "/") for name in names]
+            folders[:] = [name for name in folders if is_recursive and not _leads_back(folder, name)]
+        return paths
 
     def file_names(self, is_recursive: bool = True) -> list[str]:
         """Paths of these files below the folder, with `/`, sorted."""
@@ -126,3 +156,33 @@ class Place:
         """Removes the file, if it is there."""
         if self.info().type == fs.FileType.File:
             self.filesystem.delete_file(self.path)
+
+
+@contextmanager
+def _reading(place: "Place | str", verb: str = "read") -> Iterator[None]:
+    """Within the block, errors are of one line that begins with the place; clouds have errors of their own."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f"{place}: {first_line(error)}") from error
+    except ValueError:
+        raise
+    except Exception as error:
+        raise OSError(f"{place} cannot be {verb}: {first_line(error)}") from error
+
+
+@lru_cache(maxsize=64)
+def _arrow_filesystem(root: str) -> tuple[fs.FileSystem, str]:
+    """File system and path of an address, once for all its files: clouds are asked where it lies."""
+    return fs.FileSystem.from_uri(root)
+
+
+def _leads_back(folder: str, name: str) -> bool:
+    """Whether a folder in a folder is a link to that one, or to one above it."""
+    path = os.path.join(folder, name)
+    return os.path.islink(path) and f"{os.path.realpath(folder)}/".startswith(f"{os.path.realpath(path)}/")
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error

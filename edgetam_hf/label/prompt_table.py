@@ -1,0 +1,82 @@
+"""Prompts of many items: an Arrow array with a sorted key for each item, which processes share uncopied."""
+
+import posixpath
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from .items import Item, read_prompt
+from .source_names import keys_of
+
+
+@dataclass(frozen=True)
+class PromptTable:
+    """Prompts by item. `ray.put(table)` shares it: the memory of Arrow and numpy is not copied.
+
+    name: of the file that they come from. digest: hash of its content. keys: uint64 (N,), sorted hashes of what the
+    file calls the items. labels: what it calls them, strings in the same order. prompts: Arrow array (N,) of lists of
+    `PROMPT_TYPE`. prompt_size: see `Item`.
+    """
+
+    name: str
+    digest: str
+    keys: np.ndarray
+    labels: pa.Array
+    prompts: pa.Array
+    prompt_size: tuple[int, int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        file: tuple[str, str],
+        labels: Sequence[str],
+        prompts: pa.Array,
+        prompt_size: tuple[int, int] | None = None,
+    ) -> "PromptTable":
+        """The table of labels and of lists of prompts, which are in the same order.
+
+        Args:
+            file: name and digest.
+            labels, prompts, prompt_size: see above; the order may be any.
+
+        Raises:
+            ValueError: for labels that repeat.
+        """
+        keys = keys_of(labels)
+        order = np.argsort(keys, kind="stable")
+        repeated = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+        if len(repeated):
+            raise ValueError(f"{file[0]} has prompts of {labels[order[repeated[0]]]!r} in two places: join them")
+        rows = pa.array(order)
+        return cls(*file, keys[order], pa.array(labels, pa.large_string()).take(rows), prompts.take(rows), prompt_size)
+
+    def attach(self, item: Item) -> Item:
+        """The item with its prompts; without any if the table has none for it."""
+        row = int(self.rows_of([item.name])[0])
+        if row < 0:
+            return item
+        return replace(item, prompts=tuple(map(read_prompt, self.prompts[row].as_py())), prompt_size=self.prompt_size)
+
+    def rows_of(self, names: Sequence[str]) -> np.ndarray:
+        """int64 (M,) of the rows of M items, -1 for those that the table lacks."""
+        rows = np.full(len(names), -1)
+        for labels in zip(*map(possible_labels, names)) if len(self.keys) else ():
+            keys = keys_of(labels)
+            found = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+            is_found = (self.keys[found] == keys) & (rows < 0)
+            rows[is_found] = found[is_found]
+        return rows
+
+
+def possible_labels(name: str) -> tuple[str, ...]:
+    """What a file of prompts may call an item, the plainest first.
+
+    Its name with or without its suffix, with or without its folder, and the number that it is: COCO calls
+    000000000139.jpg 139.
+    """
+    base = posixpath.basename(name)
+    stem = posixpath.splitext(base)[0]
+    number = str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 20 else stem
+    return name, posixpath.splitext(name)[0], base, stem, number
