@@ -199,16 +199,20 @@ class Masks(Sequence):
         masks._parts = [self._parts[idx] for idx in indices.tolist()]
         return masks
 
+    def part(self, idx: int) -> tuple[np.ndarray, int, int]:
+        """Bool array (H', W') of a mask from (left, top) on, where it is not empty, and left and top."""
+        bits, (height, width), left, top = self._parts[idx]
+        return np.unpackbits(bits, count=height * width).reshape(height, width).view(bool), left, top
+
     def __len__(self) -> int:
         return len(self._parts)
 
     def __getitem__(self, idx: Any) -> Any:
         if isinstance(idx, slice):
             return [self[i] for i in range(*idx.indices(len(self)))]
-        bits, (height, width), left, top = self._parts[idx]
-        part = np.unpackbits(bits, count=height * width).reshape(height, width)
+        part, left, top = self.part(idx)
         mask = torch.zeros(self.height, self.width, dtype=torch.bool)
-        mask[top : top + height, left : left + width] = torch.from_numpy(part)
+        mask[top : top + part.shape[0], left : left + part.shape[1]] = torch.from_numpy(part)
         return mask
 
 

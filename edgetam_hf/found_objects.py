@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
+from .device_edgetam import fetch
+from .mask_generation_edgetam import BoxedLogits, masks_at_once
 from .masks_edgetam import run_lengths
 
 
@@ -68,6 +71,16 @@ class CutMask:
     def run_lengths(self) -> dict:
         """Uncompressed COCO run lengths `{"size": [H, W], "counts": [...]}`, column by column."""
         return run_lengths(self.part, self.left, self.top, self.height, self.width)
+
+
+def masks_of_logits(logits: torch.Tensor, size: tuple[int, int]) -> list[CutMask]:
+    """Masks at a size (height, width), as `post_process_masks` makes them of low-res logits (N, h, w)."""
+    masks, logits = [], logits.float()
+    at_once = masks_at_once(logits.device, size[0] * size[1])
+    for group in BoxedLogits.cut_out(logits, 0.0, at_once) if len(logits) else ():
+        upsampled, left, top = group.upsampled(*size)
+        masks += [CutMask.placed(part.numpy(), left, top, *size) for part in fetch([upsampled > 0])[0]]
+    return masks
 
 
 @dataclass

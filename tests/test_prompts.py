@@ -6,8 +6,8 @@ from PIL import Image
 
 from edgetam_cli.arguments import parse_box, parse_point
 from edgetam_hf.commands.prompts import MaskPrompt, ObjectPrompt, check_inside, read_prompts, read_values
-from edgetam_hf.commands.segment import corner_points
 from edgetam_hf.formats.index_pictures import index_picture
+from edgetam_hf.prompted_pictures import corner_points
 
 BOX, OTHER_BOX = ("box", (1, 2, 3, 4)), ("box", (5, 6, 7, 8))
 VALUES = np.array([[0, 2, 2], [0, 5, 0]])

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from .. import EdgeTamImageProcessor, EdgeTamMaskGenerationPipeline, EdgeTamModel
-from ..found_objects import CutMask, FoundObject
+from ..found_objects import FoundObject
+from ..generated_masks import RETURNED, largest_first
 from .picture_files import SAMPLES
 from .pictures import PictureRun, as_text, load_model
 
@@ -40,14 +41,10 @@ def find_everything(
     generator: EdgeTamMaskGenerationPipeline, pixels: np.ndarray, settings: dict[str, Any]
 ) -> list[FoundObject]:
     """`FoundObject`s of a picture uint8 (H, W, 3), the largest first."""
-    asked = {"output_stability_scores": True, "output_points": True, "masks_on_demand": True}
-    outputs = generator(Image.fromarray(pixels), **asked, **settings)
-    masks = (CutMask.of(mask.numpy()) for mask in outputs["masks"])
-    columns = (outputs[name].tolist() for name in ("scores", "stability_scores", "points"))
-    found = sorted(zip(masks, *columns), key=lambda of_mask: -of_mask[0].area)
+    outputs = generator(Image.fromarray(pixels), **RETURNED, **settings)
     return [
         FoundObject(
             number, mask, score, f"+{x:.0f},{y:.0f}", [(x, y, 1)], facts={"stability_score": round(stability, 3)}
         )
-        for number, (mask, score, stability, (x, y)) in enumerate(found, start=1)
+        for number, (mask, score, stability, (x, y)) in enumerate(largest_first(outputs), start=1)
     ]

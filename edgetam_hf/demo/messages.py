@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..found_objects import CutMask
-from ..mask_generation_edgetam import BoxedLogits
 
 LENGTH = struct.Struct("<I")
 RUNS = np.dtype("<u4")
@@ -40,18 +38,6 @@ class FoundFrame:
 def runs_of(mask: CutMask) -> np.ndarray:
     """uint32 array (N,) of the run lengths of a mask."""
     return np.array(mask.run_lengths()["counts"], RUNS)
-
-
-def masks_of_logits(logits: torch.Tensor, size: tuple[int, int]) -> list[CutMask]:
-    """Masks at a size (height, width), as `post_process_masks` makes them of low-res logits (N, h, w).
-
-    The logits are float32 on the CPU.
-    """
-    masks = []
-    for boxed in BoxedLogits.cut_out(logits, 0.0):
-        part, left, top = boxed.upsampled(*size)
-        masks.append(CutMask.placed((part[0] > 0).numpy(), left, top, *size))
-    return masks
 
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 
-from ..commands.segment import MASK_LOGIT, corner_points
 from ..device_edgetam import fetch, send
-from ..found_objects import CutMask
+from ..found_objects import CutMask, masks_of_logits
 from ..mask_generation_edgetam import Crop, MaskCandidates, candidates_of_crop, crops_of_picture, point_grid
 from ..masks_edgetam import repair_masks
 from ..pipeline_edgetam import POINTS_PER_BATCH, MaskGenerationOptions
+from ..prompted_pictures import MASK_LOGIT, corner_points
 from .asked import Prompt, read_flag, read_integer, read_prompt
 from .calls import Answer, Asked, Progress, Steps
 from .media import Picture
-from .messages import Found, FoundFrame, masks_of_logits, runs_of
+from .messages import Found, FoundFrame, runs_of
 from .models import Models
 
 MOST_POINTS_PER_SIDE = 64

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 
 from ..device_edgetam import fetch, send
+from ..found_objects import masks_of_logits
 from ..memory_bank_edgetam import FrameResult
 from ..processing_edgetam_video import EdgeTamVideoProcessor
 from .asked import Prompt, read_flag, read_integer, read_prompt
 from .calls import Answer, Asked, Steps
 from .media import MediaInfo, Video, read_camera_frame
-from .messages import Found, FoundFrame, masks_of_logits, runs_of
+from .messages import Found, FoundFrame, runs_of
 from .models import Models
 
 MEMORY_FRAMES = 64  # of a video: that can be shown and corrected as if nothing were ever forgotten

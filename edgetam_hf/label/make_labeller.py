@@ -1,11 +1,11 @@
 """The labeller of some settings; it can be pickled, and loads its model when it first labels."""
 
-from ..image_processing_edgetam import EdgeTamImageProcessor
-from ..loading import ModelChoice, load_processor
+from ..loading import ModelChoice
 from .checkpoint_hash import checkpoint_hash
 from .everything_labeller import EverythingLabeller
 from .label_settings import EVERYTHING, LabelSettings
 from .labeller import Labeller, Provenance
+from .lazy_model import LazyModel
 from .mixed_labeller import MixedLabeller
 
 
@@ -21,8 +21,8 @@ def make_labeller(settings: LabelSettings, choice: ModelChoice, batch_size: int 
         OSError, ValueError: see `loading`, for a checkpoint that is not there or damaged.
         ValueError, TypeError: for options of mask generation that there are not, or values that they cannot have.
     """
-    processor = load_processor(EdgeTamImageProcessor, choice)
-    settings = settings.completed(processor.mask_generation)
+    model = LazyModel(choice)
+    settings = settings.completed(model.image_processor.mask_generation)
     provenance = Provenance(checkpoint_hash(choice.name), settings.to_json(choice))
     labeller_class = EverythingLabeller if settings.what == EVERYTHING else MixedLabeller
-    return labeller_class(settings, choice, provenance, batch_size)
+    return labeller_class(settings, model, provenance, batch_size)

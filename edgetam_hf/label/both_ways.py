@@ -1,0 +1,104 @@
+"""Objects of a clip, followed from where each is first prompted to the end of the clip and to its beginning."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ..formats.run_lengths import decode_run_lengths
+from ..found_objects import masks_of_logits
+from ..processing_edgetam_video import EdgeTamVideoProcessor
+from ..protocols import VideoModel
+from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
+from ..video_frames_edgetam import Frames
+from .items import Prompt
+from .mask_rows import FoundMask
+
+FRAMES_AT_ONCE = 16  # that are decoded together on the way back
+
+
+class BackwardFrames(Frames):
+    """Frames that are asked for from the last to the first.
+
+    Some are decoded together, forwards: a video file would decode many others to reach each of them.
+    """
+
+    def __init__(self, frames: Frames):
+        self.frames, self.height, self.width = frames, frames.height, frames.width
+        self._decoded: dict[int, torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def _read(self, idx: int) -> torch.Tensor:
+        if idx not in self._decoded:
+            indices = range(max(0, idx - FRAMES_AT_ONCE + 1), idx + 1)
+            self._decoded = {}  # before others come
+            self._decoded = {decoded_idx: self.frames[decoded_idx] for decoded_idx in indices}
+        return self._decoded[idx]
+
+
+def track_both_ways(
+    model: VideoModel, processor: EdgeTamVideoProcessor, frames: Frames, prompts: list[Prompt]
+) -> Iterator[FoundMask]:
+    """The masks of all objects, frame after frame, but for those that are empty; memory does not grow with the clip.
+
+    An object is followed as if it were alone: forwards from its first prompted frame, and then backwards from there.
+    All its prompts count in both directions.
+
+    Args:
+        model: `EdgeTamVideoModel`, or an exported one.
+        processor: of the model.
+        frames: of the clip.
+        prompts: at most one for an object on a frame, which fit the frames.
+    """
+    size = frames.height, frames.width
+    first_frames: dict[int, int] = {}
+    for prompt in prompts:
+        first_frames[prompt.object] = min(prompt.frame, first_frames.get(prompt.object, prompt.frame))
+    for reverse in (False, True):
+        for output in _propagated(model, processor, frames, prompts, reverse):
+            masks = masks_of_logits(output.pred_masks[:, 0], size)
+            for number, mask, score in zip(output.object_ids, masks, output.iou_scores.tolist(), strict=True):
+                is_asked = not reverse or output.frame_idx < first_frames[number]
+                if mask.area and is_asked:
+                    yield FoundMask(mask, number, score, output.frame_idx)
+
+
+def _propagated(
+    model: VideoModel, processor: EdgeTamVideoProcessor, frames: Frames, prompts: list[Prompt], reverse: bool
+) -> Iterator[EdgeTamVideoSegmentationOutput]:
+    """What the model finds on frame after frame; objects join where they are first prompted."""
+    of_objects: dict[int, list[Prompt]] = {}
+    for prompt in prompts:
+        of_objects.setdefault(prompt.object, []).append(prompt)
+    joining: dict[int, list[Prompt]] = {}
+    for of_object in of_objects.values():
+        first = min(prompt.frame for prompt in of_object)
+        if not reverse or first > 0:
+            joining.setdefault(first, []).extend(of_object)
+    session = processor.init_video_session(
+        BackwardFrames(frames) if reverse else frames,
+        inference_device=model.device,
+        dtype=model.dtype,
+        max_memory_frames=1,
+    )
+    size, end = (frames.height, frames.width), -1 if reverse else len(frames)
+    for start, following in pairwise([*sorted(joining, reverse=reverse), end]):
+        for prompt in joining[start]:
+            processor.add_inputs_to_inference_session(session, prompt.frame, prompt.object, **_inputs_of(prompt, size))
+        yield from model.propagate_in_video_iterator(session, start, abs(following - start) - 1, reverse)
+
+
+def _inputs_of(prompt: Prompt, size: tuple[int, int]) -> dict[str, Any]:
+    """Arguments of `add_inputs_to_inference_session` for a prompt on frames (height, width)."""
+    inputs: dict[str, Any] = {}
+    if prompt.points:
+        inputs["input_points"] = [[[point[:2] for point in prompt.points]]]
+        inputs["input_labels"] = [[[point[2] for point in prompt.points]]]
+    if prompt.box is not None:
+        inputs["input_boxes"] = [[prompt.box]]
+    if prompt.mask is not None:
+        inputs["input_masks"] = [decode_run_lengths(prompt.mask, size, f"the mask of object {prompt.object}")]
+    return inputs
