@@ -1,6 +1,7 @@
 """What an engine does: all items of a source that have no row yet, through a labeller's steps, into a folder."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,7 +51,17 @@ class Job:
 
 
 class Engine(Protocol):
-    """What does a job: in this process, or in many."""
+    """What does a job: in this process, or in many.
+
+    device: where models should be, once it is opened; None for the best that this process has.
+    """
+
+    @property
+    def device(self) -> str | None: ...
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Within the block it is ready."""
+        ...
 
     def run(self, job: Job) -> None:
         """Writes a row or an error for each item that has no row yet.

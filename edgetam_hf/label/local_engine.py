@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,11 @@ class LocalEngine:
     """An engine of threads; None for as many as there are processors."""
 
     num_threads: int | None = None
+    device: None = None
+
+    def opened(self) -> AbstractContextManager[None]:
+        """See `Engine`."""
+        return nullcontext()
 
     def run(self, job: Job) -> None:
         """See `Engine`."""

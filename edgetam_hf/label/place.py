@@ -124,10 +124,6 @@ class Place:
             folders[:] = [name for name in folders if is_recursive and not _leads_back(folder, name)]
         return paths
 
-    def file_names(self, is_recursive: bool = True) -> list[str]:
-        """Paths of these files below the folder, with `/`, sorted."""
-        return [posixpath.relpath(file.path, self.path) for file in self.files(is_recursive)]
-
     def write_whole(self, data: bytes) -> None:
         """Writes the file, with the folders above it, completely or not at all.
 

@@ -5,7 +5,7 @@ import logging
 import os
 import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -57,6 +57,15 @@ class RayEngine:
     num_gpus_per_worker: float | None = None
     concurrency: int | None = None
 
+    @property
+    def device(self) -> str:
+        """See `Engine`."""
+        return "cuda" if self.shares()[0] else "cpu"
+
+    def opened(self) -> AbstractContextManager[None]:
+        """See `Engine`."""
+        return connected(self.address)
+
     def run(self, job: Job) -> None:
         """See `Engine`."""
         # Finished items are left out when parts are read, by every engine alike; Ray only notes them
@@ -68,7 +77,7 @@ class RayEngine:
             checkpoint_manager_cls=NothingFinished,
         )
         silent = {"enable_progress_bars": False, "print_on_execution_start": False}
-        with connected(self.address), data_context(checkpoint_config=checkpoints, **silent):
+        with self.opened(), data_context(checkpoint_config=checkpoints, **silent):
             num_gpus, num_workers = self.shares()
             try:
                 self.write(job, num_gpus, num_workers)
