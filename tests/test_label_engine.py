@@ -6,9 +6,6 @@ import multiprocessing
 import types
 
 import pytest
-
-pytest.importorskip("pyarrow", reason="labelling needs pyarrow: pip install 'edgetam-hf[label]'")
-
 from fake_labels import FakeLabeller, FakeSource, Kill, make_source, read_errors, read_rows
 
 from edgetam_hf.files.writing import locked
@@ -170,7 +167,7 @@ def test_label_rejects_other_settings(tmp_path):
     label(SOURCE, tmp_path / "out", FakeLabeller())
     other = Provenance("00fe", json.dumps({"what": "fakes", "image_size": 16, "more": {"of": None, "it": 1}}))
     with pytest.raises(
-        ValueError, match='checkpoint was "00ff" and is "00fe", image_size was 8 and is 16, more.it was'
+        ValueError, match=r'checkpoint was "00ff" and is "00fe", image_size was 8 and is 16, more.it was'
     ):
         label(SOURCE, tmp_path / "out", FakeLabeller(provenance=other))
     with pytest.raises(ValueError, match='source was "fake" and is "others"'):

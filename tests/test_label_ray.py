@@ -3,20 +3,15 @@
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyarrow", reason="labelling needs pyarrow: pip install 'edgetam-hf[label]'")
-ray = pytest.importorskip("ray.data", reason="labelling in several processes needs Ray: pip install 'ray[data]'")
-
 from fake_labels import FakeLabeller, FakeSource, Kill, make_source, read_errors, read_rows
 
-from edgetam_hf.label import ray_engine
 from edgetam_hf.label.folder import LabelFolder
 from edgetam_hf.label.place import Place
-from edgetam_hf.label.ray_engine import RayEngine
 from edgetam_hf.label.run import label
 
 SOURCE = make_source(60, poison=(3, 21, 22, 59))
@@ -25,10 +20,13 @@ SOURCE = make_source(60, poison=(3, 21, 22, 59))
 @pytest.fixture(scope="module")
 def engine():
     """An engine with one copy of a model, on a Ray that all tests here share."""
+    pytest.importorskip("ray.data", reason="labelling in several processes needs Ray: pip install 'edgetam-hf[label]'")
+    from edgetam_hf.label import ray_engine
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # Ray's processes need what is in tests/
         with ray_engine.connected(None):
-            yield RayEngine(concurrency=1)
+            yield ray_engine.RayEngine(concurrency=1)
 
 
 @pytest.fixture(scope="module")
@@ -90,4 +88,4 @@ def test_ray_says_that_it_cannot_write_and_keeps_what_is_done(tmp_path, engine):
 
 def test_ray_engine_rejects_more_gpus_than_there_are(tmp_path, engine):
     with pytest.raises(ValueError, match="--num-gpus-per-worker 1000: Ray knows of"):
-        label(SOURCE, tmp_path / "out", FakeLabeller(), RayEngine(num_gpus_per_worker=1000))
+        label(SOURCE, tmp_path / "out", FakeLabeller(), replace(engine, num_gpus_per_worker=1000))

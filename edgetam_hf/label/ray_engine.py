@@ -39,7 +39,7 @@ ITEMS_PER_TABLE = 64  # that are read from a source at a time
 # Shares of a processor that Ray sets aside. Tasks always find room beside the models, also after a machine is lost; and
 # as the shares differ, Ray does not prepare files in the process of the model, which would wait for it.
 TASK, MODEL = {"num_cpus": 0.5}, {"num_cpus": 0.1}
-FEWEST_CPUS = 2  # that Ray is told of: some of its own tasks take a whole one
+FEWEST_CPUS = 2  # of a machine, at least: some tasks of Ray's own take a whole one, beside a model
 PASSED_SCHEMA = pa.schema([("id", pa.string()), ("name", pa.string()), ("value", pa.large_binary())])
 
 
@@ -105,6 +105,8 @@ class RayEngine:
     def shares(self) -> tuple[float, int]:
         """(share of a GPU for each worker, number of workers)."""
         resources = ray.cluster_resources()
+        if max(node["Resources"].get("CPU", 0) for node in ray.nodes()) < FEWEST_CPUS:
+            raise ValueError(f"no machine of the cluster gives Ray {FEWEST_CPUS} CPUs, which one has to: start it so")
         gpus = resources.get("GPU", 0)
         share = self.num_gpus_per_worker
         if share is None:
