@@ -62,12 +62,15 @@ def make_source(num_items, poison=()):
     return FakeSource(names)
 
 
+PROVENANCE = Provenance("00ff", json.dumps({"what": "fakes", "image_size": 8}))
+
+
 @dataclass(frozen=True)
 class FakeLabeller:
     """Finds one mask in each item. `before_step(step, name)` is called before each step of an item."""
 
     batch_size: int = 4
-    provenance: Provenance = Provenance("00ff", json.dumps({"what": "fakes", "image_size": 8}))
+    provenance: Provenance = PROVENANCE
     before_step: Callable[[str, str], None] | None = field(default=None, compare=False)
 
     def _begin(self, step, name):

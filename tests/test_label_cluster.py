@@ -18,25 +18,36 @@ from edgetam_hf.label.label_settings import LabelSettings
 from edgetam_hf.label.make_labeller import make_labeller
 from edgetam_hf.label.place import Place
 from edgetam_hf.label.run import label
-from edgetam_hf.label.sources import find_source
 from edgetam_hf.loading import ModelChoice
 
 NUM_PICTURES, NUM_CLIPS, NUM_FRAMES, SIDE = 400, 20, 3, 64
 MOST_SECONDS = 300  # to wait for anything
 
 
-def make_items(folder):
+class PicturesAndClips:
+    """A source of both."""
+
+    kind, name, description = "picture", "both", "both"
+
+    def __init__(self, items):
+        self.sources = [find_source([item for item in items if item.kind == kind]) for kind in (PICTURE, CLIP)]
+        self.num_items = len(items)
+
+    def parts(self, num_parts):
+        return [part for source in self.sources for part in source.parts(num_parts)]
+
+
+def make_source(folder):
     """Tiny pictures and clips of a square that is prompted by a box; three pictures and two clips are poison."""
-    items = [make_picture(folder, idx) for idx in range(NUM_PICTURES)] + [
-        make_clip(folder, k) for k in range(NUM_CLIPS)
-    ]
+    items = [make_picture(folder, idx) for idx in range(NUM_PICTURES)]
+    items += [make_clip(folder, idx) for idx in range(NUM_CLIPS)]
     for broken in (items[7].address, items[150].address, f"{items[-3].address}/1.png"):
         with open(broken, "wb") as file:
             file.write(b"broken")
     shutil.rmtree(items[-9].address)
     outside = Prompt(1, box=(100, 100, 110, 110))
     items[390] = Item(items[390].name, PICTURE, items[390].address, prompts=(outside,))
-    return items
+    return PicturesAndClips(items)
 
 
 def make_picture(folder, idx):
@@ -60,10 +71,10 @@ def draw_square(path, x, y):
     Image.fromarray(pixels).save(path)
 
 
-def label_on_cluster(items, out, labeller, address):
+def label_on_cluster(source, out, labeller, address):
     from edgetam_hf.label.ray_engine import RayEngine
 
-    label(find_source(items), out, labeller, RayEngine(address, concurrency=2))
+    label(source, out, labeller, RayEngine(address, concurrency=2))
 
 
 def start(*arguments):
@@ -86,7 +97,7 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="a cluster needs Ray: pip install 'ray[data]'")
     for name, value in {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}.items():
         monkeypatch.setenv(name, value)
-    items, out = make_items(tmp_path), tmp_path / "out"
+    source, out = make_source(tmp_path), tmp_path / "out"
     labeller = make_labeller(LabelSettings(), ModelChoice("nano", dtype="float32"), batch_size=4)
     folder = LabelFolder(Place.of(out))
 
@@ -96,7 +107,7 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:
         second = cluster.add_node(num_cpus=2)
-        driver = start(items, out, labeller, cluster.address)
+        driver = start(source, out, labeller, cluster.address)
         wait_until(lambda: num_finished() >= 4, driver)
         models = [process for process in psutil.process_iter() if is_model_of(process, cluster)]
         models[0].kill()
@@ -107,7 +118,7 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
         driver.join()
         num_before = len(folder.finished_ids())
         assert 100 < num_before < 400
-        driver = start(items, out, labeller, cluster.address)
+        driver = start(source, out, labeller, cluster.address)
         driver.join(MOST_SECONDS)
         assert driver.exitcode == 0
     finally:
@@ -115,7 +126,7 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    label(find_source(items), tmp_path / "whole", labeller)
+    label(source, tmp_path / "whole", labeller)
     torch.set_num_threads(before)
     rows, whole = read_rows(out), read_rows(tmp_path / "whole")
     assert len(rows) == NUM_PICTURES + NUM_CLIPS - 5 and len({row["id"] for row in rows}) == len(rows)

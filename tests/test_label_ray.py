@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-
 from fake_labels import FakeLabeller, FakeSource, Kill, make_source, read_errors, read_rows
 
 from edgetam_hf.label.folder import LabelFolder
