@@ -18,6 +18,7 @@ from edgetam_hf.label.label_settings import LabelSettings
 from edgetam_hf.label.make_labeller import make_labeller
 from edgetam_hf.label.place import Place
 from edgetam_hf.label.run import label
+from edgetam_hf.label.sources import find_source
 from edgetam_hf.loading import ModelChoice
 
 NUM_PICTURES, NUM_CLIPS, NUM_FRAMES, SIDE = 400, 20, 3, 64
