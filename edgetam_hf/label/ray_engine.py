@@ -16,6 +16,7 @@ from edgetam_cli.endings import USER_ERRORS, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to the makers of Ray
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it prints that this will become so
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it prints what it takes for a warning
 
 try:
     import ray
