@@ -4,8 +4,9 @@ import builtins
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +17,6 @@ from edgetam_cli.endings import USER_ERRORS, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to the makers of Ray
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it prints that this will become so
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it prints what it takes for a warning
 
 try:
     import ray
@@ -78,7 +78,8 @@ class RayEngine:
             checkpoint_manager_cls=NothingFinished,
         )
         silent = {"enable_progress_bars": False, "print_on_execution_start": False}
-        with self.opened(), data_context(checkpoint_config=checkpoints, **silent):
+        # What Ray says of processes that died does not belong between the lines of a report
+        with redirect_stdout(sys.stderr), self.opened(), data_context(checkpoint_config=checkpoints, **silent):
             num_gpus, num_workers = self.shares()
             try:
                 self.write(job, num_gpus, num_workers)
