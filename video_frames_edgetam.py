@@ -107,7 +107,7 @@ class PictureFolder(Frames):
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         files = (file for file in self.path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
-        self.files = sorted((file for file in files if not file.name.startswith(".")), key=_natural_key)
+        self.files = sorted((file for file in files if not file.name.startswith(".")), key=natural_key)
         if not self.files:
             raise ValueError(f"folder {self.path} has no pictures: expected files {', '.join(PICTURE_SUFFIXES)}")
         self.height, self.width = self._decode(0).shape[-2:]
@@ -180,7 +180,7 @@ def _local_path(name: str | os.PathLike) -> Path:
     return Path(os.fsdecode(re.sub(rb"^/(?=[a-z]:/)", b"", local, flags=re.IGNORECASE)))
 
 
-def _natural_key(path: Path) -> tuple[list[int | str], str]:
+def natural_key(path: Path) -> tuple[list[int | str], str]:
     """Sorting key by which frame2 comes before frame10."""
     parts = re.split("([0-9]+)", path.name)
     return [int(part) if idx % 2 else part for idx, part in enumerate(parts)], path.name

@@ -48,8 +48,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a mask for each box: COCO JSON of detections or annotations, folder of YOLO's .txt, or column:NAME",
     )
-    what.add_argument("--points", metavar="FILE", help="JSON of points, see docs/label.md")
-    what.add_argument("--prompts", metavar="FILE", help="JSON of boxes, points and masks, also on frames of clips")
+    what.add_argument("--points", metavar="FILE", help="JSON of points, see docs/label_sources.md")
+    what.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="JSON of boxes, points and masks, also on frames of clips; or a folder of masks",
+    )
     source = command.add_argument_group("source")
     source.add_argument(
         "--clips", action="store_true", default=None, help="label video files and folders of frames, not pictures"

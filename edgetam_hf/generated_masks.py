@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 from .found_objects import CutMask
+from .mask_generation_edgetam import Masks
 
 # Options of `EdgeTamMaskGenerationPipeline` with which it returns what `largest_first` takes
 RETURNED = {"output_stability_scores": True, "output_points": True, "masks_on_demand": True}
@@ -19,7 +20,7 @@ class GeneratedMask(NamedTuple):
 
 def largest_first(outputs: dict[str, Any]) -> list[GeneratedMask]:
     """The masks of what `EdgeTamMaskGenerationPipeline` returns of a picture."""
-    masks = outputs["masks"]
+    masks: Masks = outputs["masks"]
     cut = (CutMask.placed(*masks.part(idx), masks.height, masks.width) for idx in range(len(masks)))
     columns = (outputs[name].tolist() for name in ("scores", "stability_scores", "points"))
     return sorted(map(GeneratedMask, cut, *columns), key=lambda found: -found.mask.area)

@@ -53,42 +53,40 @@ def track_both_ways(
         frames: of the clip.
         prompts: at most one for an object on a frame, which fit the frames.
     """
-    size = frames.height, frames.width
+    size = (frames.height, frames.width)
     first_frames: dict[int, int] = {}
     for prompt in prompts:
         first_frames[prompt.object] = min(prompt.frame, first_frames.get(prompt.object, prompt.frame))
-    for reverse in (False, True):
-        for output in _propagated(model, processor, frames, prompts, reverse):
+    joining: dict[int, list[Prompt]] = {}  # all prompts of the objects that begin on a frame
+    for prompt in prompts:
+        joining.setdefault(first_frames[prompt.object], []).append(prompt)
+    earlier = {start: of_objects for start, of_objects in joining.items() if start > 0}  # before 0 there is nothing
+    for is_back, starts, read in ((False, joining, frames), (True, earlier, BackwardFrames(frames))):
+        for output in _propagated(model, processor, read, starts, is_back):
             masks = masks_of_logits(output.pred_masks[:, 0], size)
             for number, mask, score in zip(output.object_ids, masks, output.iou_scores.tolist(), strict=True):
-                is_asked = not reverse or output.frame_idx < first_frames[number]
-                if mask.area and is_asked:
+                is_new = not is_back or output.frame_idx < first_frames[number]
+                if mask.area and is_new:
                     yield FoundMask(mask, number, score, output.frame_idx)
 
 
 def _propagated(
-    model: VideoModel, processor: EdgeTamVideoProcessor, frames: Frames, prompts: list[Prompt], reverse: bool
+    model: VideoModel,
+    processor: EdgeTamVideoProcessor,
+    frames: Frames,
+    joining: dict[int, list[Prompt]],
+    is_back: bool,
 ) -> Iterator[EdgeTamVideoSegmentationOutput]:
-    """What the model finds on frame after frame; objects join where they are first prompted."""
-    of_objects: dict[int, list[Prompt]] = {}
-    for prompt in prompts:
-        of_objects.setdefault(prompt.object, []).append(prompt)
-    joining: dict[int, list[Prompt]] = {}
-    for of_object in of_objects.values():
-        first = min(prompt.frame for prompt in of_object)
-        if not reverse or first > 0:
-            joining.setdefault(first, []).extend(of_object)
+    """What the model finds on frame after frame; the prompts of objects are given where these join, by frame."""
     session = processor.init_video_session(
-        BackwardFrames(frames) if reverse else frames,
-        inference_device=model.device,
-        dtype=model.dtype,
-        max_memory_frames=1,
+        frames, inference_device=model.device, dtype=model.dtype, max_memory_frames=1
     )
-    size, end = (frames.height, frames.width), -1 if reverse else len(frames)
-    for start, following in pairwise([*sorted(joining, reverse=reverse), end]):
+    size, end = (frames.height, frames.width), -1 if is_back else len(frames)
+    for start, following in pairwise([*sorted(joining, reverse=is_back), end]):
         for prompt in joining[start]:
-            processor.add_inputs_to_inference_session(session, prompt.frame, prompt.object, **_inputs_of(prompt, size))
-        yield from model.propagate_in_video_iterator(session, start, abs(following - start) - 1, reverse)
+            inputs = _inputs_of(prompt, size)
+            processor.add_inputs_to_inference_session(session, prompt.frame, prompt.object, **inputs)
+        yield from model.propagate_in_video_iterator(session, start, abs(following - start) - 1, is_back)
 
 
 def _inputs_of(prompt: Prompt, size: tuple[int, int]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class ClipLabeller:
                 check_is_there(item)
             else:
                 with opened_clip(item) as frames:
-                    fitted_prompts(item.prompts, (frames.height, frames.width), len(frames))
+                    size = (frames.height, frames.width)
+                    fitted_prompts(item.in_pixels(*size).prompts, size, len(frames))
         return item
 
     def label(self, prepared: list[Item]) -> list[FoundInClip | PoisonError]:
@@ -61,6 +62,7 @@ class ClipLabeller:
         model, processor = self.model.for_clips
         with opened_clip(item) as frames:
             size = (frames.height, frames.width)
+            item = item.in_pixels(*size)
             prompts = fitted_prompts(item.prompts, size, len(frames))
             masks = [
                 replace(found, category=category_of(item, found.object)).to_row()
@@ -73,5 +75,12 @@ class ClipLabeller:
 
     def finish(self, found: FoundInClip) -> Row:
         """The row of a clip; see `Labeller.finish`."""
-        of_clip = (found.num_frames, found.frame_names, found.frame_rate)
-        return Row(found.item, *found.size, found.masks, *self.provenance, *of_clip)
+        return Row(
+            found.item,
+            *found.size,
+            found.masks,
+            *self.provenance,
+            num_frames=found.num_frames,
+            frame_names=found.frame_names,
+            frame_rate=found.frame_rate,
+        )

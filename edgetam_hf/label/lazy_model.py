@@ -49,10 +49,9 @@ class LazyModel:
 
         It stays uint8, and small, where the image processor resizes it so; else it is float32, and the model input.
         """
+        steps = {} if self.image_processor.resize_in_float else {"do_rescale": False, "do_normalize": False}
         settings = {"input_data_format": "channels_last", "return_tensors": "pt"}
-        if not self.image_processor.resize_in_float:
-            settings |= {"do_rescale": False, "do_normalize": False}
-        return self.image_processor(images=pixels, **settings)["pixel_values"][0].numpy()
+        return self.image_processor(images=pixels, **settings, **steps)["pixel_values"][0].numpy()
 
     def encode(self, shrunk: list[np.ndarray]) -> list[list[torch.Tensor]]:
         """The image embeddings, batch size 1, of each of the pictures that `shrink` made; all are encoded together."""

@@ -60,6 +60,7 @@ class PictureLabeller:
         with poison_of_errors():
             pixels = read_pixels(item)
             size = (pixels.shape[0], pixels.shape[1])
+            item = item.in_pixels(*size)
             prompts = fitted_prompts(item.prompts, size)
             return PreparedPicture(replace(item, data=None), size, self.model.shrink(pixels), prompts)
 

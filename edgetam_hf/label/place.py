@@ -64,10 +64,11 @@ class Place:
     @property
     def identity(self) -> str:
         """The whole path or address, by which it is known again from anywhere; without what is secret."""
-        if "://" not in self.address:
+        parts = ADDRESS.fullmatch(self.address)
+        if parts is None:
             return os.path.abspath(self.path)
-        scheme, _, rest = ADDRESS.sub(r"\1://\2\3", self.address).partition("://")
-        return f"{scheme}://{re.sub('^[^/@:]*:[^/@]*@', '', rest)}"
+        scheme, host, below, _ = parts.groups()
+        return f"{scheme}://{re.sub('^[^@:]*:[^@]*@', '', host)}{below}"
 
     @property
     def folder(self) -> "Place":
@@ -161,7 +162,7 @@ def _reading(place: "Place | str", verb: str = "read") -> Iterator[None]:
         yield
     except ImportError as error:
         raise ImportError(f"{place}: {first_line(error)}") from error
-    except ValueError:
+    except (ValueError, MemoryError):
         raise
     except Exception as error:
         raise OSError(f"{place} cannot be {verb}: {first_line(error)}") from error

@@ -62,21 +62,23 @@ class PromptTable:
     def rows_of(self, names: Sequence[str]) -> np.ndarray:
         """int64 (M,) of the rows of M items, -1 for those that the table lacks."""
         rows = np.full(len(names), -1)
-        for labels in zip(*map(possible_labels, names)) if len(self.keys) else ():
-            keys = keys_of(labels)
+        labels = list(map(possible_labels, names)) if len(self.keys) else []
+        for level in range(max(map(len, labels), default=0)):
+            idxs = [idx for idx in np.flatnonzero(rows < 0).tolist() if level < len(labels[idx])]
+            keys = keys_of(labels[idx][level] for idx in idxs)
             found = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-            is_found = (self.keys[found] == keys) & (rows < 0)
-            rows[is_found] = found[is_found]
+            rows[idxs] = np.where(self.keys[found] == keys, found, -1)
         return rows
 
 
-def possible_labels(name: str) -> tuple[str, ...]:
+def possible_labels(name: str) -> list[str]:
     """What a file of prompts may call an item, the plainest first.
 
-    Its name with or without its suffix, with or without its folder, and the number that it is: COCO calls
-    000000000139.jpg 139.
+    Its name with all, some or none of its folders, each with and without its suffix, and at last the number that it is:
+    COCO calls 000000000139.jpg 139.
     """
-    base = posixpath.basename(name)
-    stem = posixpath.splitext(base)[0]
-    number = str(int(stem)) if stem.isascii() and stem.isdigit() and len(stem) < 20 else stem
-    return name, posixpath.splitext(name)[0], base, stem, number
+    parts = name.split("/")
+    tails = ["/".join(parts[idx:]) for idx in range(len(parts))]
+    labels = [label for tail in tails for label in (tail, posixpath.splitext(tail)[0])]
+    is_number = labels[-1].isascii() and labels[-1].isdigit() and len(labels[-1]) < 20
+    return [*labels, str(int(labels[-1]))] if is_number else labels

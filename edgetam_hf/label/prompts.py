@@ -12,6 +12,7 @@ from .place import Place
 from .prompt_table import PromptTable
 from .prompts_of_boxes import read_coco_boxes, read_yolo_boxes
 from .prompts_of_files import read_prompt_file
+from .prompts_of_masks import read_mask_folder
 from .source_coco import CocoNames, CocoSource
 from .source_tables import TableSource
 
@@ -135,10 +136,18 @@ def with_boxes(source: Source, address: str) -> Source:
 
 
 def with_prompt_file(source: Source, address: str) -> Source:
-    """The source with the prompts of `--points` or `--prompts`; see `read_prompt_file` and `with_boxes`."""
+    """The source with the prompts of `--points` or `--prompts`.
+
+    Args:
+        source: whose pictures or clips are prompted.
+        address: a JSON, see `read_prompt_file`; or a folder of masks, see `read_mask_folder`.
+
+    Raises:
+        ValueError, FileNotFoundError, OSError: as in `with_boxes`.
+    """
     place = Place.of(address)
-    existing_type(place)
-    return with_prompts(source, read_prompt_file(place))
+    is_folder = existing_type(place) == FileType.Directory
+    return with_prompts(source, read_mask_folder(place, source) if is_folder else read_prompt_file(place))
 
 
 def existing_type(place: Place) -> FileType:

@@ -181,7 +181,7 @@ class Items(ray.data.Datasource):
         """A task for each part; what all of them need is sent to each machine once."""
         source, prompts = self.job.source, None
         if isinstance(source, PromptedSource):
-            source, prompts = source.source, ray.put(source.prompts)
+            prompts, source = ray.put(source.prompts), source.source
         finished = ray.put(self.job.finished)
         parts = source.parts(parallelism)
         unknown = BlockMetadata(None, None, None, None)

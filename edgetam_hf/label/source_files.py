@@ -1,5 +1,6 @@
 """The files that a path, an address or a pattern stands for."""
 
+import os
 import posixpath
 import re
 
@@ -35,6 +36,7 @@ def find_files(address: str) -> tuple[Place, list[str]]:
         FileNotFoundError: for what is not there.
         OSError, ValueError: see `Place`.
     """
+    address = address.replace(os.sep, "/")
     place = Place.of(address)
     kind = place.info().type
     if kind == fs.FileType.File:
@@ -48,7 +50,7 @@ def find_files(address: str) -> tuple[Place, list[str]]:
     folder, prefix = Place.of(root), "" if root == "." else f"{root.rstrip('/')}/"
     names: set[str] = set()
     for pattern in patterns:
-        names |= _matches(folder, pattern.removeprefix(prefix))
+        names |= _matches(folder, pattern.removeprefix(prefix).rstrip("/"))
     if not names:
         raise FileNotFoundError(f"there is no file that matches {address}")
     return folder, sorted(names)

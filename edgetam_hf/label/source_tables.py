@@ -90,12 +90,14 @@ class TablePart:
         row, batch_size = 0, 16 if self.columns.has_bytes else 4096
         with open_table(self.folder / self.file) as file:
             for batch in file.iter_batches(batch_size, [self.row_group], columns=columns):
-                if row < end and row + len(batch) > start:
-                    part = batch.slice(max(start - row, 0), min(end, row + len(batch)) - max(start, row))
-                    found = {column: values_of(part, column).to_pylist() for column in columns}
-                    for idx in range(len(part)):
-                        yield max(start, row) + idx, {column: found[column][idx] for column in columns}
+                first, last = max(start - row, 0), min(end - row, len(batch))
+                if first < last:
+                    found = [values_of(batch.slice(first, last - first), column).to_pylist() for column in columns]
+                    for idx, values in enumerate(zip(*found), row + first):
+                        yield idx, dict(zip(columns, values))
                 row += len(batch)
+                if row >= end:
+                    break
 
     def _name(self, row: int, values: dict[str, Any]) -> str:
         columns = self.columns

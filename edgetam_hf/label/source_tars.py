@@ -13,6 +13,8 @@ from .place import Place
 from .source_files import TAR_SUFFIXES, VIDEO_SUFFIXES, has_suffix, kind_of
 from .source_names import check_unique, clean_name, key_of
 
+BYTES_AT_ONCE = 2**22  # that are asked of a disk or a cloud
+
 
 class StrictTarInfo(tarfile.TarInfo):
     """A member of a tar, which must be whole: Python takes a damaged header for the end."""
@@ -47,8 +49,8 @@ class TarPart:
         keys: set[int] = set()
         try:
             with (
-                (self.folder / self.tar).open() as file,
-                tarfile.open(fileobj=file, mode="r|*", tarinfo=StrictTarInfo) as tar,
+                (self.folder / self.tar).open() as stream,
+                tarfile.open(fileobj=stream, mode="r|*", bufsize=BYTES_AT_ONCE, tarinfo=StrictTarInfo) as tar,
             ):
                 for member in tar:
                     name = clean_name(member.name, self.name)
@@ -57,9 +59,12 @@ class TarPart:
                         continue
                     if key_of(name) in keys:
                         raise ValueError(f"{self.name} has several members called {name!r}")
+                    file = tar.extractfile(member)
+                    data = file.read() if file else b""
+                    if len(data) < member.size:
+                        raise tarfile.ReadError("unexpected end of data")
                     keys.add(key_of(name))
-                    content = tar.extractfile(member)
-                    yield Item(f"{prefix}/{name}", self.kind, data=content.read() if content else b"")
+                    yield Item(f"{prefix}/{name}", self.kind, data=data)
                     tar.members.clear()  # type: ignore[attr-defined]  # which keeps all headers
         except tarfile.TarError as error:
             raise ValueError(
