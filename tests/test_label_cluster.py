@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from fake_labels import read_errors, read_rows
@@ -94,7 +95,6 @@ def wait_until(is_so, process):
 
 
 def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
-    psutil = pytest.importorskip("psutil", reason="finding the processes of Ray needs psutil: pip install psutil")
     cluster_utils = pytest.importorskip("ray.cluster_utils", reason="a cluster needs Ray: pip install 'ray[data]'")
     for name, value in {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}.items():
         monkeypatch.setenv(name, value)
@@ -110,7 +110,8 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
         second = cluster.add_node(num_cpus=2)
         driver = start(source, out, labeller, cluster.address)
         wait_until(lambda: num_finished() >= 4, driver)
-        models = [process for process in psutil.process_iter() if is_model_of(process, cluster)]
+        raylets = {of_node.all_processes["raylet"][0].process.pid for of_node in (cluster.head_node, second)}
+        models = [process for process in psutil.process_iter() if is_model_of(process, raylets)]
         models[0].kill()
         wait_until(lambda: num_finished() >= 12, driver)
         cluster.remove_node(second, allow_graceful=False)
@@ -137,10 +138,12 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
     assert errors == read_errors(tmp_path / "whole") and len(errors) == 5
 
 
-def is_model_of(process, cluster):
-    """Whether a process is a model on a cluster."""
-    title = " ".join(process.cmdline() if process.is_running() else [])
-    return title.startswith("ray::MapWorker")
+def is_model_of(process, raylets):
+    """Whether a process is a copy of the model that one of these has started."""
+    try:
+        return process.ppid() in raylets and process.cmdline()[0].startswith("ray::MapWorker")
+    except (psutil.Error, IndexError):  # it is just ending
+        return False
 
 
 def without_scores(row):
