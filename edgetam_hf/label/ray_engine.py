@@ -133,7 +133,9 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         settings |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, FEWEST_CPUS)}
     try:
-        ray.init(address or "local", **settings)
+        with without_stderr():  # on which this level announces itself
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it warns of what Ray Data always does
+            ray.init(address or "local", **settings)
     except Exception as error:  # of many kinds
         where = f"of --address {address} cannot be reached" if address else "does not start on this machine"
         raise OSError(f"Ray {where}: {first_line(error)}") from error
@@ -141,6 +143,19 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Within the block nothing comes to stderr, not from other languages either."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
 
 
 @contextmanager
