@@ -13,6 +13,7 @@ import small_models
 import torch
 from labelling import assert_fits, assert_same_rows, label, labeller_of, masks_of
 from PIL import Image
+from simulated_gpu import on_gpu
 
 import edgetam_hf
 from edgetam_hf import (
@@ -27,7 +28,7 @@ from edgetam_hf.found_objects import CutMask
 from edgetam_hf.label.checkpoint_hash import checkpoint_hash
 from edgetam_hf.label.fitted_prompts import fitted_prompts
 from edgetam_hf.label.halves import label_in_halves
-from edgetam_hf.label.items import CLIP, Item, Prompt
+from edgetam_hf.label.items import CLIP, PICTURE, Item, Prompt
 from edgetam_hf.label.label_settings import LabelSettings
 from edgetam_hf.label.labeller import PoisonError
 from edgetam_hf.label.lazy_model import LazyModel
@@ -381,3 +382,27 @@ def test_picture_labeller_halves_batches_that_do_not_fit(folder, photos, monkeyp
     monkeypatch.setattr(LazyModel, "for_pictures", property(lambda model: 1 / 0))
     with pytest.raises(ZeroDivisionError):  # an error of loading costs no item
         labeller.label([labeller.prepare(items[0])])
+
+
+@pytest.mark.parametrize("what", ["prompts", "everything"])
+def test_labellers_find_the_same_on_a_gpu(what, gpu, folder, photos):
+    labeller = labeller_of(folder, what=what, mask_generation=LOOSE | CROPS if what == "everything" else {})
+    labeller = labeller.labellers[PICTURE] if what == "prompts" else labeller
+    items = [item_of(pixels, f"{idx}.png", prompts_in(pixels)) for idx, pixels in enumerate(photos[:2])]
+    prepared = [labeller.prepare(item) for item in items]
+    on_cpu = [labeller.finish(found) for found in labeller.label(prepared)]
+    model, processor = labeller.model.for_pictures
+    labeller.model.for_pictures = on_gpu(model), processor
+    if what == "everything":
+        labeller.generator.model, labeller.generator.device = labeller.model.for_pictures[0], torch.device("cuda")
+    prepare_input = labeller.model.image_processor
+
+    def prepare_on_cpu(images, **settings):  # torchvision asks for a device that is there
+        pixel_values = prepare_input(images=images.cpu(), **settings)["pixel_values"]
+        return {"pixel_values": pixel_values.to("cuda")}
+
+    labeller.model.image_processor = prepare_on_cpu
+    with gpu:
+        found = labeller.label(prepared)
+        assert not [one for one in found if isinstance(one, PoisonError)], found
+    assert_same_rows([labeller.finish(one) for one in found], on_cpu)

@@ -192,7 +192,7 @@ def test_description_tells_other_prompts_apart(folder, tmp_path):
         for content in (detections(), detections(), detections()[:2])
     ]
     assert descriptions[0] == descriptions[1] != descriptions[2]
-    assert descriptions[0].startswith(f"{folder}, prompts of {tmp_path}/boxes.json (hash ")
+    assert descriptions[0].startswith(f"{folder}, prompts of boxes.json (hash ")
 
 
 def test_boxes_of_many_pictures_take_little_memory(tmp_path):
@@ -226,6 +226,10 @@ def box_of(**values):
         ([box_of(bbox=["0", 0, 1, 1])], "b.json must be a list of "),
         ([box_of(image_id=None)], "b.json must be a list of "),
         ([box_of(score="high")], "b.json must be a list of "),
+        ([box_of(category_id=[1])], "b.json must be a list of "),
+        ([box_of(bbox=[0, 0, 10**400, 1])], "b.json must be a list of "),
+        ([box_of(bbox=[0, 0, 1e39, 1])], r"b.json has a box of 'x.tif' from \(0, 0\) to \(inf, 1\)"),
+        ([box_of(image_id="\ud800")], "b.json has a number or a text that cannot be kept"),
         (
             [box_of(), box_of(bbox=[2, 1, -1, 1])],
             r"b.json has a box of 'x.tif' from \(2, 1\) to \(1, 2\): expected finite",
@@ -364,6 +368,7 @@ def test_prompt_file_may_be_anywhere():
         ([{"box": [0, 0, 1, 1]}, {"box": [2, 0, 1, 1]}], r"'a', prompt 2 has the box \[2.0, 0.0, 1.0, 1.0\]: expected"),
         ([{"box": [0, 0, 1]}], r"'a', prompt 1 has boxes \[\[0, 0, 1\]\]: expected"),
         ([{"box": [0, 0, 1, 1], "frame": -1}], "'a', prompt 1 must have as \"frame\" a whole number from 0 on, got -1"),
+        ([[[10**400, 2, 1]]], "'a', prompt 1 must have points"),
         ([{"box": [0, 0, 1, 1], "object": True}], "'a', prompt 1 must have as \"object\" a whole number from 1 on"),
         ([{"box": [0, 0, 1, 1], "score": "x"}], "'a', prompt 1 must have a number as \"score\", got 'x'"),
         ([{"mask": {"size": [2, 2], "counts": [1]}}], "'a', prompt 1, mask has run lengths that are damaged"),
@@ -379,6 +384,8 @@ def test_prompt_file_rejects_prompts_that_are_wrong(prompts, message, tmp_path):
 
 def test_prompt_file_rejects_files_that_are_wrong(tmp_path):
     source = find_source([Item("a")])
+    with pytest.raises(ValueError, match=r"p.json has a number or a text that cannot be kept"):
+        with_prompt_file(source, write_json(tmp_path / "p.json", {"a": [{"box": [0, 0, 1, 1], "frame": 2**40}]}))
     with pytest.raises(FileNotFoundError, match=r"there is no file or folder nothing.json"):
         with_prompt_file(source, "nothing.json")
     with pytest.raises(ValueError, match=r"p.json must hold an object"):

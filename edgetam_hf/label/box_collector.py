@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from .items import PROMPT_TYPE, Prompt
-from .prompt_table import PromptTable
+from .prompt_table import PromptTable, to_arrow
 
 
 def find_bad_box(boxes: np.ndarray) -> int | None:
@@ -27,7 +27,7 @@ def check_boxes(boxes: Any, name: str) -> np.ndarray:
     expected = "expected [[x_min, y_min, x_max, y_max], …], finite, with x_min < x_max and y_min < y_max"
     try:
         numbers = np.array(boxes if boxes else np.zeros((0, 4)), np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = np.zeros(0)
     if numbers.ndim != 2 or numbers.shape[1] != 4:
         raise ValueError(f"{name} has boxes {str(boxes)[:100]}: {expected}")
@@ -59,11 +59,11 @@ class BoxCollector:
     scores: array = field(default_factory=lambda: array("f"))
     classes: array = field(default_factory=lambda: array("q"))
 
-    def add(self, label: str, box: Sequence[float], score: float | None, category: str | None) -> None:
-        """Notes a box (x_min, y_min, x_max, y_max) of an item."""
+    def add(self, label: str, box: Sequence[float], score: float, category: str | None) -> None:
+        """Notes a box (x_min, y_min, x_max, y_max) of an item; NaN is no score."""
         self.owners.append(self.labels.setdefault(label, len(self.labels)))
         self.boxes.extend(box)
-        self.scores.append(float("nan") if score is None else score)
+        self.scores.append(score)
         self.classes.append(self.categories.setdefault(category, len(self.categories)))
 
     def table(
@@ -83,13 +83,14 @@ class BoxCollector:
             ValueError: for boxes without width or height, and numbers that are not finite.
         """
         labels = list(self.labels)
-        boxes = np.array(self.boxes).reshape(-1, 4)
+        with np.errstate(over="ignore"):  # numbers that are too large become infinite
+            boxes = np.array(self.boxes).astype(np.float32).reshape(-1, 4)
         bad = find_bad_box(boxes)
         if bad is not None:
             x_min, y_min, x_max, y_max = boxes[bad].tolist()
             raise ValueError(
-                f"{self.name} has a box of {labels[self.owners[bad]]!r} from ({x_min:g}, {y_min:g}) to ({x_max:g}, "
-                f"{y_max:g}): expected finite numbers, and a width and height above 0"
+                f"{self.name} has a box of {label_of(labels[self.owners[bad]])!r} from ({x_min:g}, {y_min:g}) to "
+                f"({x_max:g}, {y_max:g}): expected finite numbers, and a width and height above 0"
             )
         owners = np.array(self.owners, np.int64)
         order = np.argsort(owners, kind="stable")
@@ -97,15 +98,15 @@ class BoxCollector:
         offsets = np.concatenate([[0], ends]).astype(np.int32)
         numbers = np.arange(len(order)) - np.repeat(offsets[:-1], np.diff(offsets)) + 1
         scores = np.array(self.scores, np.float32)[order]
-        names = pa.array([each if each is None else category_of(each) for each in self.categories], pa.string())
+        names = [each if each is None else category_of(each) for each in self.categories]
         columns = {
             "object": pa.array(numbers, pa.int64()),
             "frame": pa.array(np.zeros(len(order), np.int32)),
             "box": pa.ListArray.from_arrays(
                 pa.array(np.arange(len(order) + 1, dtype=np.int32) * 4),
-                pa.array(boxes[order].ravel().astype(np.float32)),
+                pa.array(boxes[order].ravel()),
             ),
-            "category": names.take(pa.array(np.array(self.classes, np.int64)[order])),
+            "category": to_arrow(names, pa.string(), self.name).take(pa.array(np.array(self.classes, np.int64)[order])),
             "score": pa.array(scores, mask=np.isnan(scores)),
         }
         fields = list(PROMPT_TYPE)

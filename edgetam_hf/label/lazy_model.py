@@ -59,6 +59,6 @@ class LazyModel:
         pixels = send(torch.from_numpy(np.stack(shrunk)), model.device)
         if pixels.dtype == torch.uint8:
             settings = {"do_resize": False, "input_data_format": "channels_first", "return_tensors": "pt"}
-            pixels = self.image_processor(images=pixels, device=model.device, **settings)["pixel_values"]
+            pixels = self.image_processor(images=pixels, **settings)["pixel_values"]
         maps = model.get_image_embeddings(pixels.to(model.dtype))
         return [[feature_map[idx : idx + 1] for feature_map in maps] for idx in range(len(shrunk))]

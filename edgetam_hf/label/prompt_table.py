@@ -3,9 +3,12 @@
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+
+from edgetam_cli.endings import first_line
 
 from .items import Item, read_prompt
 from .source_names import keys_of
@@ -50,7 +53,8 @@ class PromptTable:
         if len(repeated):
             raise ValueError(f"{file[0]} has prompts of {labels[order[repeated[0]]]!r} in two places: join them")
         rows = pa.array(order)
-        return cls(*file, keys[order], pa.array(labels, pa.large_string()).take(rows), prompts.take(rows), prompt_size)
+        names = to_arrow(labels, pa.large_string(), file[0])
+        return cls(*file, keys[order], names.take(rows), prompts.take(rows), prompt_size)
 
     def attach(self, item: Item) -> Item:
         """The item with its prompts; without any if the table has none for it."""
@@ -69,6 +73,18 @@ class PromptTable:
             found = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
             rows[idxs] = np.where(self.keys[found] == keys, found, -1)
         return rows
+
+
+def to_arrow(values: Sequence[Any], kind: pa.DataType, name: str) -> pa.Array:
+    """Values of a file as an Arrow array of a type.
+
+    Raises:
+        ValueError: which says that the file called `name` has numbers that are too large, or text that is none.
+    """
+    try:
+        return pa.array(values, kind)
+    except (OverflowError, UnicodeEncodeError, pa.ArrowException) as error:
+        raise ValueError(f"{name} has a number or a text that cannot be kept: {first_line(error)}") from error
 
 
 def possible_labels(name: str) -> list[str]:

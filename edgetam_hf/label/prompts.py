@@ -1,5 +1,6 @@
 """Prompts for the items of a source: boxes of detectors, and what a file says of objects."""
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -66,7 +67,8 @@ class PromptedSource:
     @property
     def description(self) -> str:
         """See `Source`; other prompts make it another source."""
-        return f"{self.source.description}, prompts of {self.prompts.name} (hash {self.prompts.digest})"
+        file = posixpath.basename(self.prompts.name.rstrip("/"))
+        return f"{self.source.description}, prompts of {file} (hash {self.prompts.digest})"
 
     def names(self) -> Iterator[str] | None:
         """See `Source`."""
@@ -84,15 +86,15 @@ def with_prompts(source: Source, prompts: PromptTable) -> PromptedSource:
         ValueError: for prompts of items that the source does not have, or of which it has several; only where it knows
             the names of its items, not for tars.
     """
-    if source.num_items is not None:
-        check_prompts(source, prompts)
+    names = source.names()
+    if names is not None:
+        check_prompts(names, source, prompts)
     return PromptedSource(source, prompts)
 
 
-def check_prompts(source: Source, prompts: PromptTable) -> None:
-    """Raises a ValueError unless each label of a table is that of one item."""
+def check_prompts(names: Iterator[str], source: Source, prompts: PromptTable) -> None:
+    """Raises a ValueError unless each label of a table is that of one item of a source, which has these names."""
     num_items = np.zeros(len(prompts.keys), int)
-    names = source.names() or iter(())
     while some := list(islice(names, NAMES_AT_ONCE)):
         rows = prompts.rows_of(some)
         np.add.at(num_items, rows[rows >= 0], 1)

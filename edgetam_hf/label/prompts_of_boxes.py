@@ -51,9 +51,14 @@ def add_coco_box(boxes: BoxCollector, entry: dict[str, Any]) -> bool:
     box, score, category = entry.get("bbox"), entry.get("score"), entry.get("category_id")
     if not isinstance(box, list) or len(box) != 4 or not all(isinstance(side, int | float) for side in box):
         return False
-    if not isinstance(entry["image_id"], int | str) or not isinstance(score, int | float | None):
+    if not isinstance(score, int | float | None) or not isinstance(category, int | str | None):
         return False
-    x, y, width, height = box
+    if not isinstance(entry["image_id"], int | str):
+        return False
+    try:
+        x, y, width, height, score = map(float, (*box, float("nan") if score is None else score))
+    except OverflowError:  # of a whole number of hundreds of digits
+        return False
     is_left_out = "id" in entry and (entry.get("iscrowd") or width == 0 or height == 0)  # of a dataset
     if not is_left_out:
         label = str(entry["image_id"])
@@ -108,4 +113,4 @@ def add_yolo_box(boxes: BoxCollector, label: str, line: str, name: str) -> None:
     if len(score) > 1:
         raise ValueError(f"{name} must be `class x y width height` or with a confidence behind, got {line[:100]!r}")
     box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    boxes.add(label, box, score[0] if score else None, words[0])
+    boxes.add(label, box, score[0] if score else float("nan"), words[0])

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..formats.run_lengths import compress, decode_run_lengths
+from ..formats.run_lengths import compress, pycocotools, read_counts
 from ..found_objects import CutMask
 from ..pictures_edgetam import read_index_picture
 from .box_collector import check_boxes
 from .items import PROMPT_TYPE, Prompt
 from .place import Place
-from .prompt_table import PromptTable
+from .prompt_table import PromptTable, to_arrow
 from .source_coco import read_json_file
 from .source_names import clean_name
 
@@ -46,7 +46,7 @@ def read_prompt_file(place: Place) -> PromptTable:
         prompts.append(
             [asdict(read_entry(entry, idx, place, f"{name}, prompt {idx}")) for idx, entry in enumerate(entries, 1)]
         )
-    return PromptTable.of((str(place), digest), labels, pa.array(prompts, pa.list_(PROMPT_TYPE)))
+    return PromptTable.of((str(place), digest), labels, to_arrow(prompts, pa.list_(PROMPT_TYPE), str(place)))
 
 
 def read_entry(entry: Any, number: int, place: Place, name: str) -> Prompt:
@@ -76,7 +76,7 @@ def read_points(points: Any, name: str) -> tuple[tuple[float, float, int], ...]:
     """Points of a list [[x, y, label], …]."""
     try:
         array = np.array(points, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.zeros(0)
     if array.ndim != 2 or array.shape[1] != 3 or not np.isfinite(array).all() or not np.isin(array[:, 2], (0, 1)).all():
         raise ValueError(
@@ -94,4 +94,6 @@ def read_mask(mask: Any, place: Place, name: str) -> dict[str, Any]:
     size = mask.get("size") if isinstance(mask, dict) else None
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         size = [0, 0]
-    return compress(CutMask.of(decode_run_lengths(mask, size, f"{name}, mask")))
+    lengths = read_counts(mask, size, f"{name}, mask").tolist()  # not decoded: there are few of a mask of any size
+    compressed = pycocotools().frPyObjects({"size": size, "counts": lengths}, *size)
+    return {"size": size, "counts": compressed["counts"].decode("ascii")}

@@ -16,7 +16,7 @@ from ..pictures_edgetam import PICTURE_SUFFIXES, read_index_picture
 from ..video_frames_edgetam import natural_key
 from .items import CLIP, PROMPT_TYPE, Item, Prompt, Source
 from .place import Place
-from .prompt_table import PromptTable, possible_labels
+from .prompt_table import PromptTable, possible_labels, to_arrow
 from .source_files import VIDEO_SUFFIXES, has_suffix
 from .source_lists import ListedSource
 
@@ -46,7 +46,8 @@ def read_mask_folder(folder: Place, source: Source) -> PromptTable:
         read = dict(zip(files, threads.map(lambda file: read_masks(folder / file, frames[file]), files)))
     digest = sha256(repr([(file, read[file][1]) for file in files]).encode()).hexdigest()[:16]
     prompts = [[prompt for file in some for prompt in read[file][0]] for some in of_item.values()]
-    return PromptTable.of((str(folder), digest), list(of_item), pa.array(prompts, pa.list_(PROMPT_TYPE)))
+    table = to_arrow(prompts, pa.list_(PROMPT_TYPE), str(folder))
+    return PromptTable.of((str(folder), digest), list(of_item), table)
 
 
 def number_frames(folder: Place, of_clip: dict[str, list[str]], source: Source) -> dict[str, int]:

@@ -37,6 +37,8 @@ def find_files(address: str) -> tuple[Place, list[str]]:
         OSError, ValueError: see `Place`.
     """
     address = address.replace(os.sep, "/")
+    if not address:
+        raise FileNotFoundError("there is no file or folder without a name: use . for the folder that you are in")
     place = Place.of(address)
     kind = place.info().type
     if kind == fs.FileType.File:
