@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -424,6 +425,21 @@ def test_track_takes_an_exported_model_and_resumes(call, exported, video_folder,
     resumed = call("track", frames, "--resume", "--output", "part")
     assert without_files(resumed) == without_files(found)
     assert (Path("part") / "frames.jsonl").read_text() == whole
+
+
+def test_labelling_takes_an_exported_model(exported, video_folder, clip, frames):
+    labelling = pytest.importorskip("labelling", reason="labelling needs pyarrow: pip install 'edgetam-hf[label]'")
+    from edgetam_hf.label.items import CLIP, Item, Prompt
+
+    Image.fromarray(clip[0]).save(frames.parent / "picture.png")
+    box, picture = (Prompt(1, box=(10, 30, 40, 60)),), str(frames.parent / "picture.png")
+    items = [Item("a", address=picture, prompts=box), Item("b", address=picture, prompts=box)]
+    items.append(Item("c", CLIP, str(frames), prompts=box))
+    rows = [labelling.label(labelling.labeller_of(folder), items) for folder in (exported, video_folder)]
+    provenances = {(row.checkpoint, row.settings) for row in rows[0]}
+    assert len(provenances) == 1 and rows[1][0].checkpoint not in provenances.pop()
+    same = [replace(row, checkpoint=rows[1][0].checkpoint) for row in rows[0]]
+    labelling.assert_same_rows(same, rows[1])
 
 
 def test_evaluate_takes_an_exported_model(call, exported, video_folder, davis, tmp_path):
