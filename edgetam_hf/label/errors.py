@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from .items import item_id
 from .place import Place
 
-SUFFIX = ".json"
+SUFFIX, PART = ".json", "part-"
 
 
 @dataclass(frozen=True)
@@ -17,23 +18,29 @@ class ErrorFiles:
 
     place: Place
 
-    def add(self, item_id: str, name: str, reason: str) -> None:
+    def add(self, own_id: str, name: str, reason: str) -> None:
         """Writes the file of an item; raises an OSError of one line if it cannot be written."""
-        text = json.dumps({"id": item_id, "name": name, "error": reason}, ensure_ascii=False)
-        (self.place / f"{item_id}{SUFFIX}").write_whole(text.encode("utf-8", "surrogatepass"))
+        text = json.dumps({"id": own_id, "name": name, "error": reason}, ensure_ascii=False)
+        (self.place / f"{own_id}{SUFFIX}").write_whole(text.encode("utf-8", "surrogatepass"))
 
     def ids(self) -> list[str]:
         """Ids of the items that have a file, sorted."""
         names = self.place.file_names(is_recursive=False)
         return [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX) and not name.startswith(".")]
 
-    def read(self, item_id: str) -> dict[str, Any]:
+    def read(self, own_id: str) -> dict[str, Any]:
         """What the file of an item says."""
-        return json.loads((self.place / f"{item_id}{SUFFIX}").read())
+        return json.loads((self.place / f"{own_id}{SUFFIX}").read())
 
-    def remove(self, item_id: str) -> None:
-        """Removes the file of an item, if there is one."""
-        (self.place / f"{item_id}{SUFFIX}").delete()
+    def add_part(self, name: str, reason: str) -> None:
+        """Writes the file of a part of a source that cannot be read to its end."""
+        self.add(f"{PART}{item_id(name)}", name, reason)
+
+    def remove_parts(self) -> None:
+        """Removes the files of parts, which each run cuts and reads anew."""
+        for name in self.ids():
+            if name.startswith(PART):
+                (self.place / f"{name}{SUFFIX}").delete()
 
     def remove_finished(self, finished: np.ndarray) -> None:
         """Removes the files of items that have been labelled since.
@@ -41,9 +48,9 @@ class ErrorFiles:
         Args:
             finished: sorted ids, bytes (num_items,).
         """
-        for item_id in self.ids():
-            if is_among([item_id], finished)[0]:
-                self.remove(item_id)
+        for name in self.ids():
+            if is_among([name], finished)[0]:
+                (self.place / f"{name}{SUFFIX}").delete()
 
 
 def is_among(item_ids: list[str], finished: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from edgetam_cli.endings import first_line
 
 from .errors import ErrorFiles, is_among
 from .folder import LabelFolder
-from .items import Item, Part, Source, item_id
+from .items import Item, Part, Source
 from .steps import Steps
 
 BATCHES_PER_PART = 16  # batches in a part of a source
@@ -79,9 +79,7 @@ def read_part(part: Part, finished: np.ndarray, errors: ErrorFiles) -> Iterator[
             if not is_among([item.id], finished)[0]:
                 yield item
     except (ValueError, OSError) as error:
-        errors.add(item_id(part.name), part.name, first_line(error))
-    else:
-        errors.remove(item_id(part.name))
+        errors.add_part(part.name, first_line(error))
 
 
 def in_batches(items: Iterable, batch_size: int) -> Iterator[list]:

@@ -56,6 +56,7 @@ def label(
         folder.clean()
         finished = folder.finished_ids()
         folder.errors.remove_finished(finished)
+        folder.errors.remove_parts()
         counted = FinishedRows(folder, set(folder.finished_names()))
         remaining = None if source.num_items is None else max(source.num_items - len(finished), 0)
         start = time.perf_counter()
