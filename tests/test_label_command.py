@@ -77,6 +77,12 @@ def test_label_command_rejects_what_does_not_fit(photos, tmp_path, run, argument
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("inner", ["", "labels"])
+def test_label_command_rejects_results_among_the_pictures(photos, run, inner):
+    code, _, err = run(photos, photos / inner, "--everything")
+    assert code == 1 and "which is labelled: choose a folder beside it" in err
+
+
 def test_label_command_rejects_everything_in_clips(tmp_path, run):
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "a.mp4").touch()

@@ -9,6 +9,7 @@ from ..label.job import Engine
 from ..label.label_settings import EVERYTHING, PROMPTS, LabelSettings
 from ..label.local_engine import LocalEngine
 from ..label.make_labeller import make_labeller
+from ..label.place import Place
 from ..label.prompts import with_boxes, with_prompt_file
 from ..label.run import label
 from ..label.sources import find_source
@@ -21,6 +22,7 @@ PICTURES_AT_ONCE = 8  # that are encoded together
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Labels what has no row yet, and returns the report."""
     check_workers(options)
+    check_output(options)
     source = find_prompted_source(options)
     settings = LabelSettings(
         what=EVERYTHING if options.everything else PROMPTS,
@@ -40,6 +42,13 @@ def check_workers(options: argparse.Namespace) -> None:
     for name in ("address", "concurrency", "num_gpus_per_worker"):
         if options.no_ray and getattr(options, name) is not None:
             raise ValueError(f"--{name.replace('_', '-')} is for Ray: leave it out, or leave out --no-ray")
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Raises a ValueError for results among what is labelled, which the next run would take for a part of it."""
+    source, output = (Place.of(address).path.rstrip("/") for address in (options.source, options.output))
+    if f"{output}/".startswith(f"{source}/"):
+        raise ValueError(f"{options.output} lies in {options.source}, which is labelled: choose a folder beside it")
 
 
 def find_prompted_source(options: argparse.Namespace) -> Source:

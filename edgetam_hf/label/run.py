@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,12 @@ def shown_progress(counted: FinishedRows, total: int | None, is_quiet: bool) -> 
 
     def watch() -> None:
         with tqdm(total=total, unit="item", desc="label") as bar:
-            while not is_over.wait(seconds):
-                bar.update(counted.update())
-            bar.update(counted.update())
+            while True:
+                is_last = is_over.wait(seconds)
+                with suppress(OSError, ValueError):  # the next look, or the report, will see it
+                    bar.update(counted.update())
+                if is_last:
+                    break
 
     thread = None if is_quiet else threading.Thread(target=watch, daemon=True)
     if thread:
