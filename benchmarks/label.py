@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from measure import check_image_size, in_turns, make_parser, parse_arguments, print_record
 from PIL import Image
 
 EPILOG = """\
-Photographs are made of random shapes, as JPEG files, each with a box that is prompted, for the embedded checkpoint.
+Photographs are made of random shapes, as JPEG files, for the embedded checkpoint. Each has a box that is prompted, or
+everything in it is searched, with --points-per-side.
   model loop   the model alone, over pictures that are prepared already, with all threads: nothing can be quicker than
                this where the model decides
   whole loop   files are read, the model runs and masks become run lengths, one after the other
   no ray       edgetam label --no-ray: the same in threads beside the model
   ray, N       edgetam label --concurrency N: each copy of the model has one thread, files have processes of their own
 Rates of the last two are counted from the first file of rows to the last: starting Ray takes the same for any number
-of pictures. All take turns, and medians are shown. The ratio is that to the model loop.
+of pictures. All take turns, and medians are shown, with their ratios to both loops.
 Memory is what the driver has resident at most after a tenth of its items, and after all of them: of synthetic items, of
 which the model is given 200 kB each and that have one mask each.
 """
@@ -45,6 +45,7 @@ def read_settings():
     parser.add_argument("--pictures", type=int, default=400, metavar="N", help="(%(default)s)")
     parser.add_argument("--height", type=int, default=600, metavar="N", help="of the pictures (%(default)s)")
     parser.add_argument("--width", type=int, default=900, metavar="N", help="of the pictures (%(default)s)")
+    parser.add_argument("--points-per-side", type=int, metavar="N", help="search everything with N x N points")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="pictures at once (%(default)s)")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="timed rounds (%(default)s)")
     parser.add_argument("--items", type=int, default=10_000, metavar="N", help="for the memory (%(default)s)")
@@ -81,13 +82,16 @@ def make_pictures(folder, arguments):
 
 
 def make_labeller(arguments):
-    """What labels boxes with the embedded checkpoint."""
-    from edgetam_hf.label.label_settings import LabelSettings
+    """What labels boxes, or everything, with the embedded checkpoint."""
+    from edgetam_hf.label.label_settings import EVERYTHING, LabelSettings
     from edgetam_hf.label.make_labeller import make_labeller
     from edgetam_hf.loading import ModelChoice
 
     choice = ModelChoice("nano", arguments.device, arguments.dtype, arguments.image_size)
-    return make_labeller(LabelSettings(), choice, arguments.batch_size)
+    settings = LabelSettings()
+    if arguments.points_per_side:
+        settings = LabelSettings(EVERYTHING, mask_generation={"points_per_crop": arguments.points_per_side})
+    return make_labeller(settings, choice, arguments.batch_size)
 
 
 def make_engine(name):
@@ -246,11 +250,13 @@ def main():
     results = {}
     if arguments.only != "memory":
         rates = measure_rates(arguments)
-        print(f"{'':<14}{'pictures/s':>12}{'ratio':>8}   with {torch.get_num_threads()} threads")
+        loops = [name for name in SIDES if name.endswith("loop")]
+        print(f"{'':<14}{'pictures/s':>12}{'of model loop':>16}{'of whole loop':>16}")
         for name, rate in rates.items():
-            ratio = rate / rates["model loop"]
-            results[name] = {"per_second": round(rate, 2), "ratio": round(ratio, 3)}
-            print(f"{name:<14}{rate:>12.2f}{ratio:>8.2f}")
+            ratios = [rate / rates[loop] for loop in loops]
+            results[name] = {"per_second": round(rate, 2)}
+            results[name] |= {f"of_{loop.replace(' ', '_')}": round(ratio, 3) for loop, ratio in zip(loops, ratios)}
+            print(f"{name:<14}{rate:>12.2f}{ratios[0]:>16.2f}{ratios[1]:>16.2f}")
     if arguments.only != "rate":
         results["memory_mb"] = measure_memory(arguments)
         print(f"{'':<14}{'a tenth MB':>12}{'all MB':>8}   of {arguments.items} items")
