@@ -9,7 +9,6 @@ from .halves import label_in_halves
 from .items import Item
 from .labeller import PoisonError, Provenance
 from .lazy_model import LazyModel
-from .mask_rows import category_of
 from .poison import poison_of_errors
 from .rows import MaskRow, Row
 
@@ -84,3 +83,9 @@ class ClipLabeller:
             frame_names=found.frame_names,
             frame_rate=found.frame_rate,
         )
+
+
+def category_of(item: Item, number: int) -> str | None:
+    """The name of the class of an object, from its first prompt that has one."""
+    named = (prompt.category for prompt in item.prompts if prompt.object == number)
+    return next((category for category in named if category is not None), None)

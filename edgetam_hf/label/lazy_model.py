@@ -1,13 +1,11 @@
 """A model that each process loads for itself, when it is needed."""
 
-import warnings
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..device_edgetam import send
 from ..image_processing_edgetam import EdgeTamImageProcessor
@@ -31,7 +29,6 @@ class LazyModel:
     @cached_property
     def image_processor(self) -> EdgeTamImageProcessor:
         """The image processor alone."""
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of pictures that are large, but taken
         return load_processor(EdgeTamImageProcessor, self.choice)
 
     @cached_property

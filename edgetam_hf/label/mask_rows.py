@@ -41,9 +41,3 @@ class FoundMask:
 def row_of_picture(item: Item, size: tuple[int, int], masks: list[FoundMask], provenance: Provenance) -> Row:
     """The row of a picture (height, width), with those masks that are not empty."""
     return Row(item, *size, [found.to_row() for found in masks if found.mask.area], *provenance)
-
-
-def category_of(item: Item, number: int) -> str | None:
-    """The name of the class of an object, from its first prompt that has one."""
-    named = (prompt.category for prompt in item.prompts if prompt.object == number)
-    return next((category for category in named if category is not None), None)

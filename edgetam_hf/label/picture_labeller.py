@@ -13,7 +13,7 @@ from .items import Item, Prompt
 from .label_settings import LabelSettings
 from .labeller import PoisonError, Provenance
 from .lazy_model import LazyModel
-from .mask_rows import FoundMask, category_of, row_of_picture
+from .mask_rows import FoundMask, row_of_picture
 from .poison import poison_of_errors
 from .reading import read_pixels
 from .rows import Row
@@ -88,7 +88,7 @@ def find_prompted(
     prompts = [as_picture_prompt(prompt, picture.size) for prompt in picture.prompts]
     best = finder.find(image_embeddings, prompts, picture.size)
     masks = [
-        FoundMask(mask, prompt.object, score, category=category_of(picture.item, prompt.object))
+        FoundMask(mask, prompt.object, score, category=prompt.category)
         for prompt, (mask, score, _) in zip(picture.prompts, best, strict=True)
     ]
     return FoundInPicture(picture.item, picture.size, masks)

@@ -15,7 +15,7 @@ OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "not enough
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory has run out, on the CPU or a GPU."""
     is_named = isinstance(error, MemoryError | torch.cuda.OutOfMemoryError)
-    return is_named or (isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY))
+    return is_named or any(text in str(error) for text in OUT_OF_MEMORY)
 
 
 def poison_of(error: Exception) -> PoisonError:
