@@ -10,7 +10,7 @@ import os
 import sys
 from importlib import import_module
 
-from . import convert, demo, evaluate, export, label_export, masks, segment, track, train
+from . import convert, demo, evaluate, export, label, label_export, masks, segment, track, train
 from .arguments import with_negative_values
 from .endings import end, loading_libraries
 
@@ -20,12 +20,13 @@ COMMANDS = {
     "segment": segment,
     "masks": masks,
     "track": track,
+    "label": label,
+    "label-export": label_export,
     "demo": demo,
     "convert": convert,
     "export": export,
     "evaluate": evaluate,
     "train": train,
-    "label-export": label_export,
 }
 DESCRIPTION = "EdgeTAM: masks of anything you point at in a picture or a video."
 EXAMPLES = """\
@@ -34,6 +35,7 @@ examples:
   edgetam segment dog.jpg --point 320,200                one click on the object
   edgetam masks dog.jpg                                  masks of everything
   edgetam track dog.mp4 --point 320,200                  the object through a video
+  edgetam label photos/ labels/ --everything             masks of everything in a million pictures
   edgetam demo                                           a web page to click and track in
   edgetam convert edgetam.pt folder                      the original checkpoint for Transformers, or back
 

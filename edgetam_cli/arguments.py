@@ -93,6 +93,14 @@ def parse_rate(text: str) -> float:
     return rate
 
 
+def parse_share(text: str) -> float:
+    """A number that is not negative: a share of one, or a whole number of them."""
+    (share,) = _numbers(text, (1,), "a number")
+    if share < 0 or (share > 1 and share % 1):
+        raise argparse.ArgumentTypeError(f"expected a share in 0..1 or a whole number, got {text!r}")
+    return share
+
+
 def parse_fraction(text: str) -> float:
     """A number in 0..1."""
     (fraction,) = _numbers(text, (1,), "a number in 0..1")

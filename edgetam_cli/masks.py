@@ -4,6 +4,7 @@ import argparse
 
 from .arguments import (
     FORMATS_HELP,
+    Command,
     add_model_options,
     add_output_options,
     add_picture_argument,
@@ -15,6 +16,7 @@ from .arguments import (
 )
 
 HELP = "segment everything in pictures"
+FROM_CHECKPOINT = "what is not given comes from the checkpoint, or else from EdgeTAM's defaults in brackets"
 EXAMPLES = f"""\
 examples:
   edgetam masks                                          a sample photograph, with the embedded checkpoint
@@ -32,9 +34,15 @@ examples:
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Adds the arguments to a parser; what is not given stays None, so that the checkpoint's own values count."""
     add_picture_argument(command)
-    search = command.add_argument_group(
-        "what to look for", "what is not given comes from the checkpoint, or else from EdgeTAM's defaults in brackets"
-    )
+    add_search_options(command.add_argument_group("what to look for", FROM_CHECKPOINT))
+    model = command.add_argument_group("model")
+    add_model_options(model, default="nano")
+    add_speed_options(model)
+    add_output_options(command.add_argument_group("results"))
+
+
+def add_search_options(search: Command) -> None:
+    """Adds the options for how everything in a picture is searched."""
     search.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
     search.add_argument(
         "--points-per-batch", type=parse_count, metavar="N", help="clicks at a time: fewer need less memory (64)"
@@ -66,7 +74,3 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="remove smaller specks and fill smaller holes (0)",
     )
-    model = command.add_argument_group("model")
-    add_model_options(model, default="nano")
-    add_speed_options(model)
-    add_output_options(command.add_argument_group("results"))

@@ -31,10 +31,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     pictures = PictureRun(options, has_prompts=False, sample=SAMPLES / "coins.jpg")
     model, processor = load_model(options, EdgeTamModel, EdgeTamImageProcessor)
     generator = EdgeTamMaskGenerationPipeline(model=model, image_processor=processor)
-    # What is not given comes from the checkpoint
-    given = {name: getattr(options, option) for option, name in NAMES.items() if getattr(options, option) is not None}
-    given["progress"] = not options.json and not pictures.is_several
+    given = search_settings(options) | {"progress": not options.json and not pictures.is_several}
     return pictures.go(lambda pixels: find_everything(generator, pixels, given))
+
+
+def search_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Options of mask generation that a command line gives; the others come from the checkpoint."""
+    return {name: getattr(options, option) for option, name in NAMES.items() if getattr(options, option) is not None}
 
 
 def find_everything(

@@ -142,6 +142,13 @@ class Place:
         except OSError as error:
             raise OSError(f"could not write {self}: {first_line(error)}") from error
 
+    def move_to(self, target: "Place") -> None:
+        """Gives the file another place on the same file system; raises an OSError of one line if it cannot."""
+        try:
+            self.filesystem.move(self.path, target.path)
+        except OSError as error:
+            raise OSError(f"could not write {target}: {first_line(error)}") from error
+
     def delete(self) -> None:
         """Removes the file, if it is there."""
         if self.info().type == fs.FileType.File:
