@@ -30,7 +30,8 @@ everything in it is searched, with --points-per-side.
   no ray       edgetam label --no-ray: the same in threads beside the model
   ray, N       edgetam label --concurrency N: each copy of the model has one thread, files have processes of their own
 Rates of Ray are counted from the first file of rows to the last: its start takes the same for any number of pictures.
-On a machine that is busy with other things, threads that wait for each other make the loops slower than they are. All take turns, and medians are shown, with their ratios to both loops.
+On a machine that is busy with other things, threads that wait for each other make the loops slower than they are.
+All take turns, and medians are shown, with their ratios to both loops.
 Memory is what the driver has resident at most after a tenth of its items, and after all of them: of synthetic items, of
 which the model is given 200 kB each and that have one mask each.
 """
