@@ -28,8 +28,9 @@ class EverythingCalls(SessionCalls):
         """Ids of new objects: masks of everything on a frame that no object of the session covers, best score first.
 
         The masks become prompts on the frame, without overlap: a pixel belongs to an object that covers it already, or
-        else to the mask of the best score. The next call of the model answers them. Prompts on the frame that wait are
-        answered first. The frame's image embeddings are those of tracking.
+        else to the mask of the best score. The next call of the model answers them. An object covers what was found of
+        it on the frame, and nothing where tracking has not been yet; prompts there that wait are answered first. The
+        frame's image embeddings are those of tracking.
 
         Args:
             inference_session (`EdgeTamVideoInferenceSession`):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .device_edgetam import fetch
 from .mask_generation_edgetam import RESULT_OPTIONS, MaskGenerationOptions
 from .settings_edgetam import as_count, as_number
 
@@ -78,16 +79,17 @@ class Seen(NamedTuple):
 
 def look_at(object_ids: Sequence[int], masks: torch.Tensor, merge_iou: float) -> Seen:
     """What masks show of objects, the oldest first, as low-res logits (O, 4h, 4w); agreement is an IoU of merge_iou."""
-    is_on = masks > 0
-    pixels = is_on.flatten(1).float()
+    is_on = masks.flatten(1) > 0
+    pixels, num_pixels = is_on.float(), is_on.shape[1]
     areas, shared = pixels.sum(dim=1), pixels @ pixels.mT
     union = areas[:, None] + areas - shared
     agrees = ((union > 0) & (shared >= merge_iou * union)).triu(diagonal=1)
-    num_pixels = is_on.shape[1] * is_on.shape[2]
+    num_covered = is_on.any(dim=0).sum()[None]
+    areas, agrees, num_covered = fetch([areas, agrees.to(areas.dtype), num_covered.to(areas.dtype)])
     return Seen(
         areas=dict(zip(object_ids, (areas / num_pixels).tolist())),
         agreeing=[(object_ids[older], object_ids[younger]) for older, younger in agrees.nonzero().tolist()],
-        uncovered=1 - is_on.any(dim=0).sum().item() / num_pixels,
+        uncovered=1 - num_covered.item() / num_pixels,
     )
 
 

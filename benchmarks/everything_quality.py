@@ -28,8 +28,9 @@ SMALLEST_SHARE = 0.005  # of the picture, of a true object that can be expected 
 WAYS = ("first frame", "everything")
 EPILOG = f"""\
 The data are a folder in DAVIS 2017's layout, all frames of which are annotated.
-first frame  the masks of everything on frame 0 (`mask-generation`, as the checkpoint has it set) are tracked
+first frame  the masks of everything on frame 0, as the pipeline `mask-generation` finds them, are tracked
 everything   `model.track_everything`
+Both search with the options of the checkpoint, without crops.
 An object-frame is a true object on a frame of which it covers {SMALLEST_SHARE:.1%} or more. It is found where a mask
 has an IoU of {FOUND} or more with it.
 recall       share of object-frames found by the one id that finds the object most often
@@ -86,7 +87,7 @@ def outputs_of(way, model, processor, frames, options):
     if way == "everything":
         return model.track_everything(session, **options)
     generator = EdgeTamMaskGenerationPipeline(model=model, image_processor=processor.image_processor, device="cpu")
-    masks = generator(Image.fromarray(frames[0].permute(1, 2, 0).numpy()))["masks"]
+    masks = generator(Image.fromarray(frames[0].permute(1, 2, 0).numpy()), crops_n_layers=0)["masks"]
     if masks:
         processor.add_inputs_to_inference_session(session, 0, list(range(1, len(masks) + 1)), input_masks=masks)
     return model.propagate_in_video_iterator(session) if masks else []

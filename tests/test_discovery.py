@@ -189,6 +189,15 @@ def test_track_everything_in_a_stream_equals_that_of_the_video(make_tracker, cli
     assert_equal(stream(make_tracker(None), clip), follow(make_tracker(max_memory_frames=1)))
 
 
+def test_track_everything_needs_no_more_memory_with_time(make_tracker, clip):
+    tracker, sizes = make_tracker(None), []
+    for _ in range(3):  # objects come and go: three times 12 frames, in a memory of 7 frames and 16 pointers
+        stream(tracker, clip, max_objects=2, every=3, max_absence=1, min_area=0.05)
+        sizes.append(len(pickle.dumps(tracker.session)))
+    assert sizes[2] <= 1.02 * sizes[1]
+    assert tracker.session.everything.next_id > 3
+
+
 def test_track_everything_on_frame_is_a_step_of_track_everything(make_tracker):
     steps, whole = make_tracker(), make_tracker()
     outputs = [
