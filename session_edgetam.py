@@ -13,6 +13,7 @@ import torch
 from .checks_edgetam_video import check_count, read_integer
 from .device_edgetam import send
 from .memory_bank_edgetam import FrameResult, Prompt, Reach, TrackedObject
+from .memory_selection_edgetam import MemorySelection
 
 
 class VideoFrames(Protocol):
@@ -65,6 +66,10 @@ class EdgeTamVideoInferenceSession:
             Number of objects that are computed at once.
         video_storage_device (`str` or `torch.device`, *optional*, defaults to `"cpu"`):
             Where the frames are, if they are stored.
+        memory_selection (`str` or `MemorySelection`, *optional*, defaults to `"recent"`):
+            Which frames an object remembers besides those on which it begins: `"recent"`, the last ones, as in the
+            original release; or `"confident"`, of more of them the last on which it was surely seen. Either is a
+            `MemorySelection`, which takes other values, too. Memory is constant in any case.
     """
 
     frames: VideoFrames | None = None
@@ -79,6 +84,7 @@ class EdgeTamVideoInferenceSession:
     max_memory_frames: int | None = None
     max_objects_per_batch: int = 8
     video_storage_device: torch.device | str = "cpu"
+    memory_selection: MemorySelection | str = "recent"
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     image_embeddings: dict[int, list[torch.Tensor]] = field(default_factory=dict)
     num_streamed: int = 0
@@ -88,6 +94,7 @@ class EdgeTamVideoInferenceSession:
         for name in ("max_vision_features_cache_size", "max_memory_frames", "max_objects_per_batch"):
             if getattr(self, name) is not None:
                 setattr(self, name, check_count(getattr(self, name), name))
+        self.memory_selection = MemorySelection.of(self.memory_selection)
 
     def __getstate__(self) -> dict[str, Any]:
         """All state but the lock, and the image embeddings of a video, which can be computed again."""

@@ -164,7 +164,7 @@ class Tracker:
     def __init__(self, model: TrackingModel, session: EdgeTamVideoInferenceSession):
         self.model, self.session = model, session
         num_frames = None if session.is_stream else session.num_frames
-        self.reach = Reach.of(model.config, num_frames, session.num_kept)
+        self.reach = Reach.of(model.config, num_frames, session.num_kept, session.memory_selection)
 
     def receive(self, frame: torch.Tensor, frame_idx: int | None) -> int:
         """Finds all objects on the next frame of a stream, pixel values (1, 3, H, W); returns the index of the frame.

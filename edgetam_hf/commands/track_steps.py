@@ -76,6 +76,7 @@ class RecordedTracking:
             inference_device=model.device,
             dtype=model.dtype,
             max_memory_frames=1,
+            memory_selection=settings["memory"],
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
@@ -130,7 +131,10 @@ class LiveTracking:
         self.num_frames = settings["max_frames"]
         self.start, self.upcoming = min(prompt.frame_idx for prompt in prompts), prompts
         self.session = processor.init_video_session(
-            inference_device=model.device, dtype=model.dtype, max_memory_frames=1
+            inference_device=model.device,
+            dtype=model.dtype,
+            max_memory_frames=1,
+            memory_selection=settings["memory"],
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:

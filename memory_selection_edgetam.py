@@ -1,0 +1,110 @@
+"""Which of the frames before one an object remembers there: the last ones, or the last on which it was surely seen.
+
+That a tracker gains by leaving out frames on which it was unsure, and needs no training for it, is known from SAMURAI
+(arXiv 2411.11922), SAM2Long (arXiv 2410.16268) and DAM4SAM (arXiv 2411.17576).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from .settings_edgetam import as_count, as_number
+
+EXPECTED = '"recent", "confident" or a MemorySelection'
+MOST_SEARCHED = 1000  # frames, whose memories are all kept
+# by the names that users give
+SELECTIONS: dict[str, dict[str, Any]] = {
+    "recent": {},
+    "confident": {"num_searched": 15, "least_iou": 0.4, "least_object_score": 0.0},
+}
+
+
+class Seen(Protocol):
+    """What a selection asks of a result on a frame; see `FrameResult`."""
+
+    @property
+    def iou_score(self) -> torch.Tensor: ...
+
+    @property
+    def object_score_logit(self) -> torch.Tensor: ...
+
+    @property
+    def memory(self) -> torch.Tensor | None: ...
+
+    @property
+    def prompt(self) -> object | None: ...
+
+
+Result = TypeVar("Result", bound=Seen)
+
+
+@dataclass(frozen=True)
+class MemorySelection:
+    """Which results of tracking an object remembers on a frame, of those before it.
+
+    Without arguments it leaves none out: these are the last ones, as in the original release. Frames on which an object
+    begins are remembered in any case, and are no part of the choice.
+
+    Args:
+        num_searched (`int`, *optional*):
+            How many frames before are searched; by default no more than are remembered if none is left out.
+        least_iou (`float`, *optional*, defaults to 0):
+            Predicted IoU, in [0, 1], which the mask on a frame must have for the frame to be remembered ...
+        least_object_score (`float`, *optional*):
+            ... and logit of "the object is visible"; by default any will do.
+    """
+
+    num_searched: int | None = None
+    least_iou: float = 0.0
+    least_object_score: float | None = None
+
+    def __post_init__(self) -> None:
+        checked: dict[str, Any] = {"least_iou": as_number(self.least_iou, "least_iou", 0, 1)}
+        if self.num_searched is not None:
+            checked["num_searched"] = as_count(self.num_searched, "num_searched", 1, MOST_SEARCHED)
+        if self.least_object_score is not None:
+            checked["least_object_score"] = as_number(self.least_object_score, "least_object_score")
+        vars(self).update(checked)  # a frozen dataclass takes them only so
+
+    @classmethod
+    def of(cls, value: Any) -> "MemorySelection":
+        """The selection that a user has given: a name, "recent" or "confident", or one with values of its own.
+
+        Raises:
+            ValueError: for another name. TypeError: for anything else.
+        """
+        if hasattr(value, "least_iou") and not isinstance(value, type):  # remote code may have several copies of it
+            return value
+        if not isinstance(value, str):
+            raise TypeError(f"memory_selection must be {EXPECTED}, got {type(value).__name__}")
+        if value not in SELECTIONS:
+            raise ValueError(f"memory_selection must be {EXPECTED}, got {value!r}")
+        return cls(**SELECTIONS[value])
+
+    def sure(self, earlier: Mapping[int, Seen]) -> list[int]:
+        """The distances at which the object was surely seen, of the frames before one, by distance.
+
+        What answers a prompt is sure, since a user has looked at it.
+        """
+        if self.least_object_score is None and not self.least_iou:
+            return list(earlier)
+        return [distance for distance, result in earlier.items() if result.prompt is not None or self._is_sure(result)]
+
+    def choose(self, earlier: Mapping[int, Result], limit: int) -> list[tuple[int, Result]]:
+        """(row of the temporal encoding, result) of at most so many frames whose memory counts, the farthest first.
+
+        Args:
+            earlier: results on the frames before one, by distance, the nearest first.
+            limit: number of rows, and of frames.
+        """
+        searched = self.num_searched or limit
+        near = [d for d in self.sure(earlier) if d <= searched and earlier[d].memory is not None][:limit]
+        return [(min(d, limit) - 1, earlier[d]) for d in reversed(near)]
+
+    def _is_sure(self, result: Seen) -> bool:
+        iou_score, logit = torch.stack((result.iou_score, result.object_score_logit)).tolist()
+        least_logit = -math.inf if self.least_object_score is None else self.least_object_score
+        return iou_score >= self.least_iou and logit > least_logit
