@@ -4,21 +4,20 @@ That a tracker gains by leaving out frames on which it was unsure, and needs no 
 (arXiv 2411.11922), SAM2Long (arXiv 2410.16268) and DAM4SAM (arXiv 2411.17576).
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch
 
-from .settings_edgetam import as_count, as_number
+from .settings_edgetam import as_count, as_flag, as_number
 
 EXPECTED = '"recent", "confident" or a MemorySelection'
 MOST_SEARCHED = 1000  # frames, whose memories are all kept
 # by the names that users give
 SELECTIONS: dict[str, dict[str, Any]] = {
     "recent": {},
-    "confident": {"num_searched": 15, "least_iou": 0.4, "least_object_score": 0.0},
+    "confident": {"num_searched": 15, "least_iou": 0.3},
 }
 
 
@@ -46,28 +45,29 @@ class MemorySelection:
     """Which results of tracking an object remembers on a frame, of those before it.
 
     Without arguments it leaves none out: these are the last ones, as in the original release. Frames on which an object
-    begins are remembered in any case, and are no part of the choice.
+    begins are remembered in any case, and are no part of the choice; nor is left out what answers a prompt.
 
     Args:
         num_searched (`int`, *optional*):
-            How many frames before are searched; by default no more than are remembered if none is left out.
+            How many frames before are searched for memories; by default no more than are remembered if none is left
+            out.
         least_iou (`float`, *optional*, defaults to 0):
-            Predicted IoU, in [0, 1], which the mask on a frame must have for the frame to be remembered ...
-        least_object_score (`float`, *optional*):
-            ... and logit of "the object is visible"; by default any will do.
+            Predicted IoU, in [0, 1], that the mask of a visible object must have for the frame to be remembered.
+        has_absent (`bool`, *optional*, defaults to `True`):
+            Whether frames are remembered on which the object was not visible.
     """
 
     num_searched: int | None = None
     least_iou: float = 0.0
-    least_object_score: float | None = None
+    has_absent: bool = True
 
     def __post_init__(self) -> None:
-        checked: dict[str, Any] = {"least_iou": as_number(self.least_iou, "least_iou", 0, 1)}
-        if self.num_searched is not None:
-            checked["num_searched"] = as_count(self.num_searched, "num_searched", 1, MOST_SEARCHED)
-        if self.least_object_score is not None:
-            checked["least_object_score"] = as_number(self.least_object_score, "least_object_score")
-        vars(self).update(checked)  # a frozen dataclass takes them only so
+        num_searched = self.num_searched
+        if num_searched is not None:
+            num_searched = as_count(num_searched, "num_searched", 1, MOST_SEARCHED)
+        checked = {"num_searched": num_searched, "least_iou": as_number(self.least_iou, "least_iou", 0, 1)}
+        # a frozen dataclass takes values only so
+        vars(self).update(checked, has_absent=as_flag(self.has_absent, "has_absent"))
 
     @classmethod
     def of(cls, value: Any) -> "MemorySelection":
@@ -89,7 +89,7 @@ class MemorySelection:
 
         What answers a prompt is sure, since a user has looked at it.
         """
-        if self.least_object_score is None and not self.least_iou:
+        if self.has_absent and self.least_iou == 0:
             return list(earlier)
         return [distance for distance, result in earlier.items() if result.prompt is not None or self._is_sure(result)]
 
@@ -106,5 +106,4 @@ class MemorySelection:
 
     def _is_sure(self, result: Seen) -> bool:
         iou_score, logit = torch.stack((result.iou_score, result.object_score_logit)).tolist()
-        least_logit = -math.inf if self.least_object_score is None else self.least_object_score
-        return iou_score >= self.least_iou and logit > least_logit
+        return iou_score >= self.least_iou if logit > 0 else self.has_absent
