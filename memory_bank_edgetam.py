@@ -438,12 +438,12 @@ class TrackedObject:
             if t not in attended and (result := self.on(t).result) is not None:
                 earlier[distance] = result
         recent = reach.selection.choose(earlier, reach.num_memories - 1)
-        remembered = [*attended.values(), *(result for _, result in recent)]
+        remembered = [*attended.values(), *(earlier[d] for d in recent)]
         pointers = [(d, result) for t, result in attended.items() if (d := step * (frame_idx - t)) >= 0]
         pointers += [(d, earlier[d]) for d in reach.selection.sure(earlier) if d < reach.num_pointers]
         return ObjectMemory(
             features=[result.memory for result in remembered if result.memory is not None],
-            time_idx=[reach.num_memories - 1] * len(attended) + [row for row, _ in recent],
+            time_idx=[reach.num_memories - 1] * len(attended) + [*recent.values()],
             pointers=[result.pointer for _, result in pointers],
             pointer_offsets=[d / max(reach.num_pointers - 1, 1) for d, _ in pointers],
         )

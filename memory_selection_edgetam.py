@@ -6,7 +6,7 @@ That a tracker gains by leaving out frames on which it was unsure, and needs no 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 
@@ -35,9 +35,6 @@ class Seen(Protocol):
 
     @property
     def prompt(self) -> object | None: ...
-
-
-Result = TypeVar("Result", bound=Seen)
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,8 @@ class MemorySelection:
             return list(earlier)
         return [distance for distance, result in earlier.items() if result.prompt is not None or self._is_sure(result)]
 
-    def choose(self, earlier: Mapping[int, Result], limit: int) -> list[tuple[int, Result]]:
-        """(row of the temporal encoding, result) of at most so many frames whose memory counts, the farthest first.
+    def choose(self, earlier: Mapping[int, Seen], limit: int) -> dict[int, int]:
+        """The row of the temporal encoding, by distance, of at most so many frames to remember, the farthest first.
 
         Args:
             earlier: results on the frames before one, by distance, the nearest first.
@@ -102,7 +99,7 @@ class MemorySelection:
         """
         searched = self.num_searched or limit
         near = [d for d in self.sure(earlier) if d <= searched and earlier[d].memory is not None][:limit]
-        return [(min(d, limit) - 1, earlier[d]) for d in reversed(near)]
+        return {d: min(d, limit) - 1 for d in reversed(near)}
 
     def _is_sure(self, result: Seen) -> bool:
         iou_score, logit = torch.stack((result.iou_score, result.object_score_logit)).tolist()

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.memory_bank_edgetam import Reach
 from edgetam_hf.memory_selection_edgetam import MemorySelection
 from small_models import make_video_model, make_video_processor
 from tracking import BOX, CLICK, CORRECTION, Tracker, assert_equal, differ, of_object, square
@@ -57,8 +58,7 @@ def seen(iou=1.0, logit=5.0, memory=True, prompt=None):
 
 def test_selection_without_values_leaves_nothing_out():
     earlier = {d: seen(iou=0.0, logit=-9.0) for d in (1, 2, 4, 7)}
-    chosen = MemorySelection().choose(earlier, 6)
-    assert [(row, id(result)) for row, result in chosen] == [(d - 1, id(earlier[d])) for d in (4, 2, 1)]
+    assert list(MemorySelection().choose(earlier, 6).items()) == [(4, 3), (2, 1), (1, 0)]
     assert MemorySelection().sure(earlier) == [1, 2, 4, 7]
     assert MemorySelection.of("recent") == MemorySelection()
 
@@ -66,10 +66,8 @@ def test_selection_without_values_leaves_nothing_out():
 def test_selection_takes_the_nearest_of_which_it_is_sure():
     earlier = {d: seen(iou=0.9 if d % 2 else 0.1) for d in range(1, 16)}
     chosen = MemorySelection(num_searched=12, least_iou=0.5).choose(earlier, 4)
-    assert [next(d for d in earlier if earlier[d] is result) for _, result in chosen] == [7, 5, 3, 1]
-    assert [row for row, _ in chosen] == [3, 3, 2, 0]
-    few = MemorySelection(num_searched=4, least_iou=0.5).choose(earlier, 4)
-    assert [row for row, _ in few] == [2, 0]
+    assert list(chosen.items()) == [(7, 3), (5, 3), (3, 2), (1, 0)]
+    assert MemorySelection(num_searched=4, least_iou=0.5).choose(earlier, 4) == {3: 2, 1: 0}
 
 
 @pytest.mark.parametrize("doubtful", [{"iou": 0.4}, {"logit": 0.0}, {"iou": 0.9, "logit": -3.0}])
@@ -77,7 +75,7 @@ def test_selection_leaves_out_doubtful_frames_but_not_prompted_ones(doubtful):
     selection = MemorySelection(least_iou=0.5, has_absent=False)
     earlier = {1: seen(**doubtful), 2: seen(), 3: seen(**doubtful, prompt=object()), 4: seen(memory=False)}
     assert selection.sure(earlier) == [2, 3, 4]
-    assert [row for row, _ in selection.choose(earlier, 6)] == [2, 1]
+    assert selection.choose(earlier, 6) == {3: 2, 2: 1}
 
 
 def test_absent_frames_are_remembered_whatever_their_predicted_iou():
@@ -109,8 +107,6 @@ def test_frames_of_which_an_object_is_not_sure_are_not_remembered(make_tracker, 
 
 
 def tracker_reach(tracker):
-    from edgetam_hf.memory_bank_edgetam import Reach
-
     session = tracker.session
     return Reach.of(tracker.model.config, session.num_frames, session.num_kept, session.memory_selection)
 
