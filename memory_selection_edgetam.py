@@ -67,12 +67,12 @@ class MemorySelection:
         num_searched = self.num_searched
         if num_searched is not None:
             num_searched = as_count(num_searched, "num_searched", 1, MOST_SEARCHED)
-        checked: dict[str, Any] = {
-            "num_searched": num_searched,
-            "least_iou": as_number(self.least_iou, "least_iou", 0, 1),
-        }
-        checked["has_absent"] = as_flag(self.has_absent, "has_absent")
-        vars(self).update(checked, distances=self._read_distances())  # a frozen dataclass takes values only so
+        vars(self).update(  # a frozen dataclass takes values only so
+            num_searched=num_searched,
+            least_iou=as_number(self.least_iou, "least_iou", 0, 1),
+            has_absent=as_flag(self.has_absent, "has_absent"),
+            distances=self._read_distances(),
+        )
 
     def _read_distances(self) -> tuple[int, ...]:
         if not isinstance(self.distances, (tuple, list)):
