@@ -17,7 +17,7 @@ MOST_SEARCHED = 1000  # frames, whose memories are all kept
 # by the names that users give
 SELECTIONS: dict[str, dict[str, Any]] = {
     "recent": {},
-    "confident": {"num_searched": 15, "least_iou": 0.3, "distances": (1, 2, 3, 5, 8, 12)},
+    "confident": {"num_searched": 15, "least_iou": 0.3},
 }
 
 
@@ -52,16 +52,11 @@ class MemorySelection:
             Predicted IoU, in [0, 1], that the mask of a visible object must have for the frame to be remembered.
         has_absent (`bool`, *optional*, defaults to `True`):
             Whether frames are remembered on which the object was not visible.
-        distances (`tuple[int]`, *optional*):
-            How many frames back the nearest of them, the next one and so on lie at least, ascending; it is also how
-            many are remembered at most. With gaps that widen, as few frames tell of a longer time. By default each
-            counts.
     """
 
     num_searched: int | None = None
     least_iou: float = 0.0
     has_absent: bool = True
-    distances: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         num_searched = self.num_searched
@@ -71,16 +66,7 @@ class MemorySelection:
             num_searched=num_searched,
             least_iou=as_number(self.least_iou, "least_iou", 0, 1),
             has_absent=as_flag(self.has_absent, "has_absent"),
-            distances=self._read_distances(),
         )
-
-    def _read_distances(self) -> tuple[int, ...]:
-        if not isinstance(self.distances, (tuple, list)):
-            raise TypeError(f"distances must be a tuple of whole numbers, got {self.distances!r}")
-        distances = tuple(as_count(d, "each of distances", 1, MOST_SEARCHED) for d in self.distances)
-        if list(distances) != sorted(set(distances)):
-            raise ValueError(f"distances must ascend, got {distances}")
-        return distances
 
     @classmethod
     def of(cls, value: Any) -> "MemorySelection":
@@ -113,14 +99,9 @@ class MemorySelection:
             earlier: results on the frames before one, by distance, the nearest first.
             limit: number of rows, and of frames.
         """
-        least_distances = (self.distances or range(1, limit + 1))[:limit]
-        chosen: list[int] = []
-        for distance in self.sure(earlier):
-            if distance > (self.num_searched or limit) or len(chosen) == len(least_distances):
-                break
-            if distance >= least_distances[len(chosen)] and earlier[distance].memory is not None:
-                chosen.append(distance)
-        return {distance: min(distance, limit) - 1 for distance in reversed(chosen)}
+        searched = self.num_searched or limit
+        near = [d for d in self.sure(earlier) if d <= searched and earlier[d].memory is not None][:limit]
+        return {d: min(d, limit) - 1 for d in reversed(near)}
 
     def _is_sure(self, result: Seen) -> bool:
         iou_score, logit = torch.stack((result.iou_score, result.object_score_logit)).tolist()

@@ -70,15 +70,6 @@ def test_selection_takes_the_nearest_of_which_it_is_sure():
     assert MemorySelection(num_searched=4, least_iou=0.5).choose(earlier, 4) == {3: 2, 1: 0}
 
 
-def test_selection_leaves_gaps_that_widen():
-    selection = MemorySelection(num_searched=15, least_iou=0.5, distances=(1, 2, 3, 5, 8, 12))
-    earlier = {d: seen() for d in range(1, 16)}
-    assert list(selection.choose(earlier, 6).items()) == [(12, 5), (8, 5), (5, 4), (3, 2), (2, 1), (1, 0)]
-    doubtful = {2: seen(iou=0.1), 8: seen(iou=0.1)}
-    assert list(selection.choose({**earlier, **doubtful}, 6)) == [12, 9, 5, 4, 3, 1]
-    assert list(selection.choose(earlier, 3)) == [3, 2, 1]
-
-
 @pytest.mark.parametrize("doubtful", [{"iou": 0.4}, {"logit": 0.0}, {"iou": 0.9, "logit": -3.0}])
 def test_selection_leaves_out_doubtful_frames_but_not_prompted_ones(doubtful):
     selection = MemorySelection(least_iou=0.5, has_absent=False)
@@ -230,10 +221,6 @@ def test_session_rejects_other_selections(parts, clip, value, error, message):
         ({"least_iou": 1.5}, ValueError, "least_iou must be between 0 and 1, got 1.5"),
         ({"least_iou": float("nan")}, ValueError, "least_iou must be between 0 and 1, got nan"),
         ({"least_iou": "high"}, TypeError, "least_iou must be a number, got 'high'"),
-        ({"distances": (3, 2)}, ValueError, r"distances must ascend, got \(3, 2\)"),
-        ({"distances": (0, 2)}, ValueError, "each of distances must be between 1 and 1000, got 0"),
-        ({"distances": (1, 2.5)}, TypeError, "each of distances must be a whole number, got 2.5"),
-        ({"distances": 3}, TypeError, "distances must be a tuple of whole numbers, got 3"),
         ({"has_absent": "no"}, TypeError, "has_absent must be True or False, got 'no'"),
     ],
 )
