@@ -8,6 +8,7 @@ import pytest
 import torch
 from edgetam_hf.memory_bank_edgetam import Reach
 from edgetam_hf.memory_selection_edgetam import MemorySelection
+from PIL import Image
 from small_models import make_video_model, make_video_processor
 from tracking import BOX, CLICK, CORRECTION, Tracker, assert_equal, differ, of_object, square
 
@@ -233,8 +234,6 @@ def test_selection_rejects_values(values, error, message):
 
 
 def test_track_resumes_with_the_memory_with_which_it_began(video_folder, clip, tmp_path, capsys):
-    from PIL import Image
-
     (tmp_path / "clip").mkdir()
     for idx, frame in enumerate(clip):
         Image.fromarray(frame).save(tmp_path / "clip" / f"{idx:02d}.png")
