@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from .device_edgetam import send
+from .memory_selection_edgetam import MemorySelection
 from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
 from .stages_edgetam_video import Memories, ObjectPrediction, TrackingConfig
 
@@ -174,15 +175,33 @@ class Reach(NamedTuple):
     """How far the memory bank reaches.
 
     num_memories: frames whose memory counts (all conditioning frames make up one of them). num_pointers: frames whose
-    object pointer counts. num_conditioning: conditioning frames that are attended to (-1: all).
+    object pointer counts. num_conditioning: conditioning frames that are attended to (-1: all). selection: which of
+    the frames count whose memory or pointer could.
     """
 
     num_memories: int
     num_pointers: int
     num_conditioning: int
+    selection: MemorySelection
+
+    @property
+    def num_searched(self) -> int:
+        """How many frames back there may be one whose memory counts."""
+        return self.selection.num_searched or self.num_memories - 1
+
+    @property
+    def num_back(self) -> int:
+        """How many frames, with the present one, may have a memory or a pointer that counts."""
+        return max(self.num_searched + 1, self.num_pointers)
 
     @classmethod
-    def of(cls, config: TrackingConfig, num_frames: int | None = None, num_kept: int | None = None) -> "Reach":
+    def of(
+        cls,
+        config: TrackingConfig,
+        num_frames: int | None = None,
+        num_kept: int | None = None,
+        selection: MemorySelection | None = None,
+    ) -> "Reach":
         """The reach in a video of so many frames, or in a stream (`None`), with a session that keeps so many."""
         num_pointers, num_conditioning = config.max_object_pointers_in_encoder, config.max_cond_frame_num
         if num_frames is not None:
@@ -190,7 +209,7 @@ class Reach(NamedTuple):
         if num_kept is not None:
             limit = max(config.num_maskmem, num_kept)
             num_conditioning = limit if num_conditioning < 0 else min(num_conditioning, limit)
-        return cls(config.num_maskmem, num_pointers, num_conditioning)
+        return cls(config.num_maskmem, num_pointers, num_conditioning, selection or MemorySelection())
 
 
 class ObjectMemory(NamedTuple):
@@ -338,7 +357,7 @@ class TrackedObject:
         """Prompted frames whose results the memory bank needs on a frame, and that frame itself."""
         frames = set(closest_frames(self.conditioning_frames(), frame_idx, reach.num_conditioning))
         step = -1 if reverse else 1
-        return frames | {t for t in self.prompts if 0 <= step * (frame_idx - t) < reach.num_pointers}
+        return frames | {t for t in self.prompts if 0 <= step * (frame_idx - t) < reach.num_back}
 
     def can_be_restored(self, frame_idx: int) -> bool:
         """Whether the next unanswered prompt on a conditioning frame was answered before, and without memory."""
@@ -414,17 +433,17 @@ class TrackedObject:
         step, conditioning = -1 if reverse else 1, self.conditioning
         attended = {t: conditioning[t] for t in closest_frames(conditioning, frame_idx, reach.num_conditioning)}
         earlier = {}  # by distance
-        for distance in range(1, max(reach.num_memories, reach.num_pointers)):
+        for distance in range(1, reach.num_back):
             t = frame_idx - step * distance
             if t not in attended and (result := self.on(t).result) is not None:
                 earlier[distance] = result
-        recent = [d for d in reversed(earlier) if d < reach.num_memories and earlier[d].memory is not None]
+        recent = reach.selection.choose(earlier, reach.num_memories - 1)
         remembered = [*attended.values(), *(earlier[d] for d in recent)]
         pointers = [(d, result) for t, result in attended.items() if (d := step * (frame_idx - t)) >= 0]
-        pointers += [(d, result) for d, result in earlier.items() if d < reach.num_pointers]
+        pointers += [(d, earlier[d]) for d in reach.selection.sure(earlier) if d < reach.num_pointers]
         return ObjectMemory(
             features=[result.memory for result in remembered if result.memory is not None],
-            time_idx=[reach.num_memories - 1] * len(attended) + [d - 1 for d in recent],
+            time_idx=[reach.num_memories - 1] * len(attended) + [*recent.values()],
             pointers=[result.pointer for _, result in pointers],
             pointer_offsets=[d / max(reach.num_pointers - 1, 1) for d, _ in pointers],
         )
@@ -434,15 +453,15 @@ class TrackedObject:
         held = {**self.conditioning, **self.staged}
         kept = {*closest_frames(held, frame_idx, reach.num_conditioning)}
         for t in held:
-            if t not in kept and abs(frame_idx - t) >= reach.num_pointers:
+            if t not in kept and abs(frame_idx - t) >= reach.num_back:
                 record = self.on(t)
                 self._set(t, replace(record, staged=None, result=record.result if record.is_tracked else None))
         for age, (t, result) in enumerate(reversed(self.tracked.items())):
             # a correction of the oldest frame that is kept needs as many frames before it as any other
-            if age >= num_kept - 1 + max(reach.num_pointers, reach.num_memories):
+            if age >= num_kept - 1 + reach.num_back:
                 self._set(t, replace(self.on(t), result=None))
             elif age >= num_kept:
-                memory = result.memory if age < num_kept - 1 + reach.num_memories else None
+                memory = result.memory if age <= num_kept - 1 + reach.num_searched else None
                 if result.mask is not None or result.memory is not memory:
                     self._set(t, replace(self.on(t), result=replace(result, mask=None, memory=memory)))
 

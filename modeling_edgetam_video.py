@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # named here so that the remote-code loader and save_pretrain
     from .mask_generation_edgetam import Crop  # noqa: F401
     from .masks_edgetam import read_objects  # noqa: F401
     from .memory_bank_edgetam import TrackedObject  # noqa: F401
+    from .memory_selection_edgetam import MemorySelection  # noqa: F401
     from .modeling_edgetam import EdgeTamModel  # noqa: F401
     from .pictures_edgetam import read_picture  # noqa: F401
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline  # noqa: F401

@@ -17,6 +17,7 @@ from .checks_edgetam_video import (
 from .image_processing_edgetam import EdgeTamImageProcessor, check_original_sizes
 from .masks_edgetam import resize_mask
 from .memory_bank_edgetam import PackedMask, Prompt
+from .memory_selection_edgetam import MemorySelection
 from .processing_edgetam import EdgeTamProcessor
 from .prompts_edgetam import BOX_CORNER_LABELS, Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -79,6 +80,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
         dtype: torch.dtype = torch.float32,
         max_memory_frames: int | None = None,
         max_objects_per_batch: int = 8,
+        memory_selection: MemorySelection | str = "recent",
     ) -> EdgeTamVideoInferenceSession:
         """A session for a video, or for a stream of frames if no video is given.
 
@@ -91,13 +93,14 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
                 Where the model is.
             inference_state_device, processing_device, video_storage_device (*optional*):
                 Where results are kept, frames are resized, and given frames are stored; `inference_device` by default.
-            max_vision_features_cache_size, dtype, max_memory_frames, max_objects_per_batch:
-                See `EdgeTamVideoInferenceSession`: among others what is forgotten, and what is not.
+            max_vision_features_cache_size, dtype, max_memory_frames, max_objects_per_batch, memory_selection:
+                See `EdgeTamVideoInferenceSession`: among others what is remembered, what is forgotten, and what is not.
 
         Raises:
             ValueError: for a video without frames, of mixed sizes, or that cannot be read; for a device that is not
-                there, and limits below 1.
-            TypeError: for anything that is no video, and for frames that are not uint8; for a `dtype` of integers.
+                there, limits below 1, and another name of a `memory_selection`.
+            TypeError: for anything that is no video, and for frames that are not uint8; for a `dtype` of integers, and
+                a `memory_selection` of another kind.
         """
         from .video_frames_edgetam import open_video  # here, for it imports PyAV, which takes 60 ms
 
@@ -126,6 +129,7 @@ class EdgeTamVideoProcessor(EdgeTamProcessor):
             max_vision_features_cache_size=max_vision_features_cache_size,
             max_memory_frames=max_memory_frames,
             max_objects_per_batch=max_objects_per_batch,
+            memory_selection=memory_selection,
             inference_state_device=devices["inference_state_device"],
             video_storage_device=devices["video_storage_device"],
             mask_generation=getattr(self.image_processor, "mask_generation", None),

@@ -14,6 +14,7 @@ from .checks_edgetam_video import check_count, read_integer
 from .device_edgetam import send
 from .everything_edgetam_video import EverythingState
 from .memory_bank_edgetam import FrameResult, Prompt, Reach, TrackedObject
+from .memory_selection_edgetam import MemorySelection
 
 
 class VideoFrames(Protocol):
@@ -68,6 +69,10 @@ class EdgeTamVideoInferenceSession:
             Where the frames are, if they are stored.
         mask_generation (`dict`, *optional*):
             The checkpoint's own options of mask generation, with which objects are discovered.
+        memory_selection (`str` or `MemorySelection`, *optional*, defaults to `"recent"`):
+            Which frames an object remembers besides those on which it begins: `"recent"`, the last ones, as in the
+            original release; or `"confident"`, of more of them the last on which it was surely seen. Either is a
+            `MemorySelection`, which takes other values, too. Memory is constant in any case.
     """
 
     frames: VideoFrames | None = None
@@ -83,6 +88,7 @@ class EdgeTamVideoInferenceSession:
     max_objects_per_batch: int = 8
     video_storage_device: torch.device | str = "cpu"
     mask_generation: dict[str, Any] | None = None
+    memory_selection: MemorySelection | str = "recent"
     objects: dict[int, TrackedObject] = field(default_factory=dict)
     image_embeddings: dict[int, list[torch.Tensor]] = field(default_factory=dict)
     num_streamed: int = 0
@@ -93,6 +99,7 @@ class EdgeTamVideoInferenceSession:
         for name in ("max_vision_features_cache_size", "max_memory_frames", "max_objects_per_batch"):
             if getattr(self, name) is not None:
                 setattr(self, name, check_count(getattr(self, name), name))
+        self.memory_selection = MemorySelection.of(self.memory_selection)
 
     def __getstate__(self) -> dict[str, Any]:
         """All state but the lock, and the image embeddings of a video, which can be computed again."""

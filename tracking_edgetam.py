@@ -14,6 +14,7 @@ from transformers.utils import ModelOutput
 
 from .device_edgetam import send
 from .memory_bank_edgetam import FrameResult, ObjectMemory, Prompt, Reach, split_results, stack_memories
+from .memory_selection_edgetam import MemorySelection
 from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -164,7 +165,8 @@ class Tracker:
     def __init__(self, model: TrackingModel, session: EdgeTamVideoInferenceSession):
         self.model, self.session = model, session
         num_frames = None if session.is_stream else session.num_frames
-        self.reach = Reach.of(model.config, num_frames, session.num_kept)
+        selection = MemorySelection.of(session.memory_selection)
+        self.reach = Reach.of(model.config, num_frames, session.num_kept, selection)
 
     def receive(self, frame: torch.Tensor, frame_idx: int | None) -> int:
         """Finds all objects on the next frame of a stream, pixel values (1, 3, H, W); returns the index of the frame.

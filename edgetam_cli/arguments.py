@@ -12,6 +12,7 @@ Command: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its o
 VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
 RUNTIMES = ("onnxruntime", "openvino")
+MEMORIES = RECENT, CONFIDENT = ("recent", "confident")  # which frames are remembered
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
 # Text for the help of a command whose name is `command`.
@@ -191,6 +192,17 @@ def add_speed_options(command: Command) -> None:
     )
     command.add_argument(
         "--compile", help="torch.compile: a slow first picture, then faster ones (needs a C++ compiler on CPUs)", **YES
+    )
+
+
+def add_memory_option(command: Command, default: str | None = None) -> None:
+    """Adds the option for which frames of a video are remembered; of `default` unless given."""
+    command.add_argument(
+        "--memory",
+        choices=MEMORIES,
+        default=default,
+        help="what is remembered of an object: the last frames, or the last on which it was surely seen (default: "
+        f"{RECENT})",
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from .arguments import VIDEO_CHECKPOINT, add_json_option, add_model_options, parse_count
+from .arguments import RECENT, VIDEO_CHECKPOINT, add_json_option, add_memory_option, add_model_options, parse_count
 
 HELP = "J&F on a dataset of videos, IoU after clicks on pictures"
 DATASETS = ("davis", "mose", "youtube-vos", "sa-v", "clicks")
@@ -41,6 +41,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("dataset", choices=DATASETS, help="its layout: %(choices)s", metavar="DATASET")
     command.add_argument("root", type=Path, help="its folder")
     add_model_options(command, default=VIDEO_CHECKPOINT)
+    add_memory_option(command, RECENT)
     command.add_argument("--results", type=Path, metavar="FOLDER", help="score finished pictures, without a model")
     command.add_argument("--sequences", nargs="+", metavar="NAME", help="only these (default: all)")
     command.add_argument("--submission", type=Path, metavar="ZIP", help="write the results for the benchmark's server")

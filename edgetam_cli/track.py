@@ -7,6 +7,7 @@ from .arguments import (
     PROMPT,
     YES,
     add_json_option,
+    add_memory_option,
     add_model_options,
     add_prompt_options,
     add_speed_options,
@@ -95,6 +96,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     model = command.add_argument_group("model")
     add_model_options(model)
     add_speed_options(model)
+    add_memory_option(model)
     results = command.add_argument_group("results")
     results.add_argument("--output", type=Path, metavar="FOLDER", help="default: the video's name and _track")
     results.add_argument("--resume", action="store_true", help="go on with the run in the output folder")

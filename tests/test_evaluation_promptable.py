@@ -53,7 +53,7 @@ class Oracle:
         self.otherwise = np.zeros((HEIGHT, WIDTH), bool) if otherwise is None else otherwise
         self.passes, self.memory = [], {}
 
-    def init_video_session(self, frames, inference_device, dtype):
+    def init_video_session(self, frames, inference_device, dtype, memory_selection="recent"):
         return SimpleNamespace(frames=frames, obj_ids=[], clicked=[])
 
     def add_inputs_to_inference_session(self, session, frame_idx, obj_ids, points, labels, clear_old_inputs):

@@ -19,6 +19,7 @@ PROMPT_ARGUMENTS = ["frame_idx", "obj_ids", "input_points", "input_labels", "inp
 PROMPT_ARGUMENTS += ["original_size", "clear_old_inputs"]
 SESSION_ARGUMENTS = ["inference_device", "inference_state_device", "processing_device", "video_storage_device", "video"]
 SESSION_ARGUMENTS += ["dtype", "max_memory_frames", "max_vision_features_cache_size", "max_objects_per_batch"]
+SESSION_ARGUMENTS += ["memory_selection"]
 DTYPES = ["bool", *INTEGERS, "float16", "float32", "float64"]
 
 

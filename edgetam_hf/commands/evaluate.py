@@ -18,6 +18,7 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from transformers.utils import logging
 
+from edgetam_cli.arguments import RECENT
 from edgetam_runtime import is_exported
 
 from .. import EdgeTamModel, EdgeTamProcessor, EdgeTamVideoProcessor
@@ -95,6 +96,8 @@ def check_options(options: argparse.Namespace) -> None:
         raise ValueError(f"--submission is for {' and '.join(SUBMISSION_FOLDERS)}, {options.dataset} is scored here")
     if options.frames and not is_clicked:
         raise ValueError(f"--frames is for --protocol {' and '.join(MODES)}: each object has one first mask")
+    if options.memory != RECENT and (options.dataset == "clicks" or options.results):
+        raise ValueError("--memory is for videos that are tracked: leave it out with clicks and --results")
     if options.train_meta and (is_clicked or options.dataset != "youtube-vos"):
         raise ValueError(f"--train-meta is for youtube-vos with --protocol {FIRST_MASK}, nothing else has a G")
 
@@ -108,7 +111,9 @@ def track_missing(
     tasks = begin(options, settings, folder / "masks", missing, state)
     is_per_object, has_boxes = LAYOUTS[options.dataset].is_per_object, options.protocol == FIRST_BOX
     for sequence, model, processor in logging.tqdm(tasks, desc="track", disable=is_quiet or not tasks):
-        write_sequence(model, processor, sequence, folder / "masks", is_per_object, has_boxes)
+        write_sequence(
+            model, processor, sequence, folder / "masks", is_per_object, has_boxes=has_boxes, memory=options.memory
+        )
 
 
 def begin(
@@ -152,12 +157,13 @@ def checked_settings(options: argparse.Namespace, folder: Path, **more: Any) -> 
         "image_size": options.image_size,
         "dtype": options.dtype,
         "runtime": options.runtime,
+        "memory": options.memory,
         **more,
     }
     if not visible(folder):
         return settings
     try:
-        known = read_json(folder / "run.json")
+        known = {"memory": RECENT, **read_json(folder / "run.json")}  # of older versions, which had no other
         if "dataset" not in known:
             raise ValueError(f"{folder / 'run.json'} is not of an evaluation")
     except ValueError as error:
@@ -212,7 +218,7 @@ def run_promptable(
         tasks = begin(options, settings, folder / "objects", missing, state)
         is_quiet = options.json or not state.is_main_process or not tasks
         for video, model, processor in logging.tqdm(tasks, desc="annotate", disable=is_quiet):
-            rounds = annotate_object(model, processor, video, options.protocol, num_frames)
+            rounds = annotate_object(model, processor, video, options.protocol, num_frames, options.memory)
             write_json_whole([asdict(one) for one in rounds], paths[video.name])
         state.wait_for_everyone()
         if not state.is_main_process:

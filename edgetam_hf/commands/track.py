@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from transformers.utils import logging
 
-from edgetam_cli.arguments import VIDEO_CHECKPOINT
+from edgetam_cli.arguments import MEMORIES, RECENT, VIDEO_CHECKPOINT
 
 from .. import EdgeTamVideoProcessor
 from ..drawing.overlays import overlay
@@ -52,6 +52,7 @@ SETTINGS: dict[str, Any] = {
     "runtime": None,
     "frame_rate": None,
     **track_everything.SETTINGS,
+    "memory": RECENT,
 }
 
 
@@ -144,6 +145,7 @@ def are_settings(settings: dict[str, Any]) -> bool:
         and settings["stride"] > 0
         and all(isinstance(settings[name], str | None) for name in ("dtype", "runtime"))
         and track_everything.are_settings(settings)
+        and settings["memory"] in MEMORIES
         and isinstance(settings["frame_rate"], int | float | None)
         and overlay_video.LOWEST_RATE <= (settings["frame_rate"] or 1) <= overlay_video.HIGHEST_RATE
     )

@@ -79,6 +79,7 @@ class RecordedTracking:
             inference_device=model.device,
             dtype=model.dtype,
             max_memory_frames=1,
+            memory_selection=settings["memory"],
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
@@ -137,7 +138,10 @@ class LiveTracking:
         first = [0] if settings["everything"] else [prompt.frame_idx for prompt in prompts]
         self.start, self.upcoming = min(first), prompts
         self.session = processor.init_video_session(
-            inference_device=model.device, dtype=model.dtype, max_memory_frames=1
+            inference_device=model.device,
+            dtype=model.dtype,
+            max_memory_frames=1,
+            memory_selection=settings["memory"],
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:

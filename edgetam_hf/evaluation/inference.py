@@ -27,6 +27,7 @@ def track_sequence(
     sequence: VideoSequence,
     non_overlapping: bool = True,
     has_boxes: bool = False,
+    memory: str = "recent",
 ) -> Iterator[tuple[int, dict[int, np.ndarray]]]:
     """Yields (frame index, boolean masks (H, W) by object id) for every frame of a `VideoSequence`.
 
@@ -35,9 +36,14 @@ def track_sequence(
         sequence: what to track.
         non_overlapping: whether to give each pixel to the object with the highest logit only.
         has_boxes: whether objects are given by the boxes round their first masks, in place of these.
+        memory: which frames are remembered, "recent" or "confident"; see `MemorySelection`.
     """
     session = processor.init_video_session(
-        sequence.frames, inference_device=model.device, dtype=model.dtype, max_memory_frames=1
+        sequence.frames,
+        inference_device=model.device,
+        dtype=model.dtype,
+        max_memory_frames=1,
+        memory_selection=memory,
     )
     for frame_idx in range(len(sequence.frames)):
         if masks := sequence.first_masks(frame_idx):
@@ -66,7 +72,7 @@ def write_sequence(
     sequence: VideoSequence,
     folder: str | Path,
     is_per_object: bool = False,
-    has_boxes: bool = False,
+    **given: Any,
 ) -> None:
     """Tracks a sequence and writes folder/SEQUENCE, completely or not at all; nothing if it is there already.
 
@@ -76,7 +82,7 @@ def write_sequence(
         folder: of all results.
         is_per_object: write OBJECT/FRAME.png for each object, which may overlap, in place of index pictures FRAME.png,
             in which the lowest id wins.
-        has_boxes: see `track_sequence`.
+        **given: how objects are given and remembered, has_boxes and memory: see `track_sequence`.
     """
     target = inside(folder, sequence.name, is_written=True)
     if target.exists():
@@ -84,7 +90,7 @@ def write_sequence(
     target.parent.mkdir(parents=True, exist_ok=True)
     with whole_folder(target) as unfinished:
         names, size = sequence.frame_names, sequence.size
-        for frame_idx, masks in track_sequence(model, processor, sequence, not is_per_object, has_boxes):
+        for frame_idx, masks in track_sequence(model, processor, sequence, not is_per_object, **given):
             # all objects on all frames, from the highest id so that the lowest lies on top
             masks = {number: masks.get(number, np.zeros(size, bool)) for number in reversed(sequence.object_ids)}
             if not is_per_object:

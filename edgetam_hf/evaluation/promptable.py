@@ -116,6 +116,7 @@ def annotate_object(
     video: ObjectVideo,
     mode: str,
     num_frames: int = NUM_FRAMES,
+    memory: str = "recent",
 ) -> list[Round]:
     """List of the `Round`s of an object, one per annotated frame, at least one and at most `num_frames`.
 
@@ -127,8 +128,11 @@ def annotate_object(
         video: `ObjectVideo`.
         mode: "offline" or "online".
         num_frames: limit of annotated frames.
+        memory: which frames are remembered, "recent" or "confident"; see `MemorySelection`.
     """
-    session = processor.init_video_session(video.sequence.frames, inference_device=model.device, dtype=model.dtype)
+    session = processor.init_video_session(
+        video.sequence.frames, inference_device=model.device, dtype=model.dtype, memory_selection=memory
+    )
     rounds: list[Round] = []
     scores: dict[int, tuple[float, float]] = {}
     true_frames = set(video.true_frames)
