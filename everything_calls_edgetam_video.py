@@ -68,8 +68,9 @@ class EverythingCalls(SessionCalls):
         """Masks of everything on frame after frame of a video: objects are discovered, followed and dropped.
 
         The output of a frame has all objects that there are. Of those that leave, nothing is kept, and no id is given
-        twice. Objects that a user prompts are followed with the others, and never dropped. What is needed to go on is
-        in the session: after an error, or once it was pickled, the next call goes on behind the last frame.
+        twice. Objects that a user prompts, or asks `discover` for, are followed with the others, and never dropped.
+        What is needed to go on is in the session: after an error, or once it was pickled, the next call goes on behind
+        the last frame.
 
         Args:
             inference_session (`EdgeTamVideoInferenceSession`):

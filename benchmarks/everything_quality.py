@@ -53,7 +53,7 @@ class Score:
     def add(self, clip: str, truth: dict[int, np.ndarray], found: dict[int, np.ndarray]) -> None:
         """Notes a frame: masks (H, W) of true and of found objects, by number."""
         self.num_frames += 1
-        self.num_ids += sum(mask.any() for mask in found.values())
+        self.num_ids += sum(bool(mask.any()) for mask in found.values())
         for number, true_mask in truth.items():
             if true_mask.mean() >= SMALLEST_SHARE:
                 ious = {obj_id: (mask & true_mask).sum() / (mask | true_mask).sum() for obj_id, mask in found.items()}

@@ -64,6 +64,18 @@ def test_source_is_the_same_in_another_process(source):
     assert_equal(draw(pickle.loads(copied), 5), draw(source, 5))
 
 
+def test_what_enters_later_is_an_object_where_it_is_asked_for(data):
+    entering = moving.MovingComposites(data, "training", 64, has_entering=True)
+    assert pickle.loads(pickle.dumps(entering)).has_entering
+    num_entered = 0
+    for seed in range(20):
+        clip = draw(entering, seed, 24, 8)
+        shares = clip.masks.mean((2, 3))
+        assert (shares.max(0) >= moving.SMALLEST_SHARE).all()
+        num_entered += (shares[0] < moving.SMALLEST_SHARE).sum()
+    assert num_entered > 0
+
+
 @pytest.mark.parametrize("max_objects", [1, 2, 8])
 def test_objects_are_disjoint_and_large_on_the_first_frame(source, max_objects):
     for seed in range(20):
