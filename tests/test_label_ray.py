@@ -67,6 +67,17 @@ def test_ray_goes_on_after_one_process_and_outlives_processes_of_its_own(tmp_pat
     assert read_rows(tmp_path / "out") == read_rows(whole) and read_errors(tmp_path / "out") == read_errors(whole)
 
 
+@pytest.mark.parametrize("step", ["prepare", "label", "finish"])
+def test_ray_sets_aside_an_item_that_ends_each_of_its_processes(tmp_path, engine, whole, step):
+    name = "00005.jpg"
+    source = FakeSource(SOURCE.all_names[:8])
+    report = label(source, tmp_path / "out", FakeLabeller(before_step=Kill(step, name)), engine)
+    assert report["labelled"] == 6 and report["num_failed"] == 2
+    assert read_errors(tmp_path / "out")[name].startswith("each process that tried it has died")
+    label(source, tmp_path / "out", FakeLabeller())
+    assert read_rows(tmp_path / "out") == [row for row in read_rows(whole) if row["name"] in source.all_names]
+
+
 def miss(step, name):
     raise ImportError("pip install av")
 
