@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from .errors import ErrorFiles
 
-MOST_DEATHS = 3  # of processes: in the middle of a batch, until its items are tried alone; of an item, until it is lost
+MOST_DEATHS = 2  # of processes in the middle of an item that is tried alone, as after a first death in its batch
 
 
 class Unfinished:
@@ -54,7 +54,7 @@ class Attempts:
             batch: what has the `id` and the `name` of an item.
             function: from some of the batch to what the step makes of them.
         """
-        if self._begin(step, batch) < MOST_DEATHS:
+        if self._begin(step, batch) == 0:
             made = function(batch)
         else:
             made = [value for one in batch for value in self._make_alone(step, one, function)]
@@ -62,13 +62,14 @@ class Attempts:
         return made
 
     def _make_alone(self, step: str, one: Any, function: Callable[[list[Any]], list[Any]]) -> list[Any]:
-        num_deaths = self._begin(step, [one])
+        step_alone = f"{step} alone"  # a batch may be one item only
+        num_deaths = self._begin(step_alone, [one])
         if num_deaths >= MOST_DEATHS:  # it stays noted, for the batch may have to be repeated
             reason = "each process that tried it has died: its file may crash a library, or need too much memory"
             self.errors.add(one.id, one.name, reason)
             return []
         made = function([one])
-        self._end(step, [one])
+        self._end(step_alone, [one])
         return made
 
     def _begin(self, step: str, batch: list[Any]) -> int:

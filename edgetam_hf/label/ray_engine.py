@@ -4,7 +4,9 @@ import builtins
 import logging
 import os
 import pickle
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from edgetam_cli.endings import USER_ERRORS, first_line
+from edgetam_cli.endings import SIGNALS, USER_ERRORS, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to the makers of Ray
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it prints that this will become so
@@ -135,7 +137,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         settings |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, FEWEST_CPUS)}
     try:
-        with without_stderr():  # on which this level announces itself
+        with own_signals(), without_stderr():  # on which this level announces itself
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it warns of what Ray Data always does
             ray.init(address or "local", **settings)
     except Exception as error:  # of many kinds
@@ -145,6 +147,19 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """After the block a signal to stop does what it did before: Ray takes it for a crash, and ends the process."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread may say
+    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # or it is none of Python's
+                signal.signal(number, handler)
 
 
 @contextmanager
