@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,6 +85,20 @@ def test_ray_sets_aside_items_that_end_each_of_their_processes(tmp_path, engine,
         assert read_errors(tmp_path / "out")[name].startswith("each process that tried it has died")
     label(source, tmp_path / "out", FakeLabeller())
     assert read_rows(tmp_path / "out") == [row for row in read_rows(whole) if row["name"] in source.all_names]
+
+
+def test_own_signals_do_what_they_did_before(engine):
+    from edgetam_hf.label.ray_engine import own_signals
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    received = []
+    try:
+        with own_signals():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
 
 
 def miss(step, name):
