@@ -1,5 +1,7 @@
 """Labelling of clips: objects tracked both ways, and clips that cannot be labelled."""
 
+import os
+
 import fsspec
 import numpy as np
 import pytest
@@ -154,6 +156,10 @@ def test_clip_labeller_sets_aside_what_is_no_clip(labeller, tmp_path):
     ):
         with pytest.raises(PoisonError, match=message):
             labeller.prepare(clip_of(tmp_path / name, Prompt(1, box=BOX)))
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.mp4")
+        with pytest.raises(PoisonError, match="it is a pipe"):
+            labeller.prepare(clip_of(tmp_path / "pipe.mp4", Prompt(1, box=BOX)))
     with pytest.raises(PoisonError, match="there is no memory://nowhere"):
         labeller.prepare(clip_of("memory://nowhere/clip.mp4"))
     with pytest.raises(PoisonError, match="neither an address nor data"):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,39 @@ def test_ray_goes_on_after_one_process_and_outlives_processes_of_its_own(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"out", "prepare", "label", "finish"}
     assert report["before"] < 27 and report["before"] + report["labelled"] == 56
     assert read_rows(tmp_path / "out") == read_rows(whole) and read_errors(tmp_path / "out") == read_errors(whole)
+
+
+@dataclass(frozen=True)
+class KillsAlways:
+    """Ends each process that comes to these items, one at each kind of process."""
+
+    def __call__(self, step, name):
+        Kill("prepare", "00001.jpg")(step, name)
+        Kill("label", "00005.jpg")(step, name)
+
+
+def test_ray_sets_aside_items_that_end_each_of_their_processes(tmp_path, engine, whole):
+    source = FakeSource(SOURCE.all_names[:8])
+    report = label(source, tmp_path / "out", FakeLabeller(before_step=KillsAlways()), engine)
+    assert report["labelled"] == 5 and report["num_failed"] == 3
+    for name in ("00001.jpg", "00005.jpg"):
+        assert read_errors(tmp_path / "out")[name].startswith("each process that tried it has died")
+    label(source, tmp_path / "out", FakeLabeller())
+    assert read_rows(tmp_path / "out") == [row for row in read_rows(whole) if row["name"] in source.all_names]
+
+
+def test_own_signals_do_what_they_did_before(engine):
+    from edgetam_hf.label.ray_engine import own_signals
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+    received = []
+    try:
+        with own_signals():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert received == [signal.SIGTERM]
 
 
 def miss(step, name):

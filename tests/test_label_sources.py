@@ -283,6 +283,15 @@ def test_find_source_rejects_folders_that_cannot_be_read(folder):
         (folder / "a").chmod(0o755)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_place_does_not_wait_for_pipes(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    place = Place.of(tmp_path / "pipe.jpg")
+    for read in (place.open, place.read):
+        with pytest.raises(OSError, match=r"pipe.jpg cannot be read: it is a pipe"):
+            read()
+
+
 def test_find_source_rejects_credentials_that_fail(monkeypatch):
     def refuse(*arguments, **settings):
         raise PermissionError("Access Denied: no credentials\nand more")

@@ -32,7 +32,9 @@ def opened_clip(item: Item) -> Iterator[Frames]:
     if item.data is None and item.address is None:
         raise ValueError(f"{item.name} has neither an address nor data")
     if item.data is None and not is_remote(item):
-        yield open_video(Place.of(item.address or "").path)
+        place = Place.of(item.address or "")
+        place.check_ends()
+        yield open_video(place.path)
         return
     with tempfile.TemporaryDirectory(prefix="edgetam_clip_", ignore_cleanup_errors=True) as folder:
         yield open_video(_copied(item, Path(folder)))

@@ -94,12 +94,20 @@ class Place:
     def open(self) -> IO[bytes]:
         """The file, open for reading at any position; see `info` for errors."""
         with _reading(self):
+            self.check_ends()
             return self.filesystem.open_input_file(self.path)
 
     def read(self) -> bytes:
         """All bytes of the file; see `info` for errors."""
-        with _reading(self), self.filesystem.open_input_stream(self.path) as file:
-            return file.read()
+        with _reading(self):
+            self.check_ends()
+            with self.filesystem.open_input_stream(self.path) as file:
+                return file.read()
+
+    def check_ends(self) -> None:
+        """Raises an OSError for a pipe or a device of this machine, which would be waited for without end."""
+        if self.is_local and self.info().type == fs.FileType.Unknown:
+            raise OSError("it is a pipe, a socket or a device, expected a file")
 
     def files(self, is_recursive: bool = True) -> Iterator["Place"]:
         """The files in the folder, sorted by name, and in its folders; none if it is not there."""

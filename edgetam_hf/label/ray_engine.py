@@ -4,8 +4,10 @@ import builtins
 import logging
 import os
 import pickle
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from edgetam_cli.endings import USER_ERRORS, first_line
+from edgetam_cli.endings import SIGNALS, USER_ERRORS, first_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent to the makers of Ray
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it prints that this will become so
@@ -33,6 +35,7 @@ except ImportError as error:
 from .items import ITEM_SCHEMA, Item, Part, table_of
 from .job import Job, in_batches, read_part
 from .prompts import PromptedSource
+from .ray_attempts import Attempts
 from .rows import ROW_SCHEMA, table_of_rows
 from .steps import Passed, Steps
 
@@ -88,14 +91,15 @@ class RayEngine:
 
     def write(self, job: Job, num_gpus: float, num_workers: int) -> None:
         """Reads, prepares, labels, finishes and writes all items, in a stream."""
+        steps = (job.steps, Attempts.of(job.steps.errors))
         tables = {"batch_format": "pyarrow", "batch_size": job.batch_size}
         items = ray.data.read_datasource(Items(job), override_num_blocks=job.num_parts, **TASK)
         batches = items.repartition(target_num_rows_per_block=job.batch_size, strict=True)
-        prepared = batches.map_batches(prepare, fn_args=(job.steps,), **tables, **TASK)
+        prepared = batches.map_batches(prepare, fn_args=steps, **tables, **TASK)
         workers = ray.data.ActorPoolStrategy(min_size=1, max_size=num_workers, initial_size=num_workers)
-        model = {"fn_constructor_args": (job.steps,), "compute": workers, "num_gpus": num_gpus, **MODEL}
+        model = {"fn_constructor_args": steps, "compute": workers, "num_gpus": num_gpus, **MODEL}
         found = prepared.map_batches(Worker, **model, **tables)
-        rows = found.map_batches(finish, fn_args=(job.steps,), **tables, **TASK)
+        rows = found.map_batches(finish, fn_args=steps, **tables, **TASK)
         rows.write_parquet(
             job.folder.rows.path,
             filesystem=job.folder.place.filesystem,
@@ -133,7 +137,7 @@ def connected(address: str | None) -> Iterator[None]:
     if address is None:
         settings |= {"include_dashboard": False, "num_cpus": max(os.cpu_count() or 1, FEWEST_CPUS)}
     try:
-        with without_stderr():  # on which this level announces itself
+        with own_signals(), without_stderr():  # on which this level announces itself
             os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it warns of what Ray Data always does
             ray.init(address or "local", **settings)
     except Exception as error:  # of many kinds
@@ -143,6 +147,19 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """After the block a signal to stop does what it did before: Ray takes it for a crash, and ends the process."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other thread may say
+    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # or it is none of Python's
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -214,25 +231,31 @@ def read(part: Part, finished: ray.ObjectRef, prompts: ray.ObjectRef | None, ste
     yield from map(table_of, in_batches(items, ITEMS_PER_TABLE))
 
 
-def prepare(table: pa.Table, steps: Steps) -> pa.Table:
+def prepare(table: pa.Table, steps: Steps, attempts: Attempts) -> pa.Table:
     """What the model needs of some items."""
-    return to_table([passed for row in table.to_pylist() if (passed := steps.prepare(Item.from_row(row)))])
+    items = [Item.from_row(row) for row in table.to_pylist()]
+    return to_table(attempts.make("prepare", items, lambda some: without_none(map(steps.prepare, some))))
 
 
 class Worker:
     """A process with a copy of the model."""
 
-    def __init__(self, steps: Steps):
-        self.steps = steps
+    def __init__(self, steps: Steps, attempts: Attempts):
+        self.steps, self.attempts = steps, attempts
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """What the model finds in a batch."""
-        return to_table(self.steps.label(of_table(table)))
+        return to_table(self.attempts.make("label", of_table(table), self.steps.label))
 
 
-def finish(table: pa.Table, steps: Steps) -> pa.Table:
+def finish(table: pa.Table, steps: Steps, attempts: Attempts) -> pa.Table:
     """The rows of what was found."""
-    return table_of_rows([row for passed in of_table(table) if (row := steps.finish(passed))])
+    return table_of_rows(attempts.make("finish", of_table(table), lambda some: without_none(map(steps.finish, some))))
+
+
+def without_none(values: Iterable[Any]) -> list[Any]:
+    """The values that are not None, which stands for an item that was set aside."""
+    return [value for value in values if value is not None]
 
 
 def to_table(batch: list[Passed]) -> pa.Table:
