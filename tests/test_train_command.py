@@ -414,7 +414,7 @@ def test_training_rejects_a_folder_of_something_else(capsys, config, tmp_path):
     (tmp_path / "notes.txt").touch()
     assert "has files of something else" in fail(capsys, config, "--output", tmp_path)
     line = fail(capsys, config, "--output", tmp_path / "notes.txt")
-    assert "is a file, or lies below one: --output must be a folder" in line
+    assert "is a file, or lies below one: results go into a folder" in line
 
 
 # When things go wrong.

@@ -187,7 +187,7 @@ def _held(lock: Path, target: Path) -> Iterator[None]:
             holder.acquire()
         except filelock.Timeout as error:
             raise ValueError(
-                f"another run is writing to {target}: wait until it is done, or choose another --output"
+                f"another run is writing to {target}: wait until it is done, or choose another place"
             ) from error
         if os.path.lexists(lock):
             break
@@ -206,7 +206,7 @@ def _make(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise ValueError(f"{folder} is a file, or lies below one: --output must be a folder") from error
+        raise ValueError(f"{folder} is a file, or lies below one: results go into a folder") from error
     return missing
 
 
