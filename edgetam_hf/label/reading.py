@@ -17,7 +17,7 @@ def read_pixels(item: Item) -> np.ndarray:
     if item.data is not None:
         return read_picture(item.data, item.name)
     if item.address is None:
-        raise ValueError(f"{item.name} has neither an address nor data")
+        raise ValueError(f"{item.name} has neither an address nor data: its dataset gave no picture")
     return read_picture(Place.of(item.address).read(), item.name)
 
 

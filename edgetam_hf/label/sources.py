@@ -1,6 +1,6 @@
 """What a user writes as SOURCE, found: files, folders, patterns, lists, tables, tars, datasets, and Python objects."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ from ..pictures_edgetam import PICTURE_SUFFIXES
 from .items import Item, Source
 from .place import Place
 from .source_coco import CocoSource
+from .source_datasets import Dataset, DatasetSource, is_dataset
 from .source_files import TABLE_SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, find_files, has_suffix, media_of
 from .source_lists import ItemList, find_listed, list_files, read_list
 from .source_tables import TableSource
@@ -25,7 +26,7 @@ OPTIONS = {kind: {"Parquet": ("column", "name_column"), "COCO": ("pictures",)}.g
 
 
 def find_source(
-    source: str | Path | Source | Iterable[Item | str | Path],
+    source: str | Path | Source | Iterable[Item | str | Path] | Dataset,
     *,
     is_clips: bool | None = None,
     column: str | None = None,
@@ -37,8 +38,8 @@ def find_source(
     Args:
         source: path or address of one of these, or a pattern of such files (`*`, `**`, `{000..099}`, `{train,val}`):
             a folder of pictures or videos, with its folders; a text file (.txt) with a path or address a line, relative
-            to the file; Parquet; WebDataset tars; a COCO JSON; a picture or video file. Or a `Source`, or `Item`s, or
-            paths and addresses.
+            to the file; Parquet; WebDataset tars; a COCO JSON; a picture or video file. Or a `Source`; a list or
+            iterator of `Item`s, or of paths and addresses; or a dataset of pictures, see `DatasetSource`.
         is_clips: True for clips: video files, or folders of pictures, each of which is a clip. False for pictures. None
             for what is there.
         column: column of a table that has the pictures, as paths, addresses or bytes; None if there is but one.
@@ -99,15 +100,19 @@ def check_chosen(allowed: Collection[str], name: str, **chosen: object) -> None:
 
 
 def source_of_python(source: Any, is_clips: bool | None) -> Source:
-    """A `Source` as it is, or that of `Item`s or paths."""
+    """A `Source` as it is, or that of `Item`s, paths or a dataset."""
     if hasattr(source, "parts"):
         return source
-    entries: list[Any] = list(source) if isinstance(source, Iterable) else [None]
-    if all(isinstance(entry, Item) for entry in entries):
-        return ItemList(entries)
-    if all(isinstance(entry, str | Path) for entry in entries):
-        return find_listed(entries, Place.of("."), is_clips, "list")
+    if isinstance(source, list | tuple | Iterator):
+        source = list(source)
+        if all(isinstance(entry, Item) for entry in source):
+            return ItemList(source)
+        if all(isinstance(entry, str | Path) for entry in source):
+            return find_listed(source, Place.of("."), is_clips, "list")
+    if is_dataset(source):
+        return DatasetSource(source)
     raise TypeError(
-        f"a source must be a path or address, a Source, or a list of Items or of paths, got {type(source).__name__}; a "
-        "dataset of Ray or Hugging Face is written by its write_parquet or to_parquet, and the folder given"
+        "a source must be a path or address, a Source, a list of Items or of paths, or a dataset with a length and "
+        f"items by number, got {type(source).__name__}; a dataset of Ray, or one that is streamed, is written by its "
+        "write_parquet or to_parquet, and the folder given"
     )
