@@ -116,10 +116,11 @@ def follow(
     """
     with session.lock:
         draft = session.draft()
-        draft.video_height, draft.video_width = size
+        draft.set_size(size)
         output = find_objects(draft, **frame)
         seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
-        draft.everything, dropped = draft.everything.after(output.frame_idx, seen, options)
+        state, dropped = draft.everything.after(output.frame_idx, seen, options)
+        draft.set_everything(state)
         for obj_id in dropped:
             draft.remove_object(obj_id)
         output = without(output, dropped)
@@ -128,7 +129,7 @@ def follow(
             if obj_ids:
                 output = find_objects(draft, frame_idx=output.frame_idx, answers_prompts=True)
             seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
-            draft.everything = draft.everything.discovered(obj_ids, seen.uncovered)
+            draft.set_everything(draft.everything.discovered(obj_ids, seen.uncovered))
         session.adopt(draft)
     return output
 

@@ -50,7 +50,7 @@ class EverythingCalls(SessionCalls):
         with session.lock:
             draft = session.draft()
             frame_idx = draft.check_present(frame_idx)
-            draft.video_height, draft.video_width = _frame_size(session, original_size)
+            draft.set_size(_frame_size(session, original_size))
             if draft.is_new(frame_idx):
                 self._find_objects(draft, frame_idx, answers_prompts=True)
             obj_ids = discover(self._model, draft, frame_idx, read)

@@ -190,6 +190,14 @@ class EdgeTamVideoInferenceSession:
             raise ValueError(f"original_size must be that of the video, {known}, got {size}")
         return size
 
+    def set_size(self, size: tuple[int, int]) -> None:
+        """Notes the size (height, width) of the frames."""
+        self.video_height, self.video_width = size
+
+    def set_everything(self, state: EverythingState) -> None:
+        """Notes what is known of objects that nobody prompted."""
+        self.everything = state
+
     def get_frame(self, frame_idx: int) -> torch.Tensor:
         """Model input (3, H, W) of a frame of the video."""
         if self.frames is None or self.frame_processor is None:
@@ -255,7 +263,7 @@ class EdgeTamVideoInferenceSession:
         """
         with self.lock:
             draft = self.draft()
-            draft.video_height, draft.video_width = size
+            draft.set_size(size)
             for obj_id, prompt in prompts.items():
                 draft.objects.setdefault(obj_id, TrackedObject()).add_prompt(frame_idx, prompt)
             draft.everything = draft.everything.knows([*prompts])

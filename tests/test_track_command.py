@@ -342,7 +342,7 @@ def image_checkpoint(tmp_path_factory):
         (["{clip}", "--mask", "full.png", "--point", "1,1"], "both a mask and clicks"),
         (["{clip}", "--point", "1,1", "--reverse"], "before which there is nothing"),
         (["{clip}", "--point", "1,1", "--resume"], "nothing to resume in clip_track"),
-        (["{clip}", "--point", "1,1", "--output", "full.png"], "must be a folder"),
+        (["{clip}", "--point", "1,1", "--output", "full.png"], "results go into a folder"),
         (["{clip}", "--point", "1,1", "--output", "."], "not empty: go on with --resume"),
         (["{clip}", "--point", "1,1", "--image-size", "100"], "image_size must be a positive multiple"),
         (["none.mp4", "--point", "1,1"], r"none\.mp4 does not exist"),
