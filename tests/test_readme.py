@@ -108,6 +108,7 @@ def test_readme_and_docs_name_commands_that_exist(page):
 def test_readme_names_a_command_of_each_kind():
     assert {words[0] for page in PAGES for words in commands_of(page)} == {
         "segment", "masks", "track", "convert", "export", "evaluate", "train", "demo", "label",
+        "label-export",
     }  # fmt: skip
 
 
