@@ -18,8 +18,6 @@ from PIL import Image  # noqa: E402
 
 from edgetam_hf.label.items import CLIP, PICTURE, Item  # noqa: E402
 from edgetam_hf.label.place import Place  # noqa: E402
-from edgetam_hf.label.reading import read_pixels  # noqa: E402
-from edgetam_hf.label.source_datasets import DatasetSource  # noqa: E402
 from edgetam_hf.label.source_files import expand_braces  # noqa: E402
 from edgetam_hf.label.source_lists import ItemList  # noqa: E402
 from edgetam_hf.label.source_names import resolve  # noqa: E402
@@ -427,32 +425,6 @@ def test_find_source_rejects_items_that_are_wrong():
     for wrong in ([{"image": 1}], [Item("a"), "b"], [np.zeros((3, 4, 4), np.uint8)]):
         with pytest.raises(TypeError, match="entry 0 of a dataset must be a picture: a PIL picture, uint8 array"):
             find_source(wrong)
-
-
-@pytest.mark.parametrize(
-    "wrap", [lambda entry: entry, lambda entry: {"label": 1, "image": entry}, lambda entry: (entry, 1)]
-)
-def test_datasets_give_their_pictures_by_number(wrap, folder):
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 3), np.uint8)
-    entries = [pixels, Image.fromarray(pixels), picture(0), folder / "x.tif"]
-    source = find_source([wrap(entry) for entry in entries])
-    assert list(source.names()) == [f"{idx:08d}" for idx in range(4)] and source.num_items == 4
-    items = items_of(pickle.loads(pickle.dumps(source)), 3)
-    assert [item.name for item in items] == list(source.names())
-    for item in items[:2]:
-        assert np.array_equal(read_pixels(item), pixels)
-    assert items[2].data == picture(0) and read(items[3]) == PICTURES["x.tif"]
-
-
-def test_dataset_loses_only_entries_that_raise():
-    class Damaged(list):
-        def __getitem__(self, idx):
-            if idx == 1:
-                raise RuntimeError("lost")
-            return super().__getitem__(idx)
-
-    dataset = DatasetSource(Damaged([picture(number) for number in range(3)]))
-    assert [item.data for item in items_of(dataset)] == [picture(0), None, picture(2)]
 
 
 # Tables.

@@ -19,6 +19,7 @@ from edgetam_runtime import is_exported
 from .. import EdgeTamMaskGenerationPipeline, EdgeTamModel, EdgeTamProcessor
 from ..found_objects import CutMask, masks_of_logits
 from ..loading import ModelChoice, load_video_model, load_with_processor
+from ..prompted_pictures import PicturePrompt, PromptedFinder, PromptedMask
 from ..settings_edgetam import as_device
 
 try:
@@ -51,6 +52,11 @@ class PromptedObject:
     def is_ambiguous(self) -> bool:
         """Whether it is a single click, which may mean a thing or its part, so that the best of three masks counts."""
         return self.points is not None and len(self.points) == 1
+
+    def as_prompt(self) -> PicturePrompt:
+        """What is said of it in a picture."""
+        clicks = zip(self.points or (), self.point_labels or ())
+        return PicturePrompt([(x, y, label) for (x, y), label in clicks], self.box)
 
 
 class EdgeTamFiftyOneModel(fom.SamplesMixin, fom.Model):
@@ -159,27 +165,14 @@ class EdgeTamFiftyOneImageModel(EdgeTamFiftyOneModel, fom.TorchModelMixin):
     def _decode(
         self, embeddings: list[torch.Tensor], picture: Image.Image, objects: list[PromptedObject]
     ) -> fol.Detections:
-        found: dict[int, Answer | None] = {}
+        found: dict[int, PromptedMask] = {}
         for is_ambiguous in (False, True):
             places = [place for place, of in enumerate(objects) if of.is_ambiguous == is_ambiguous]
-            if places:
-                group = [objects[place] for place in places]
-                found.update(zip(places, self._answer(embeddings, (picture.height, picture.width), group)))
-        in_order = (found[place] for place in range(len(objects)))
-        return as_detections(of for of in in_order if of is not None)
-
-    def _answer(
-        self, embeddings: list[torch.Tensor], size: tuple[int, int], objects: list[PromptedObject]
-    ) -> Iterator[Answer | None]:
-        """What is found for each of some objects in a picture (height, width); None for one that is not seen."""
-        prompts = self.processor(original_sizes=[size], **model_inputs(objects), return_tensors="pt")
-        prompts = prompts.to(self.model.device)
-        outputs = self.model(image_embeddings=embeddings, multimask_output=objects[0].is_ambiguous, **prompts)
-        scores, best = outputs.iou_scores[0].float().max(dim=-1)
-        logits = outputs.pred_masks[0, torch.arange(len(best), device=best.device), best]
-        is_seen = (outputs.object_score_logits[0, :, 0] > 0).tolist()
-        for mask, score, seen, of in zip(masks_of_logits(logits, size), scores.tolist(), is_seen, objects):
-            yield (mask, score, of.label, of.index) if seen else None
+            finder = PromptedFinder(self.model, self.processor, is_multimask=is_ambiguous)
+            prompts = [objects[place].as_prompt() for place in places]
+            found.update(zip(places, finder.find(embeddings, prompts, (picture.height, picture.width))))
+        answers = ((found[place], of) for place, of in enumerate(objects))
+        return as_detections((of[0].mask, of[0].score, of[1].label, of[1].index) for of in answers if of[0].is_present)
 
 
 class EdgeTamFiftyOneVideoModel(EdgeTamFiftyOneModel):

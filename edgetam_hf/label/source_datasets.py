@@ -32,18 +32,19 @@ def is_dataset(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class DatasetPart:
-    """Entries of a dataset; see `Part`."""
+    """Entries `start` to `end` of a whole dataset, of which `dataset` has those from `first` on; see `Part`."""
 
     name: str
     dataset: Dataset
     start: int
     end: int
+    first: int = 0
 
     def __iter__(self) -> Iterator[Item]:
         for idx in range(self.start, self.end):
             name = f"{idx:08d}"
             try:
-                yield item_of(self.dataset[idx], name)
+                yield item_of(self.dataset[idx - self.first], name)
             except Exception:  # a dataset raises errors of any kind, which must cost this entry only
                 yield Item(name)
 
@@ -55,7 +56,7 @@ class DatasetSource:
     that begins with one: as the `image` of a dataset of Hugging Face, or the first value of one of torchvision.
 
     Args:
-        dataset: with a length and items by number; it is pickled for each part, unless one process does all.
+        dataset: with a length and items by number; it is pickled for each part, but of a list only the part's entries.
     """
 
     kind = PICTURE
@@ -73,8 +74,13 @@ class DatasetSource:
 
     def parts(self, num_parts: int) -> list[DatasetPart]:
         """See `Source`."""
-        bounds = split_evenly(self.num_items, num_parts)
-        return [DatasetPart(f"{self.name} {start} to {end - 1}", self.dataset, start, end) for start, end in bounds]
+        return [self._part(*bounds) for bounds in split_evenly(self.num_items, num_parts)]
+
+    def _part(self, start: int, end: int) -> DatasetPart:
+        name = f"{self.name} {start} to {end - 1}"
+        if type(self.dataset) in (list, tuple):  # whose slices are of their kind, so that the rest need not travel
+            return DatasetPart(name, self.dataset[slice(start, end)], start, end, start)  # type: ignore[index]
+        return DatasetPart(name, self.dataset, start, end)
 
 
 def item_of(entry: Any, name: str) -> Item:
