@@ -101,6 +101,12 @@ class EdgeTamVideoInferenceSession:
                 setattr(self, name, check_count(getattr(self, name), name))
         self.memory_selection = MemorySelection.of(self.memory_selection)
 
+    def __repr__(self) -> str:
+        """What it is of and which objects there are, in a line: all that it holds would fill pages."""
+        size = "" if self.video_height is None else f" of {self.video_height}x{self.video_width}"
+        frames = f"stream, {self.num_streamed} frames" if self.is_stream else f"{self.num_frames} frames"
+        return f"{type(self).__name__}({frames}{size}, objects {list(self.objects)})"
+
     def __getstate__(self) -> dict[str, Any]:
         """All state but the lock, and the image embeddings of a video, which can be computed again."""
         with self.lock:
