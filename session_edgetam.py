@@ -235,7 +235,10 @@ class EdgeTamVideoInferenceSession:
         """Frames to track: a first one, by default the earliest that begins an object, and at most so many after it."""
         prompted = [t for tracked_object in self.objects.values() for t in tracked_object.conditioning_frames()]
         if not prompted:
-            raise ValueError("no object has a prompt yet: call processor.add_inputs_to_inference_session first")
+            raise ValueError(
+                "no object has a prompt yet: call processor.add_inputs_to_inference_session first; without any, "
+                "model.track_everything(session) finds objects itself"
+            )
         start = min(prompted) if start is None else start
         if reverse:
             return range(start, max(start - count, 0) - 1, -1) if start > 0 else range(0)
