@@ -72,8 +72,8 @@ def _draw_number(
 ) -> None:
     """Draws a tag with the object's number where the object is widest and nothing else is, or nothing."""
     top, is_taken, is_needed = places
-    tag = tag_size(found.number, font)
-    centre = roomy_place(found.mask, (top == found.number) & ~is_taken, tag)
+    tag, window = tag_size(found.number, font), found.mask.window
+    centre = roomy_place(found.mask, (top[window] == found.number) & ~is_taken[window], tag)
     if centre is None:
         if not is_needed:
             return

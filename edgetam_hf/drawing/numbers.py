@@ -54,11 +54,11 @@ def roomy_place(mask: CutMask, is_free: np.ndarray, tag: tuple[int, int]) -> tup
 
     Args:
         mask: of an object.
-        is_free: boolean array (H, W) of the pixels that a tag may lie on.
+        is_free: boolean array of the pixels of its part that a tag may lie on.
         tag: (width, height) of it.
     """
     step = max(max(mask.part.shape) // ROOM_SAMPLES, 1)
-    has_room = (mask.part & is_free[mask.window])[::step, ::step]
+    has_room = (mask.part & is_free)[::step, ::step]
     padded = Image.fromarray(np.pad(has_room, 1)).convert("L")
     room = np.asarray(padded.filter(ImageFilter.BoxBlur(tuple(side / step / 2 for side in tag))))[1:-1, 1:-1]
     if room.max() < 0.8 * 255:

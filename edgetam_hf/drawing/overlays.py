@@ -64,7 +64,7 @@ def write_numbers(
     for point in points:
         is_free[click_window(point, image.size)] = False
     for number, mask in reversed([*zip(numbers, map(CutMask.of, masks))]):
-        centre = roomy_place(mask, is_free, tag_size(number, font)) if mask.area else None
+        centre = roomy_place(mask, is_free[mask.window], tag_size(number, font)) if mask.area else None
         if centre is not None:
             is_free[draw_number(image, number, centre, colour_of(number - 1), font)] = False
         is_free[mask.window] &= ~mask.part
