@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("video", nargs="?", default="examples/rolling.mp4")
     parser.add_argument("--model", default=nano_checkpoint(), help="folder or Hub id")
     parser.add_argument("--every", type=int, default=5, help="look for new objects on every Nth frame")
-    parser.add_argument("--points-per-side", type=int, default=12, help="search with so many clicks along each side")
+    parser.add_argument("--points-per-side", type=int, default=8, help="search with so many clicks along each side")
     parser.add_argument("--frames", type=int, help="how many frames to track (default: all)")
     parser.add_argument("--output", default="everything.mp4")
     options = parser.parse_args()
