@@ -40,12 +40,15 @@ import pytest  # noqa: E402
 import simulated_gpu  # noqa: E402
 import small_datasets  # noqa: E402
 import small_models  # noqa: E402
+import threads  # noqa: E402
 import torch  # noqa: E402
 import tracking  # noqa: E402
 import training_sources  # noqa: E402
 
 from edgetam_cli import main  # noqa: E402
 from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, folding_edgetam, nano_checkpoint  # noqa: E402
+
+threads.limit_threads()
 
 # Files that take minutes. They are begun first, so that several workers end at about the same time.
 LONG_FILES = (

@@ -223,9 +223,10 @@ def test_kept_graphs_are_those_of_the_same_model(model):
 
     expected = digests(model)
     assert len(set(expected)) == 6 and digests(make_video_model()) == expected
-    for others in (digests(make_video_model(seed=1)), digests(make_video_model(64)), digests(model.train())):
-        assert not set(others) & set(expected)
-    assert digests(model.eval()) == expected != digests(model, dtype="float16")
+    for other in (make_video_model(seed=1), make_video_model(64)):
+        assert not set(digests(other)) & set(expected)
+    same = set(digests(model, dtype="float16")) & set(expected)
+    assert len(same) == 2  # those that compute in float32 all the same
 
 
 def test_stored_halves_are_half_as_large(model, tmp_path):
