@@ -70,9 +70,10 @@ LONG_FILES = (
 
 
 def pytest_collection_modifyitems(items):
-    """Puts the tests of `LONG_FILES` ahead of the others, which stay in their order."""
-    places = {name: place for place, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    """Where there are several workers, puts the tests of `LONG_FILES` ahead of the others, which stay in order."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")
