@@ -82,15 +82,19 @@ def uncovered_masks(
 ) -> list[PackedMask]:
     """The parts (H, W) of masks (height, width) that neither what is covered nor an earlier mask has, at most `limit`.
 
-    Masks stay whose covered share is at most `max_covered`, if they and what is left of them can show an object.
+    Masks stay whose covered share is at most `max_covered`, if they and what is left of them can show an object. That
+    needs a pixel at (H, W), too, where lines vanish: an empty prompt would say that the object is absent.
     """
     taken, found = covered.clone(), []
     for mask in masks:
         rest = mask & ~taken
         area, num_left = int(mask.sum()), int(rest.sum())
         is_free = area - num_left <= options.max_covered * area
-        if is_free and all(options.is_seen(num / mask.numel()) for num in (area, num_left)):
-            found.append(PackedMask.pack(resize_mask(rest, image_size)))
+        if not (is_free and all(options.is_seen(num / mask.numel()) for num in (area, num_left))):
+            continue
+        resized = resize_mask(rest, image_size)
+        if resized.any():
+            found.append(PackedMask.pack(resized))
             taken |= rest
             if len(found) == limit:
                 break

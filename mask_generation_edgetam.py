@@ -25,6 +25,7 @@ from .device_edgetam import fetch, send
 from .masks_edgetam import extents_to_boxes, masks_to_boxes, remove_small_regions, repair_masks
 
 MOST_CROP_LAYERS = 8  # the last of which has 65,536 crops
+MOST_POINTS_PER_SIDE = 4096  # finer than the pixels of any model input
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 # Interpolated values may exceed all values that they are made of by a rounding error, at most this part of the level.
 ROUNDING = 1e-5
@@ -403,7 +404,7 @@ class MaskGenerationOptions:
     def __post_init__(self) -> None:
         if self.points_per_batch is not None:
             self._check_number("points_per_batch", Integral, lowest=1)
-        self._check_number("points_per_crop", Integral, lowest=1)
+        self._check_number("points_per_crop", Integral, lowest=1, highest=MOST_POINTS_PER_SIDE)
         self._check_number("crops_n_layers", Integral, lowest=0, highest=MOST_CROP_LAYERS)
         self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
         self._check_number("stability_score_offset", Real, lowest=0)

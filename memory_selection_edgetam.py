@@ -5,7 +5,7 @@ That a tracker gains by leaving out frames on which it was unsure, and needs no 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -75,8 +75,10 @@ class MemorySelection:
         Raises:
             ValueError: for another name. TypeError: for anything else.
         """
-        if hasattr(value, "least_iou") and not isinstance(value, type):  # remote code may have several copies of it
-            return value
+        names = [option.name for option in fields(cls)]
+        if not isinstance(value, type) and all(hasattr(value, name) for name in names):
+            # of this class or, as remote code may have several copies of it, of another one
+            return cls(**{name: getattr(value, name) for name in names})
         if not isinstance(value, str):
             raise TypeError(f"memory_selection must be {EXPECTED}, got {type(value).__name__}")
         if value not in SELECTIONS:
