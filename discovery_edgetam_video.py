@@ -46,7 +46,8 @@ def discover(
     def embeddings_of(crop: Crop) -> list[torch.Tensor]:
         if crop.layer == 0:
             *high_resolution, frame_embedding = embeddings_of_frame(model, session, frame_idx)
-            return [*high_resolution, model.forget_memory(frame_embedding)]
+            forgotten = model.forget_memory(frame_embedding)
+            return [*high_resolution, forgotten.to(frame_embedding.dtype)]  # under autocast it would be float32
         assert session.frames is not None and session.frame_processor is not None
         pixels = session.frames[frame_idx][:, crop.top : crop.bottom, crop.left : crop.right]
         pixel_values = session.frame_processor(pixels)[None]

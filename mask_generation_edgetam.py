@@ -11,6 +11,7 @@ docstring says which.
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -435,6 +436,10 @@ class MaskGenerationOptions:
         if not lowest <= value <= highest:  # false for NaN too
             expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
             raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+        try:
+            vars(self)[name] = int(value) if kind is Integral else float(value)  # a frozen dataclass takes values so
+        except OverflowError as error:  # a whole number of hundreds of digits
+            raise ValueError(f"`{name}` must be a number below {sys.float_info.max:.0e}, got {value!r}") from error
 
     @property
     def stability(self) -> StabilityFilter:
@@ -536,7 +541,7 @@ def _confident_masks(
     points = point_grid(options.points_per_side(crop.layer), crop, height, width)
     group, num_pixels = [], 0
     suitable = max(POINTS_PER_BATCH, model.prompts_at_once(image_embeddings))
-    for batch in points.split(options.points_per_batch or suitable):
+    for batch in points.split(min(options.points_per_batch or suitable, len(points))):
         masks, scores, point_idx = model.confident_masks(
             image_embeddings, send(batch, model.device), options.pred_iou_thresh
         )

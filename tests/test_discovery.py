@@ -133,6 +133,12 @@ def test_discover_has_the_checkpoints_options(nano, clip):
     assert (options.search.points_per_crop, options.search.max_hole_area, options.search.crops_n_layers) == (5, 16, 0)
 
 
+def test_discover_works_under_autocast(make_tracker):
+    tracker = make_tracker()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(tracker.model.discover(tracker.session, 0, **LOOSE)) > 1
+
+
 def test_discover_changes_nothing_after_an_error(make_tracker, monkeypatch):
     tracker = make_tracker()
     outputs = follow(tracker, max_frame_num_to_track=3)

@@ -59,7 +59,7 @@ def test_track_everything_prints_a_table(track, video):
 
 def test_track_everything_finds_nothing(track, video):
     code, out, _ = track(video, "--everything", "--points-per-side", "2", "--pred-iou-thresh", "1", "--max-frames", "2")
-    assert code == 0 and out.startswith("no objects were found\n")
+    assert code == 0 and out.startswith("no objects were found: try lower --pred-iou-thresh, ")
     assert [row["objects"] for row in rows_of("clip_track")] == [{}, {}]
     assert json.loads(Path("clip_track/tracks.json").read_text()) == []
 

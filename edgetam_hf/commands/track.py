@@ -38,6 +38,9 @@ from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
 from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
 
 FRAMES_PER_CHECKPOINT = 10
+NOTHING_FOUND = (
+    "no objects were found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
+)
 OBJECTS_AT_ONCE = 16  # masks that are brought to the size of the video together
 # What decides the results, so that a resumed run must have it as it was; by option
 SETTINGS: dict[str, Any] = {
@@ -346,5 +349,5 @@ def as_text(report: dict[str, Any]) -> str:
     files = [name for name in ("masks", "overlay", "frames", "tracks", "annotations") if name in report]
     width = max(map(len, files)) + 1
     written = f"{report['num_tracked']} frames of {report['video']}, written to {report['output']}:"
-    table = as_columns(rows) if rows else ["no objects were found"]
+    table = as_columns(rows) if rows else [NOTHING_FOUND]
     return "\n".join([*table, "", written, *(f"{name + ':':{width}} {report[name]}" for name in files)])
