@@ -435,6 +435,7 @@ class MaskGenerationOptions:
             raise TypeError(f"`{name}` must be {expected}, got {value!r}")
         if not lowest <= value <= highest:  # false for NaN too
             expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
+            expected = "a number" if lowest == -math.inf else expected
             raise ValueError(f"`{name}` must be {expected}, got {value!r}")
         try:
             vars(self)[name] = int(value) if kind is Integral else float(value)  # a frozen dataclass takes values so

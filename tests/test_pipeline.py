@@ -343,6 +343,7 @@ def test_pipeline_options_given_first_are_defaults_of_calls(model):
         ({"stability_score_offset": -1}, ValueError, "`stability_score_offset` must be at least 0"),
         ({"crops_nms_thresh": "0.7"}, TypeError, "`crops_nms_thresh` must be a number, got '0.7'"),
         ({"mask_threshold": None}, TypeError, "`mask_threshold` must be a number, got None"),
+        ({"mask_threshold": float("nan")}, ValueError, "`mask_threshold` must be a number, got nan"),
         ({"mask_threshold": 10**400}, ValueError, "`mask_threshold` must be a number below 2e\\+308, got 10000"),
         ({"max_hole_area": -1}, ValueError, "`max_hole_area` must be at least 0"),
         ({"max_sprinkle_area": -1}, ValueError, "`max_sprinkle_area` must be at least 0"),

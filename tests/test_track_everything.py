@@ -1,6 +1,7 @@
 """`edgetam track --everything`: what is written of objects that come and go, and how it goes on."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 from small_videos import write_video
 
+from edgetam_cli import main
 from edgetam_hf.commands import track as track_command
 from edgetam_hf.formats.index_pictures import read_numbered_masks
 
@@ -125,6 +127,21 @@ def test_track_everything_says_where_numbers_end(track, video):
     code, _, err = track(video, *EVERYTHING, "--object", "65535", "--point", "25,45", "--max-frames", "2")
     assert code == 1 and "which count to 65535, but there is an object 655" in err
     assert "numbered on from the largest one" in err
+
+
+def test_track_everything_refuses_a_wrong_checkpoint_before_it_begins(
+    video, video_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    path = shutil.copytree(video_folder, tmp_path / "wrong")
+    for name in ("processor_config.json", "preprocessor_config.json"):  # of either version of Transformers
+        if (path / name).exists():
+            content = json.loads((path / name).read_text())
+            content.get("image_processor", content)["mask_generation"] = {"points_per_crop": 10**9}
+            (path / name).write_text(json.dumps(content))
+    assert main(["track", str(video), "--everything", "--model", str(path)]) == 1
+    assert "`mask_generation` of the image processor is wrong: `points_per_crop` must" in capsys.readouterr().err
+    assert not Path("clip_track").exists()
 
 
 def test_track_without_prompts_names_everything(track, video):

@@ -102,6 +102,8 @@ def track(
         tracking = LiveTracking(model, processor, source, prompts, settings)
     else:
         tracking = RecordedTracking(model, processor, source, prompts, settings)
+    if settings["everything"]:
+        track_everything.check_search(settings, tracking.session)
     run = TrackRun(model, processor, source, tracking, prompts, settings, folder)
     if options.resume:
         run.go_on()

@@ -4,6 +4,7 @@ from argparse import Namespace
 from typing import Any
 
 from ..everything_edgetam_video import EverythingOptions
+from ..session_edgetam import EdgeTamVideoInferenceSession
 from .track_folder import mean_score
 
 # Options of `track_everything` by those of the command line
@@ -39,6 +40,11 @@ def are_settings(settings: dict[str, Any]) -> bool:
 def options_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Options of `track_everything`; what is not given is left to it and to the checkpoint."""
     return {name: settings[option] for option, name in NAMES.items() if settings[option] is not None}
+
+
+def check_search(settings: dict[str, Any], session: EdgeTamVideoInferenceSession) -> None:
+    """Raises a ValueError if the checkpoint brings options of mask generation that are wrong."""
+    EverythingOptions.read(options_of(settings), session.mask_generation)
 
 
 def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
