@@ -144,10 +144,11 @@ def without(output: EdgeTamVideoSegmentationOutput, obj_ids: list[int]) -> EdgeT
     if not obj_ids:
         return output
     rows = [row for row, obj_id in enumerate(output.object_ids) if obj_id not in obj_ids]
+    places = send(torch.tensor(rows, dtype=torch.long), output.pred_masks.device)
     return EdgeTamVideoSegmentationOutput(
         object_ids=[output.object_ids[row] for row in rows],
-        pred_masks=output.pred_masks[rows],
-        object_score_logits=output.object_score_logits[rows],
-        iou_scores=output.iou_scores[rows],
+        pred_masks=output.pred_masks[places],
+        object_score_logits=output.object_score_logits[places],
+        iou_scores=output.iou_scores[places],
         frame_idx=output.frame_idx,
     )

@@ -8,10 +8,12 @@ import torch
 from edgetam_hf.discovery_edgetam_video import uncovered_masks
 from edgetam_hf.everything_edgetam_video import EverythingOptions, EverythingState, Seen, look_at
 from edgetam_hf.masks_edgetam import resize_mask
+from edgetam_hf.memory_selection_edgetam import MemorySelection
 from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline
 from PIL import Image
+from simulated_gpu import on_gpu
 from small_models import make_video_model, make_video_processor
-from tracking import CLICK, CORRECTION, Tracker, assert_equal, differ, of_object
+from tracking import CLICK, CORRECTION, NAMES, Tracker, assert_equal, differ, of_object
 
 # Random weights give neither confident nor stable masks.
 LOOSE = {"points_per_crop": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0}
@@ -203,6 +205,21 @@ def test_track_everything_needs_no_more_memory_with_time(make_tracker, clip):
         sizes.append(len(pickle.dumps(tracker.session)))
     assert sizes[2] <= 1.02 * sizes[1]
     assert tracker.session.everything.next_id > 3
+
+
+@pytest.mark.parametrize("state_device", ["cpu", "cuda"])
+def test_track_everything_on_a_gpu_is_the_same(parts, make_tracker, clip, gpu, state_device):
+    settings = {"memory_selection": MemorySelection(num_searched=9, least_iou=0.5, has_absent=False)}
+    expected = follow(make_tracker(clip[:5], **settings), every=3)
+    assert {*expected[2].object_ids} - {*expected[3].object_ids}  # some are dropped
+    with gpu:
+        tracker = Tracker(on_gpu(parts[0]), parts[1], clip[:5], inference_state_device=state_device, **settings)
+        outputs = follow(tracker, every=3)
+    for output in outputs:
+        for name in NAMES:
+            assert output[name].device.type == "cuda"
+            output[name] = output[name].numbers
+    assert_equal(outputs, expected)
 
 
 def test_track_everything_on_frame_is_a_step_of_track_everything(make_tracker):
