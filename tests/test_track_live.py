@@ -193,7 +193,7 @@ def test_track_everything_live_finds_what_it_finds_in_the_file(track, video, add
     assert rows_of("live") == rows_of("recorded")
 
 
-def test_track_everything_live_keeps_numbers_for_prompts_to_come(track, address):
+def test_track_everything_live_keeps_numbers_for_prompts_to_come(track, video, address):
     loose = ("--points-per-side", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--nms", "1")
     everything = ("--everything", "--every", "2", "--max-objects", "4", *loose)
     assert track(f"{address}/clip.mp4", *everything, "--frame", "3", "--point", "25,45", "--max-frames", "4")[0] == 0
