@@ -56,8 +56,9 @@ def greedy(masks, covered, max_covered):
     left = []
     for mask in masks:
         rest = mask & ~covered
-        if rest.any() and (mask & covered).sum() <= max_covered * mask.sum():
-            left.append(resize_mask(rest, (64, 64)))
+        resized = resize_mask(rest, (64, 64))
+        if resized.any() and (mask & covered).sum() <= max_covered * mask.sum():
+            left.append(resized)
             covered = covered | rest
     return left
 
