@@ -16,6 +16,7 @@ from .arguments import (
     parse_fraction,
     parse_frame,
     parse_rate,
+    parse_side,
 )
 
 HELP = "track prompted objects, or everything, through a video"
@@ -63,7 +64,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--everything", help="find objects, follow them, and let go of those that leave; prompts may come on top", **YES
     )
     add_discovery_options(everything)
-    everything.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
+    everything.add_argument("--points-per-side", type=parse_side, metavar="N", help="search with N x N clicks (32)")
     everything.add_argument(
         "--pred-iou-thresh", type=parse_fraction, metavar="0..1", help="find no masks of a lower score (0.88)"
     )
