@@ -150,6 +150,8 @@ class EverythingCalls(SessionCalls):
         session, read = self._read_everything(inference_session, options)
         if frame is not None:
             frame = self._read_frame(session, frame)
+        elif frame_idx is not None:
+            frame_idx = session.check_present(frame_idx)
         size = _frame_size(session, original_size)
         return follow(self._model, self._find_objects, session, size, read, frame_idx=frame_idx, frame=frame)
 

@@ -75,7 +75,9 @@ def height_width(size: Any, name: str = "size") -> tuple[int, int]:
         sides = (sides.get("height"), sides.get("width"))
     is_pair = isinstance(sides, (list, tuple)) and len(sides) == 2
     if not is_pair or not all(_is_whole(side) and 1 <= side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f'{name} must be {{"height": H, "width": W}} with positive numbers of pixels, got {size!r}')
+        raise ValueError(
+            f'{name} must be {{"height": H, "width": W}} or (H, W) with positive numbers of pixels, got {size!r}'
+        )
     return int(sides[0]), int(sides[1])
 
 

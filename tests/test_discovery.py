@@ -422,6 +422,8 @@ def test_everything_rejects_other_sessions_and_frames(make_tracker):
         model.track_everything_on_frame(stream.session, frame=torch.zeros(3, 64, 64), crops_n_layers=1)
     with pytest.raises(ValueError, match="must be given with the first frame of a stream"):
         model.track_everything_on_frame(stream.session, frame=torch.zeros(3, 64, 64))
+    with pytest.raises(TypeError, match="frame_idx must be an integer"):
+        model.track_everything_on_frame(stream.session, "a picture")
     with pytest.raises(ValueError, match="has not arrived"):
         model.discover(stream.session, 0, original_size=SIZE)
     with pytest.raises(ValueError, match="original_size must be that of the video"):

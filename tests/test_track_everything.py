@@ -1,6 +1,7 @@
 """`edgetam track --everything`: what is written of objects that come and go, and how it goes on."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_track_everything_writes_all_that_comes_and_goes(track, video):
         found = {row["frame"]: row["objects"].get(str(of_object["object"])) for row in rows}
         seen = [frame_idx for frame_idx, of_frame in found.items() if of_frame and of_frame["visible"]]
         assert (of_object["first"], of_object["last"], of_object["visible"]) == (min(seen), max(seen), len(seen))
+        assert of_object["area"] == round(np.mean([found[frame_idx]["area"] for frame_idx in seen]))
     assert len(json.loads(Path("clip_track/tracks.json").read_text())) == len(numbers)
     annotations = json.loads(Path("clip_track/annotations.json").read_text())["annotations"]
     assert {annotation["track_id"] for annotation in annotations} <= {*numbers}
@@ -56,12 +58,19 @@ def test_track_everything_writes_all_that_comes_and_goes(track, video):
 
 def test_track_everything_prints_a_table(track, video):
     code, out, _ = track(video, *EVERYTHING, "--max-frames", "2", "--stride", "3")
-    assert code == 0 and out.split("\n")[0].split() == ["object", "first", "last", "visible", "score"]
+    assert code == 0 and out.split("\n")[0].split() == ["object", "first", "last", "visible", "area", "score"]
+
+
+def test_track_everything_prints_so_many_lines_and_no_more(track, video, monkeypatch):
+    monkeypatch.setattr(track_command, "MAX_ROWS", 1)
+    code, out, _ = track(video, *EVERYTHING, "--max-frames", "1")
+    _, row, others, *_ = out.splitlines()
+    assert code == 0 and " % " in row and re.fullmatch(r"… and \d+ more, which --json lists too", others)
 
 
 def test_track_everything_finds_nothing(track, video):
     code, out, _ = track(video, "--everything", "--points-per-side", "2", "--pred-iou-thresh", "1", "--max-frames", "2")
-    assert code == 0 and out.startswith("no objects were found: try lower --pred-iou-thresh, ")
+    assert code == 0 and out.startswith("nothing found: try lower --pred-iou-thresh")
     assert [row["objects"] for row in rows_of("clip_track")] == [{}, {}]
     assert json.loads(Path("clip_track/tracks.json").read_text()) == []
 

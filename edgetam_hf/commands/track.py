@@ -20,7 +20,7 @@ from transformers.utils import logging
 from edgetam_cli.arguments import MEMORIES, RECENT, VIDEO_CHECKPOINT
 
 from .. import EdgeTamVideoProcessor
-from ..drawing.overlays import overlay
+from ..drawing.overlays import overlay, write_numbers
 from ..files.writing import locked
 from ..formats import overlay_video, run_lengths
 from ..formats.index_pictures import LARGEST_NUMBER, read_numbered_masks
@@ -31,6 +31,7 @@ from ..loading import load_video_model
 from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from . import track_everything
+from .pictures import MAX_ROWS, NOTHING_FOUND
 from .prompts import ObjectPrompt, check_inside, read_prompts
 from .support import model_choice
 from .track_folder import START_AGAIN, TrackFolder, mean_score
@@ -38,9 +39,6 @@ from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
 from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
 
 FRAMES_PER_CHECKPOINT = 10
-NOTHING_FOUND = (
-    "no objects were found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
-)
 OBJECTS_AT_ONCE = 16  # masks that are brought to the size of the video together
 # What decides the results, so that a resumed run must have it as it was; by option
 SETTINGS: dict[str, Any] = {
@@ -314,16 +312,15 @@ class TrackRun:
         return np.concatenate([masks.cpu().numpy() for masks in found])
 
     def draw(self, step: Step) -> Image.Image:
-        """The picture of a frame with its masks, as they were written, and the prompts on it."""
+        """The picture of a frame with its masks, as they were written, their numbers, and the prompts on it."""
         masks = read_numbered_masks(self.folder.mask_path(self.source.frame_name(step.frame_idx)))
         prompts = [prompt for prompt in self.prompts if prompt.frame_idx == step.frame_idx]
-        return overlay(
-            step.pixels,
-            list(masks.values()),
-            [point for prompt in prompts for point in prompt.points],
-            [prompt.box for prompt in prompts if prompt.box],
-            numbers=list(masks),
+        points = [point for prompt in prompts for point in prompt.points]
+        image = overlay(
+            step.pixels, [*masks.values()], points, [prompt.box for prompt in prompts if prompt.box], numbers=[*masks]
         )
+        write_numbers(image, [*masks.values()], [*masks], points)
+        return image
 
 
 def report_objects(prompts: list[ObjectPrompt], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -346,10 +343,20 @@ def report_objects(prompts: list[ObjectPrompt], rows: list[dict[str, Any]]) -> l
 
 def as_text(report: dict[str, Any]) -> str:
     """The report as text: a line per object, then where the files are."""
-    rows = [{**row, "visible": f"{row['visible']} / {row['frames']}"} for row in report["objects"]]
-    rows = [{name: value for name, value in row.items() if name != "frames"} for row in rows]
+    num_pixels = report["height"] * report["width"]
+    rows = [_readable(row, num_pixels) for row in report["objects"]]
     files = [name for name in ("masks", "overlay", "frames", "tracks", "annotations") if name in report]
     width = max(map(len, files)) + 1
     written = f"{report['num_tracked']} frames of {report['video']}, written to {report['output']}:"
-    table = as_columns(rows) if rows else [NOTHING_FOUND]
+    table = as_columns(rows[:MAX_ROWS]) if rows else [NOTHING_FOUND]
+    if len(rows) > MAX_ROWS:
+        table.append(f"… and {len(rows) - MAX_ROWS} more, which --json lists too")
     return "\n".join([*table, "", written, *(f"{name + ':':{width}} {report[name]}" for name in files)])
+
+
+def _readable(row: dict[str, Any], num_pixels: int) -> dict[str, Any]:
+    """A row for people: frames on which an object is visible of all, area in percent, a dash for what there is not."""
+    row = {name: "-" if value is None else value for name, value in row.items() if name != "frames"} | {
+        "visible": f"{row['visible']} / {row['frames']}"
+    }
+    return row | ({"area": f"{100 * row['area'] / num_pixels:.1f} %"} if "area" in row else {})

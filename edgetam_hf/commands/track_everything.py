@@ -48,14 +48,17 @@ def check_search(settings: dict[str, Any], session: EdgeTamVideoInferenceSession
 
 
 def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the report says of each object: where it was seen first and last, on how many frames, and how well."""
+    """What the report says of each object: where it was seen first and last, on how many frames, how large, how well.
+
+    The area is the mean one in pixels, where it was seen.
+    """
     frames: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for row in rows:
         for object_id, found in row["objects"].items():
             frames.setdefault(object_id, []).append((row["frame"], found))
     objects = []
     for object_id, of_object in frames.items():
-        seen = [frame_idx for frame_idx, found in of_object if found["visible"]]
+        seen = {frame_idx: found["area"] for frame_idx, found in of_object if found["visible"]}
         objects.append(
             {
                 "object": int(object_id),
@@ -63,6 +66,7 @@ def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "last": max(seen, default=None),
                 "visible": len(seen),
                 "frames": len(of_object),
+                "area": round(sum(seen.values()) / max(len(seen), 1)),
                 "score": mean_score(found for _, found in of_object),
             }
         )

@@ -227,7 +227,10 @@ def _is_row(row: Any) -> bool:
         and _is_count(row.get("frame"))
         and isinstance(row.get("objects"), dict)
         and all(
-            isinstance(found, dict) and isinstance(found.get("score"), Real) and isinstance(found.get("visible"), bool)
+            isinstance(found, dict)
+            and isinstance(found.get("score"), Real)
+            and isinstance(found.get("visible"), bool)
+            and _is_count(found.get("area"))
             for found in row["objects"].values()
         )
     )
