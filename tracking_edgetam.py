@@ -286,7 +286,7 @@ class Tracker:
             memory = self.model.encode_memory(
                 frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted
             )
-            looks = None
+            looks: torch.Tensor | None = None
             if self.reach.selection.look_weight > 0:
                 prediction, looks = self._compare_looks(batch, frame_embeddings[0], prediction)
                 looks = looks.to(state_device, non_blocking=is_copied)
