@@ -71,7 +71,7 @@ class EdgeTamVideoInferenceSession:
             The checkpoint's own options of mask generation, with which objects are discovered.
         memory_selection (`str` or `MemorySelection`, *optional*, defaults to `"recent"`):
             Which frames an object remembers besides those on which it begins: `"recent"`, the last ones, as in the
-            original release; or `"confident"`, of more of them the last on which it was surely seen. Either is a
+            original release; or `"confident"`, the same, and what it looks like, to tell it from others. Either is a
             `MemorySelection`, which takes other values, too. Memory is constant in any case.
     """
 

@@ -12,7 +12,7 @@ Command: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its o
 VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
 RUNTIMES = ("onnxruntime", "openvino")
-MEMORIES = RECENT, CONFIDENT = ("recent", "confident")  # which frames are remembered
+MEMORIES = RECENT, CONFIDENT = ("recent", "confident")  # what is remembered of an object
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
 # Text for the help of a command whose name is `command`.
@@ -201,13 +201,12 @@ def add_speed_options(command: Command) -> None:
 
 
 def add_memory_option(command: Command, default: str | None = None) -> None:
-    """Adds the option for which frames of a video are remembered; of `default` unless given."""
+    """Adds the option for what is remembered of an object of a video; of `default` unless given."""
     command.add_argument(
         "--memory",
         choices=MEMORIES,
         default=default,
-        help="what is remembered of an object: the last frames, or the last on which it was surely seen (default: "
-        f"{RECENT})",
+        help=f"what is remembered of an object: the last frames, or also what it looks like (default: {RECENT})",
     )
 
 
