@@ -1,4 +1,4 @@
-"""What the page makes of masks to follow everything in a video is what Python makes of them."""
+"""The page follows everything in a video by the rules of Python, and what it finds can be stopped, undone and kept."""
 
 import json
 from dataclasses import asdict, fields
@@ -9,8 +9,11 @@ import pytest
 import torch
 from edgetam_hf.discovery_edgetam_video import uncovered_masks
 from edgetam_hf.everything_edgetam_video import EverythingOptions, EverythingState, look_at
+from made_up_pages import VIDEO
 
 from edgetam_hf.found_objects import CutMask
+
+pytest_plugins = ["made_up_pages"]
 
 HEIGHT, WIDTH = 24, 30
 OPTIONS = {"every": 5, "max_objects": 6, "min_area": 0.01, "max_uncovered": 0.15, "merge_iou": 0.5, "max_absence": 3}
@@ -116,3 +119,114 @@ def test_everything_on_the_page_follows_the_rules_of_python(seed, tmp_path):
     all_dropped = [obj_id for _, dropped, *_ in outputs for obj_id in dropped]
     assert len(all_dropped) > 3 and not {1, 2} & {*all_dropped}
     assert sum(is_due for _, _, is_due, *_ in outputs) > 60 / options.every / 2
+
+
+def searched(page):
+    """Frames that were searched."""
+    return [options["frameIdx"] for _, options in page.calls("everything")]
+
+
+def on_frame(page, frame_idx):
+    """Names of the objects that have a mask on a frame."""
+    page.page.fill("#frame-number", str(frame_idx + 1))
+    page.page.press("#frame-number", "Enter")
+    page.settle()
+    label = page.page.get_attribute("#canvas", "aria-label")
+    return label.split("Masks: ")[1].removesuffix(".").split(", ") if "Masks: " in label else []
+
+
+def test_page_follows_everything_and_takes_it_back_in_one_step(video_page):
+    video_page.page.locator("#canvas").focus()
+    video_page.key("Shift+F")
+    assert "Followed everything over 40 frames: 2 objects found, 0 of all ended, 2 go on" in video_page.text("#status")
+    assert video_page.names() == ["Object 1", "Object 2"]
+    assert searched(video_page) == [0, 15, 30]
+    assert video_page.calls("addMasks") == [["addMasks", 0, [1, 2]]]
+    assert on_frame(video_page, 39) == on_frame(video_page, 0) == ["Object 1", "Object 2"]
+    video_page.key("Control+z")
+    assert "Undone: following everything" in video_page.text("#status")
+    assert video_page.names() == ["Object 1"] and on_frame(video_page, 39) == []
+    assert [call[1] for call in video_page.calls("removeObject")] == [1, 2]
+    video_page.key("Control+Shift+z")
+    assert on_frame(video_page, 39) == ["Object 1", "Object 2"]
+    assert video_page.calls("addMasks")[1:] == [["addMasks", 0, [1, 2]]]
+
+
+def test_page_goes_on_with_everything_where_it_was_stopped(video_page):
+    page = video_page.page
+    page.evaluate("mock.wait = { 'frame 12': new Promise((go) => { mock.go = go; }) }")
+    page.keyboard.press("Shift+F")
+    page.wait_for_function("document.getElementById('progress').value === 12")
+    assert video_page.text("#task-name") == "Following everything: 12 of 40"
+    page.locator("#stop").click()
+    page.keyboard.press("v")  # hides an object meanwhile
+    page.evaluate("mock.go()")
+    video_page.settle()
+    assert "Stopped after 13 of 40 frames" in video_page.text("#status")
+    assert page.input_value("#frame-number") == "13"
+    video_page.key("Shift+F")
+    assert "Followed everything over 27 frames" in video_page.text("#status")
+    assert searched(video_page) == [0, 15, 30]
+    assert [call[1]["start"] for call in video_page.calls("propagate")] == list(range(1, 40))
+    video_page.key("Shift+F")
+    assert video_page.text("#status") == "Everything was followed to the end."
+    video_page.key("Control+z", "Control+z")
+    assert on_frame(video_page, 12) == ["Object 1", "Object 2"] and on_frame(video_page, 13) == []
+    video_page.key("Control+z")
+    assert video_page.names() == ["Object 1"] and on_frame(video_page, 12) == []
+
+
+def test_page_stops_a_search_as_if_it_had_not_begun(video_page):
+    page = video_page.page
+    page.evaluate("mock.wait = { everything: new Promise((go) => { mock.go = go; }) }")
+    page.keyboard.press("Shift+F")
+    page.wait_for_function("document.getElementById('status').textContent.startsWith('Looking for new objects')")
+    page.locator("#stop").click()
+    page.evaluate("mock.go(); mock.wait = null")
+    video_page.settle()
+    assert "Stopped after 0 of 40 frames" in video_page.text("#status")
+    assert page.locator('[data-command="undo"]').is_disabled()
+    video_page.key("Shift+F")
+    assert searched(video_page) == [0, 0, 15, 30]
+    assert video_page.names() == ["Object 1", "Object 2"]
+
+
+def test_page_ends_what_is_lost_and_keeps_what_was_found(video_page, tmp_path):
+    page = video_page.page
+    video_page.click(260, 200)  # a user's object
+    page.evaluate("mock.lost = { 1: 3, 2: 3, 3: 5 }")
+    video_page.key("Shift+F")
+    assert "2 objects found, 2 of all ended, 1 go on" in video_page.text("#status")
+    assert video_page.names() == ["Object 1", "Object 2", "Object 3"]
+    assert on_frame(video_page, 2) == ["Object 1", "Object 2", "Object 3"]
+    assert on_frame(video_page, 39) == ["Object 1"]  # whom a user has prompted
+    assert [call[1] for call in video_page.calls("removeObject")] == [2, 3]
+    with page.expect_download() as download:
+        video_page.key("Control+s")
+    download.value.save_as(tmp_path / "clip.edgetam.json")
+    video_page.key("f")
+    assert video_page.calls("propagate")[-1][1]["count"] is None
+    video_page.open(VIDEO)
+    page.set_input_files("#file", tmp_path / "clip.edgetam.json")
+    page.wait_for_function("document.querySelectorAll('#objects li').length === 3")
+    video_page.settle()
+    assert on_frame(video_page, 2) == ["Object 1", "Object 2", "Object 3"]
+
+
+def test_page_says_that_there_can_be_no_more_objects(video_page):
+    video_page.page.evaluate("async () => { (await import('/page/everything_video.js')).OPTIONS.maxObjects = 1; }")
+    video_page.key("Shift+F")
+    assert video_page.text(".notice").startswith("1 objects are followed, the most at a time")
+    assert video_page.page.locator(".notice").count() == 1
+    assert searched(video_page) == [0]
+    assert video_page.names() == ["Object 1"]
+
+
+def test_page_tells_all_anew_after_following_everything_has_failed(video_page):
+    video_page.page.evaluate("mock.fail.addMasks = 'There is no room left on the GPU.'")
+    video_page.key("Shift+F")
+    assert video_page.text(".notice") == "There is no room left on the GPU."
+    assert video_page.names() == ["Object 1"]
+    video_page.key("Shift+F")
+    assert video_page.calls("reset")
+    assert video_page.names() == ["Object 1", "Object 2"]

@@ -182,19 +182,18 @@ def test_bounded_sessions_in_node_equal_python(nano, nano_folder, clip, tmp_path
 
 
 def test_memories_that_choose_in_node_equal_python(nano, nano_folder, clip, tmp_path):
-    """A selection that leaves out frames, of a whole video and with a limit of memory, and a corrected object."""
-    choosy = {"numSearched": 9, "leastIou": 0.93, "hasAbsent": False}
+    choosy = {"numSearched": 9, "leastIou": 0.95, "hasAbsent": False}
     begin = ["add", 0, [1, 2], {"points": [[parity.place_of(parity.STAYING, 0)], None], "boxes": [None, box(0)]}]
-    correct = ["add", 4, 1, {"points": [[parity.place_of(parity.STAYING, 4)]]}]
-    steps = [begin, ["propagate"], correct, ["segment", 4], ["propagate", {"start": 4}]]
-    settings = [{"memorySelection": choosy}, {"memorySelection": choosy, "maxMemoryFrames": 2}, {}]
-    tasks = [{"settings": one, "steps": steps} for one in (*settings, {"memorySelection": "confident"})]
+    correct = ["add", 3, 1, {"points": [[parity.place_of(parity.STAYING, 3)]]}]
+    steps = [begin, ["propagate", {"count": 11}], correct, ["segment", 3], ["propagate", {"start": 3, "count": 4}]]
+    settings = [{"memorySelection": choosy}, {"memorySelection": choosy, "maxMemoryFrames": 2}]
+    tasks = [{"settings": one, "steps": steps} for one in settings]
     expected = [run_in_python(*nano, clip, task) for task in tasks]
     found = run_in_node([make_task(nano_folder, clip, tmp_path / "clip.rgb", **task) for task in tasks], tmp_path)
     for outputs, wanted in zip(found, expected, strict=True):
         assert_same_outputs(outputs, wanted)
-    scores = [[mask.iou_score for output in outputs for _, mask in output["masks"]] for outputs in expected]
-    assert scores[0] != scores[2]
+    scores = [mask.iou_score for output in expected[0] for _, mask in output["masks"]]
+    assert 0.1 < np.mean(np.array(scores) < choosy["leastIou"]) < 0.9
 
 
 def test_memories_that_choose_have_the_values_of_python(tmp_path):
