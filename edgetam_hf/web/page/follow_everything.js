@@ -66,7 +66,7 @@ export async function followEverything(app, pointsPerSide) {
  */
 function summary({ project, numBegun, numEnded }, done, total) {
   const frames = done < total ? `Stopped after ${done} of ${total} frames` : `Followed everything over ${done} frames`;
-  return `${frames}: ${numBegun} objects found, ${numEnded} of all ended, ${project.numFollowed} go on.`;
+  return `${frames}: ${numBegun} new objects, ${numEnded} ended, ${project.numFollowed} go on.`;
 }
 
 /**
