@@ -390,7 +390,7 @@ def test_everything_in_a_video_is_what_python_finds(visit, nano, clip, tmp_path,
     python.say(0, 1, box=BOX)
     for output in python.model.track_everything(python.session, points_per_crop=16):
         python.keep(output)
-    assert len({obj_id for _, obj_id in masks}) > 3
+    assert len({obj_id for _, obj_id in masks}) > 2
     # where objects touch, the page covers what either has, and Python what is more than nothing of either
     assert_same_masks(masks, python.masks, 0.99)
     visitor.press("Control+z")

@@ -93,6 +93,7 @@ async function followFrame(work, frameIdx) {
   const { uncovered } = lookAt(objects, media, OPTIONS.mergeIou);
   project.discover(frameIdx, begun, ended, isSearched ? state.discovered(ids, uncovered) : state);
   if (objects.length > 0) project.keep({ frameIdx, objects });
+  if (isSearched) app.say(`Frame ${frameIdx + 1}: ${begun.size} new objects.`);
   work.numBegun += begun.size;
   work.numEnded += ended.length;
   show(app, frameIdx);
