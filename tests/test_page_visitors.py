@@ -120,14 +120,17 @@ def test_page_fits_screens(open_page, width, height, share):
     page.page.set_viewport_size({"width": width, "height": height})
     page.open({**VIDEO, "name": "a-clip-with-a-name-that-is-longer-than-there-is-room-for-it-in-the-header.mp4"})
     page.click(60, 60)
-    cut = page.page.evaluate("""(isTelephone) => {
+    cut = page.page.evaluate(
+        """(isTelephone) => {
         const parts = `header, header *, nav *, .transport, .transport *, #panel${isTelephone ? "" : " *"}, footer`;
         return [...document.querySelectorAll(parts)].filter((part) => {
             const { left, right, top, bottom, width } = part.getBoundingClientRect();
             const isOutside = left < 0 || right > innerWidth + 1 || top < 0 || bottom > innerHeight + 1;
             return width > 0 && isOutside && !part.closest("svg");
         }).map((part) => part.outerHTML.slice(0, 100));
-    }""", width < 640)  # whose panel is scrolled
+    }""",
+        width < 640,
+    )  # whose panel is scrolled
     assert cut == []
     canvas = page.page.locator("#canvas").bounding_box()
     assert canvas["width"] > width / 2

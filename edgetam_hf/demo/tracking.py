@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,6 @@ class Tracking:
         )
         self.answers: dict[str, Answer] = {
             "add_prompt": self.add_prompt,
-            "add_masks": self.add_masks,
             "clear_prompts": self.clear_prompts,
             "remove_object": self.remove_object,
             "reset": self.reset,
@@ -59,18 +59,6 @@ class Tracking:
             frame_idx = self.say(frame_idx, object_id, prompt)
             if self.is_there(frame_idx):
                 self.model(self.session, frame_idx=frame_idx)
-        return self.found_on(frame_idx)
-
-    def add_masks(self, asked: Asked) -> FoundFrame:
-        """What is found on a frame on which objects begin with masks."""
-        frame_idx = read_integer(asked.params, "frameIdx")
-        masks = read_masks(asked.params, asked.payload, self.size)
-        self.check_room(masks.keys())
-        with self.unchanged_by_errors():
-            self.processor.add_inputs_to_inference_session(
-                self.session, frame_idx, list(masks), input_masks=list(masks.values()), original_size=self.size
-            )
-            self.model(self.session, frame_idx=frame_idx)
         return self.found_on(frame_idx)
 
     def clear_prompts(self, asked: Asked) -> FoundFrame:
@@ -156,14 +144,27 @@ class VideoWork(Tracking):
     def __init__(self, models: Models, video: Video):
         super().__init__(models, video, (video.info.height, video.info.width))
         self.media, self.info = video, video.info
-        self.answers |= {"propagate": self.propagate, "everything": self.everything}
+        self.answers |= {"add_masks": self.add_masks, "propagate": self.propagate, "everything": self.everything}
         self.search_options = models.generator.options.updated({"crops_n_layers": 0})
+
+    def add_masks(self, asked: Asked) -> FoundFrame:
+        """What is found on a frame on which objects begin with masks."""
+        frame_idx = read_integer(asked.params, "frameIdx")
+        masks = read_masks(asked.params, asked.payload, self.size)
+        self.check_room(masks.keys())
+        with self.unchanged_by_errors():
+            self.processor.add_inputs_to_inference_session(
+                self.session, frame_idx, list(masks), input_masks=list(masks.values()), original_size=self.size
+            )
+            self.model(self.session, frame_idx=frame_idx)
+        return self.found_on(frame_idx)
 
     def everything(self, asked: Asked) -> Steps:
         """All that is on a frame, best first; once cancelled, what was found until then."""
         frame_idx, num_points_per_side = read_integer(asked.params, "frameIdx"), read_points_per_side(asked.params)
         options = self.search_options.updated({"points_per_crop": num_points_per_side})
-        search = search_of_frame(self.model, self.session, self.session.check_frame(frame_idx), options)
+        model: Any = self.model  # it is a `DiscoveringModel`, too, which types cannot say here
+        search = search_of_frame(model, self.session, self.session.check_frame(frame_idx), options)
         return search_in_steps(search, self.size, options, asked, frame_idx)
 
     def propagate(self, asked: Asked) -> Steps:
