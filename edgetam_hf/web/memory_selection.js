@@ -33,7 +33,9 @@ export class MemorySelection {
       throw new RangeError(`numSearched must be at most ${MOST_SEARCHED}, got ${numSearched}`);
     }
     if (!(leastIou >= 0 && leastIou <= 1)) throw new RangeError(`leastIou must be in 0..1, got ${describe(leastIou)}`);
-    if (typeof hasAbsent !== "boolean") throw new TypeError(`hasAbsent must be true or false, got ${describe(hasAbsent)}`);
+    if (typeof hasAbsent !== "boolean") {
+      throw new TypeError(`hasAbsent must be true or false, got ${describe(hasAbsent)}`);
+    }
     this.leastIou = leastIou;
     this.hasAbsent = hasAbsent;
   }

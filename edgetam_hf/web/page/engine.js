@@ -68,8 +68,8 @@ export class UncertainError extends Error {}
  * @property {(frameIdx: number, objectId: number, prompt: Prompt) => Promise<FoundFrame>} addPrompt of a video: says
  *     more of an object on a frame, after what was said there before, and answers it. Unknown ids begin objects. A mask
  *     stands alone, and replaces clicks and boxes.
- * @property {(frameIdx: number, masks: ReadonlyMap<number, Uint32Array>) => Promise<FoundFrame>} addMasks of a video: the
- *     same of many objects at once, by masks
+ * @property {(frameIdx: number, masks: ReadonlyMap<number, Uint32Array>) => Promise<FoundFrame>} addMasks of a video:
+ *     the same of many objects at once, by masks
  * @property {(frameIdx: number, objectId: number) => Promise<FoundFrame>} clearPrompts of a video: takes back all that
  *     was said of an object on a frame, and what was found there; the answer has the objects that are found on it now
  * @property {(objectId: number) => Promise<void>} removeObject of a video

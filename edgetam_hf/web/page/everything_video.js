@@ -1,5 +1,5 @@
 /**
- * Everything in a video: what is known of the objects that were discovered, which of them go, and what becomes new ones.
+ * Everything in a video: what is known of objects that were discovered, which of them go, and what becomes new ones.
  *
  * Nothing here computes with the model. The rules, names and values are those of `everything_edgetam_video.py` and
  * `discovery_edgetam_video.py`, on masks as runs. Areas are shares of the picture.
@@ -150,7 +150,11 @@ export class EverythingState {
   discoveredAt = null;
   /** The smallest area without a mask since then. */
   uncovered = 1;
-  /** @type {ReadonlyMap<number, number>} for each object that was discovered, on how many frames up to now it was not seen */
+  /**
+   * For each object that was discovered, on how many frames up to now it was not seen.
+   *
+   * @type {ReadonlyMap<number, number>}
+   */
   numUnseen = new Map();
   /** @type {readonly [number, number, number][]} [older, younger, since how many frames their masks agree] */
   numAgreeing = [];

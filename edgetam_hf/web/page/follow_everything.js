@@ -70,7 +70,7 @@ function summary({ project, numBegun, numEnded }, done, total) {
 }
 
 /**
- * Follows all objects on a frame, and searches it if it is time; whether that was not stopped. Then nothing has changed.
+ * Follows all objects on a frame, and searches it if it is time. If that is stopped, which is `false`, nothing changes.
  *
  * @param {Work} work
  * @param {number} frameIdx

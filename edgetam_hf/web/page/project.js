@@ -49,6 +49,8 @@ import { EverythingState } from "./everything_video.js";
  * @property {boolean} hasResults whether results that arrive belong to it
  */
 
+/** @typedef {Pick<Step, "objects" | "said" | "everything">} State what steps keep whole */
+
 const MOST_STEPS = 500;
 
 export class Project {
@@ -409,7 +411,7 @@ export class Project {
     return { objects: this.#objects, said: this.#said, everything: this.#everything };
   }
 
-  /** @param {Pick<Step, "objects" | "said" | "everything">} state */
+  /** @param {State} state */
   set #state({ objects, said, everything }) {
     this.#objects = objects;
     this.#said = said;
@@ -420,7 +422,7 @@ export class Project {
    * Changes the document as a part of the last step that asked for results; steps after it, as a change of a colour
    * while objects are followed, take nothing of that back.
    *
-   * @param {(state: Pick<Step, "objects" | "said" | "everything">) => Pick<Step, "objects" | "said" | "everything">} change
+   * @param {(state: State) => State} change
    */
   #changeStep(change) {
     this.#revision++;

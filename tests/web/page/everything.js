@@ -18,4 +18,5 @@ const outputs = frames.map(({ frameIdx, found, candidates, limit, ids }) => {
   const described = { ...seen, areas: [...seen.areas] };
   return { seen: described, dropped, isSearched, parts: parts.map((runs) => [...runs]), state };
 });
-console.log(JSON.stringify({ options: page.OPTIONS, outputs }, (_, value) => (value instanceof Map ? [...value] : value)));
+const plain = (_, value) => (value instanceof Map ? [...value] : value);
+console.log(JSON.stringify({ options: page.OPTIONS, outputs }, plain));

@@ -129,7 +129,9 @@ export class ServerEngine {
 
   async addMasks(frameIdx, masks) {
     await work("addMasks", frameIdx, [...masks.keys()]);
-    for (const [objectId, mask] of masks) this.#said.set(`${objectId}`, new Map([[frameIdx, [{ points: [], labels: [], mask }]]]));
+    for (const [objectId, mask] of masks) {
+      this.#said.set(`${objectId}`, new Map([[frameIdx, [{ points: [], labels: [], box: null, mask }]]]));
+    }
     return this.#find(frameIdx, [...this.#said.keys()].map(Number));
   }
 
