@@ -29,8 +29,9 @@ class EverythingCalls(SessionCalls):
 
         The masks become prompts on the frame, without overlap: a pixel belongs to an object that covers it already, or
         else to the mask of the best score. The next call of the model answers them. An object covers what was found of
-        it on the frame, and nothing where tracking has not been yet; prompts there that wait are answered first. The
-        frame's image embeddings are those of tracking.
+        it on the frame, and nothing where tracking has not been yet, or so long ago that a session with a limit of
+        memory has forgotten it; prompts there that wait are answered first. The frame's image embeddings are those of
+        tracking.
 
         Args:
             inference_session (`EdgeTamVideoInferenceSession`):

@@ -5,11 +5,12 @@ That a tracker gains by leaving out frames on which it was unsure, and needs no 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
 
+from .device_edgetam import fetch
 from .settings_edgetam import as_count, as_flag, as_number
 
 EXPECTED = '"recent", "confident" or a MemorySelection'
@@ -75,8 +76,10 @@ class MemorySelection:
         Raises:
             ValueError: for another name. TypeError: for anything else.
         """
-        if hasattr(value, "least_iou") and not isinstance(value, type):  # remote code may have several copies of it
-            return value
+        names = [option.name for option in fields(cls)]
+        if not isinstance(value, type) and all(hasattr(value, name) for name in names):
+            # of this class or, as remote code may have several copies of it, of another one
+            return cls(**{name: getattr(value, name) for name in names})
         if not isinstance(value, str):
             raise TypeError(f"memory_selection must be {EXPECTED}, got {type(value).__name__}")
         if value not in SELECTIONS:
@@ -90,7 +93,13 @@ class MemorySelection:
         """
         if self.has_absent and self.least_iou == 0:
             return list(earlier)
-        return [distance for distance, result in earlier.items() if result.prompt is not None or self._is_sure(result)]
+        # a GPU is waited for once
+        scores = fetch([torch.stack((result.iou_score, result.object_score_logit)) for result in earlier.values()])
+        return [
+            distance
+            for (distance, result), score in zip(earlier.items(), scores)
+            if result.prompt is not None or self._is_sure(*score.tolist())
+        ]
 
     def choose(self, earlier: Mapping[int, Seen], limit: int) -> dict[int, int]:
         """The row of the temporal encoding, by distance, of at most so many frames to remember, the farthest first.
@@ -103,6 +112,5 @@ class MemorySelection:
         near = [d for d in self.sure(earlier) if d <= searched and earlier[d].memory is not None][:limit]
         return {d: min(d, limit) - 1 for d in reversed(near)}
 
-    def _is_sure(self, result: Seen) -> bool:
-        iou_score, logit = torch.stack((result.iou_score, result.object_score_logit)).tolist()
+    def _is_sure(self, iou_score: float, logit: float) -> bool:
         return iou_score >= self.least_iou if logit > 0 else self.has_absent

@@ -109,7 +109,9 @@ class EdgeTamVideoInferenceSession:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, lock=threading.RLock())
+        # earlier versions did not have all fields
+        everything = EverythingState().knows([*state["objects"]])
+        vars(self).update({**vars(type(self)()), "everything": everything, **state})
 
     @property
     def is_stream(self) -> bool:

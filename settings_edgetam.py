@@ -122,7 +122,10 @@ def as_number(value: Any, name: str, lowest: float = -math.inf, highest: float =
     value = as_list(value, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not (math.isfinite(number) and lowest <= number <= highest):
         limits = "finite" if lowest == -math.inf else f"at least {lowest:g}"
         limits = limits if highest == math.inf else f"between {lowest:g} and {highest:g}"

@@ -115,6 +115,11 @@ def parse_number(text: str) -> int:
     return _integer(text, 0)
 
 
+def parse_side(text: str) -> int:
+    """A number of clicks along a side of a picture; 4096 are finer than the pixels of any model input."""
+    return _integer(text, 1, 4096)
+
+
 def parse_layers(text: str) -> int:
     """A number of layers of crops; the eighth alone has 65,536 crops."""
     return _integer(text, 0, 8)

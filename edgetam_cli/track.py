@@ -15,6 +15,7 @@ from .arguments import (
     parse_fraction,
     parse_frame,
     parse_rate,
+    parse_side,
 )
 
 HELP = "track prompted objects, or everything, through a video"
@@ -67,7 +68,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     everything.add_argument(
         "--max-objects", type=parse_count, metavar="N", help="at a time; of new ones the best scores come first (64)"
     )
-    everything.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
+    everything.add_argument("--points-per-side", type=parse_side, metavar="N", help="search with N x N clicks (32)")
     everything.add_argument(
         "--pred-iou-thresh", type=parse_fraction, metavar="0..1", help="find no masks of a lower score (0.88)"
     )

@@ -235,7 +235,10 @@ def test_checkpoint_hash_tells_weights_apart(folder, model, tmp_path):
         ({"what": "cats"}, "must be 'everything' or 'prompts', got 'cats'"),
         ({"mask_generation": {"points_per_crop": 3}}, "points_per_crop say how everything is searched"),
         ({"what": "everything", "is_multimask": True}, "leave multimask out"),
-        ({"what": "everything", "mask_generation": {"points_per_crop": 0}}, "`points_per_crop` must be at least 1"),
+        (
+            {"what": "everything", "mask_generation": {"points_per_crop": 0}},
+            "`points_per_crop` must be between 1 and 4096",
+        ),
         ({"what": "everything", "mask_generation": {"output_areas": True}}, "output_areas do not say how"),
         ({"what": "everything", "mask_generation": {"cats": True}}, "no option cats"),
     ],

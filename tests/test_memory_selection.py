@@ -64,6 +64,12 @@ def test_selection_without_values_leaves_nothing_out():
     assert MemorySelection.of("recent") == MemorySelection()
 
 
+def test_selection_of_another_copy_of_the_class_becomes_one_of_this():
+    values = {"num_searched": 9, "least_iou": 0.5, "has_absent": False}
+    selection = MemorySelection.of(SimpleNamespace(**values))
+    assert selection == MemorySelection(**values) == MemorySelection.of(selection)
+
+
 def test_selection_takes_the_nearest_of_which_it_is_sure():
     earlier = {d: seen(iou=0.9 if d % 2 else 0.1) for d in range(1, 16)}
     chosen = MemorySelection(num_searched=12, least_iou=0.5).choose(earlier, 4)
@@ -206,6 +212,8 @@ def test_exported_model_remembers_the_same(exported, video_model, video_processo
         (3, TypeError, "got int"),
         (MemorySelection, TypeError, "got type"),
         (np.zeros(3), TypeError, "got ndarray"),
+        (SimpleNamespace(least_iou=0.5), TypeError, "got SimpleNamespace"),
+        (SimpleNamespace(num_searched=3, least_iou=5, has_absent=True), ValueError, "least_iou must be between 0 and"),
     ],
 )
 def test_session_rejects_other_selections(parts, clip, value, error, message):

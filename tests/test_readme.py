@@ -74,7 +74,9 @@ def run_blocks(blocks, name):
 
 
 @pytest.mark.parametrize("page", list(filter(has_python, PAGES)), ids=lambda page: page.stem)
-def test_readme_and_docs_print_what_follows_their_python(page, workplace):
+def test_readme_and_docs_print_what_follows_their_python(page, workplace, request):
+    if page.stem == "export":
+        request.getfixturevalue("kept_graphs")
     if page.stem == "video":
         pytest.importorskip("av", reason="reading the clip needs PyAV: pip install av")
     if page.stem == "training":

@@ -7,6 +7,7 @@ overlay, `session.pt` (from which `--resume` goes on) and in the end `tracks.jso
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -37,6 +38,9 @@ from .track_sources import LiveVideo, RecordedVideo, find_source, fingerprint
 from .track_steps import LiveTracking, RecordedTracking, Step, check_frames
 
 FRAMES_PER_CHECKPOINT = 10
+NOTHING_FOUND = (
+    "no objects were found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
+)
 OBJECTS_AT_ONCE = 16  # masks that are brought to the size of the video together
 # What decides the results, so that a resumed run must have it as it was; by option
 SETTINGS: dict[str, Any] = {
@@ -65,7 +69,12 @@ def run(options: Namespace) -> dict[str, Any]:
     folder = TrackFolder(options.output or source.default_output)
     with locked(folder.path):
         settings = read_settings(options, folder)
-        prompts = read_prompts(settings["prompts"]) if settings["prompts"] or not settings["everything"] else []
+        has_prompts = any(name not in ("frame", "object") for name, _ in settings["prompts"])
+        if not has_prompts and not settings["everything"]:
+            raise ValueError(
+                "say what to find with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG, or let --everything find it"
+            )
+        prompts = read_prompts(settings["prompts"]) if settings["prompts"] else []
         with source.opened():
             return track(options, source, prompts, settings, folder)
 
@@ -79,7 +88,7 @@ def track(
 ) -> dict[str, Any]:
     """The report of a run, once its source is open and its folder is locked."""
     check_frames(source, [prompt.frame_idx for prompt in prompts], "--frame")
-    check_object_numbers(prompts)
+    check_object_numbers(prompt.object_id for prompt in prompts)
     for prompt in prompts:
         check_inside(prompt, (source.height, source.width))
     video = {"num_frames": source.num_frames, "height": source.height, "width": source.width}
@@ -93,6 +102,8 @@ def track(
         tracking = LiveTracking(model, processor, source, prompts, settings)
     else:
         tracking = RecordedTracking(model, processor, source, prompts, settings)
+    if settings["everything"]:
+        track_everything.check_search(settings, tracking.session)
     run = TrackRun(model, processor, source, tracking, prompts, settings, folder)
     if options.resume:
         run.go_on()
@@ -143,6 +154,7 @@ def are_settings(settings: dict[str, Any]) -> bool:
         and all(isinstance(count, int | None) for count in counts)
         and isinstance(settings["stride"], int)
         and settings["stride"] > 0
+        and all(isinstance(settings[name], bool) for name in ("reverse", "non_overlapping"))
         and all(isinstance(settings[name], str | None) for name in ("dtype", "runtime"))
         and track_everything.are_settings(settings)
         and settings["memory"] in MEMORIES
@@ -160,12 +172,13 @@ def is_option(name: Any, value: Any) -> bool:
     return isinstance(value, {"mask": str, "frame": int, "object": int}.get(name, ()))
 
 
-def check_object_numbers(prompts: list[ObjectPrompt]) -> None:
+def check_object_numbers(object_ids: Iterable[int]) -> None:
     """Raises a ValueError for an object that no mask picture can number."""
-    largest = max((prompt.object_id for prompt in prompts), default=1)
+    largest = max(object_ids, default=1)
     if largest > LARGEST_NUMBER:
         raise ValueError(
-            f"masks are written with 16 bits, which count to {LARGEST_NUMBER}, but there is an object {largest}"
+            f"masks are written with 16 bits, which count to {LARGEST_NUMBER}, but there is an object {largest}; "
+            "objects that are found are numbered on from the largest one, and no number comes twice"
         )
 
 
@@ -273,6 +286,7 @@ class TrackRun:
         masks = dict(zip(output.object_ids, self.masks_of(output)))
         nothing = np.zeros((self.source.height, self.source.width), bool)  # of objects that are prompted later on
         numbers = [*dict.fromkeys([*self.object_ids, *masks])] or [1]  # of no object an empty picture
+        check_object_numbers(numbers)
         self.folder.write_masks([masks.get(number, nothing) for number in numbers], numbers, name)
         found = {}
         for (object_id, mask), score, logit in zip(
@@ -337,5 +351,5 @@ def as_text(report: dict[str, Any]) -> str:
     files = [name for name in ("masks", "overlay", "frames", "tracks", "annotations") if name in report]
     width = max(map(len, files)) + 1
     written = f"{report['num_tracked']} frames of {report['video']}, written to {report['output']}:"
-    table = as_columns(rows) if rows else ["no objects were found"]
+    table = as_columns(rows) if rows else [NOTHING_FOUND]
     return "\n".join([*table, "", written, *(f"{name + ':':{width}} {report[name]}" for name in files)])

@@ -1,9 +1,10 @@
 """`edgetam track --everything`: objects that nobody prompts, which come and go through a video."""
 
 from argparse import Namespace
-from numbers import Real
 from typing import Any
 
+from ..everything_edgetam_video import EverythingOptions
+from ..session_edgetam import EdgeTamVideoInferenceSession
 from .track_folder import mean_score
 
 # Options of `track_everything` by those of the command line
@@ -15,7 +16,6 @@ NAMES = {
     "stability_score_thresh": "stability_score_thresh",
     "nms": "crops_nms_thresh",
 }
-COUNTS = ("every", "max_objects", "points_per_side")
 SETTINGS: dict[str, Any] = {"everything": False, **dict.fromkeys(NAMES)}
 
 
@@ -30,17 +30,21 @@ def check_options(options: Namespace) -> None:
 
 def are_settings(settings: dict[str, Any]) -> bool:
     """Whether JSON can be the settings of a run with or without `--everything`."""
-    fractions = [settings[name] for name in NAMES if name not in COUNTS]
-    return (
-        isinstance(settings["everything"], bool)
-        and all(settings[name] is None or isinstance(settings[name], int) for name in COUNTS)
-        and all(fraction is None or isinstance(fraction, Real) for fraction in fractions)
-    )
+    try:
+        EverythingOptions.read(options_of(settings), None)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(settings["everything"], bool)
 
 
 def options_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Options of `track_everything`; what is not given is left to it and to the checkpoint."""
     return {name: settings[option] for option, name in NAMES.items() if settings[option] is not None}
+
+
+def check_search(settings: dict[str, Any], session: EdgeTamVideoInferenceSession) -> None:
+    """Raises a ValueError if the checkpoint brings options of mask generation that are wrong."""
+    EverythingOptions.read(options_of(settings), session.mask_generation)
 
 
 def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
