@@ -65,6 +65,8 @@ def follow_in_python(seed, num_frames, options):
     boxes, state, ids = Boxes(seed), EverythingState().knows([1, 2]), [1, 2]
     frames, outputs = [], []
     for frame_idx in range(num_frames):
+        prompted = [obj_id for obj_id in ids if frame_idx % 20 == 19][-1:]  # of those that were found, the last one
+        state = state.knows(prompted)
         found = {obj_id: boxes.mask(obj_id) for obj_id in ids}
         logits = torch.tensor(np.array([*found.values()])).float().reshape(-1, HEIGHT, WIDTH) * 2 - 1
         seen = look_at(ids, logits, options.merge_iou)
@@ -78,7 +80,7 @@ def follow_in_python(seed, num_frames, options):
             masks = map(torch.from_numpy, candidates)
             parts = uncovered_masks(masks, covered, (HEIGHT, WIDTH), options, limit)
             new_ids = range(state.next_id, state.next_id + len(parts))
-            state = state.discovered(new_ids, seen.uncovered).knows(new_ids)
+            state = state.knows(new_ids).discovered(new_ids, seen.uncovered)
             ids += new_ids
         frames.append(
             {
@@ -86,6 +88,7 @@ def follow_in_python(seed, num_frames, options):
                 "found": [[obj_id, runs_of(mask)] for obj_id, mask in found.items()],
                 "candidates": [runs_of(mask) for mask in candidates],
                 "limit": limit,
+                "prompted": prompted,
                 "ids": ids[len(ids) - len(parts) :],
             }
         )
@@ -118,7 +121,7 @@ def test_everything_on_the_page_follows_the_rules_of_python(seed, tmp_path):
         assert one["state"] == expected
     all_dropped = [obj_id for _, dropped, *_ in outputs for obj_id in dropped]
     assert len(all_dropped) > 3 and not {1, 2} & {*all_dropped}
-    assert sum(is_due for _, _, is_due, *_ in outputs) > 60 / options.every / 2
+    assert sum(is_due for _, _, is_due, *_ in outputs) > 4
 
 
 def searched(page):

@@ -104,7 +104,8 @@ function agree(one, other, areaOfOne, areaOfOther, mergeIou) {
 /**
  * The parts of masks that neither what is covered nor an earlier mask has, at most `limit`.
  *
- * Masks stay whose covered share is at most `maxCovered`, if they and what is left of them can show an object.
+ * Masks stay whose covered share is at most `maxCovered`, if they and what is left of them can show an object. Python
+ * also leaves out lines that vanish at the size of the model input, which is not known here: they end as absent objects.
  *
  * @param {Iterable<Uint32Array>} masks best score first
  * @param {Uint32Array} covered
@@ -227,12 +228,15 @@ export class EverythingState {
   }
 
   /**
-   * The state once a user has said something of an object, which is dropped no more.
+   * The state once a user has prompted these objects, which are no longer to be dropped.
    *
-   * @param {number} id
+   * @param {readonly number[]} ids
    */
-  prompted(id) {
-    if (!this.numUnseen.has(id)) return this;
-    return new EverythingState({ ...this, numUnseen: new Map([...this.numUnseen].filter(([one]) => one !== id)) });
+  knows(ids) {
+    return new EverythingState({
+      ...this,
+      numUnseen: new Map([...this.numUnseen].filter(([id]) => !ids.includes(id))),
+      numAgreeing: this.numAgreeing.filter(([older, younger]) => !ids.includes(older) && !ids.includes(younger)),
+    });
   }
 }

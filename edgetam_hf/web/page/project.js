@@ -229,7 +229,7 @@ export class Project {
   addPrompt(frameIdx, objectId, prompt) {
     const earlier = prompt.mask ? [] : (this.saidOf(frameIdx, objectId)?.prompts ?? []);
     this.#begin(prompt.mask ? "mask" : prompt.box ? "box" : "click");
-    this.#everything = this.#everything.prompted(objectId);
+    this.#everything = this.#everything.knows([objectId]);
     this.#say({ objectId, frameIdx, prompts: [...earlier, prompt], choice: 0 });
   }
 

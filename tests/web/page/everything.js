@@ -6,7 +6,8 @@ const page = await import(`${folder}/page/everything_video.js`);
 const { options, size, frames } = JSON.parse(await readFile(path, "utf8"));
 
 let state = new page.EverythingState();
-const outputs = frames.map(({ frameIdx, found, candidates, limit, ids }) => {
+const outputs = frames.map(({ frameIdx, prompted, found, candidates, limit, ids }) => {
+  state = state.knows(prompted);
   const objects = found.map(([objectId, runs]) => ({ objectId, runs: Uint32Array.from(runs) }));
   const seen = page.lookAt(objects, size, options.mergeIou);
   const [after, dropped] = state.after(frameIdx, seen, options);
