@@ -5,6 +5,7 @@
 Shapes: (height, width) the frames of the video, (H, W) the model input.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 
 from .device_edgetam import send
 from .everything_edgetam_video import EverythingOptions, look_at
-from .mask_generation_edgetam import Crop, GridModel, best_masks, find_candidates
+from .mask_generation_edgetam import CandidateSearch, Crop, GridModel, MaskGenerationOptions, best_masks
 from .masks_edgetam import resize_mask
 from .memory_bank_edgetam import PackedMask, Prompt
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -43,6 +44,24 @@ def discover(
     if num_free <= 0:
         return []
 
+    with torch.no_grad():
+        search = search_of_frame(model, session, frame_idx, options.search)
+        deque(search, maxlen=0)  # goes through all of it
+        _, masks = best_masks(search.candidates(), size, options.search)
+        found = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
+    first_id = session.everything.next_id
+    prompts = {first_id + idx: Prompt(packed_mask=mask) for idx, mask in enumerate(found)}
+    if prompts:
+        session.add_prompts(frame_idx, prompts, size)
+    return list(prompts)
+
+
+def search_of_frame(
+    model: DiscoveringModel, session: EdgeTamVideoInferenceSession, frame_idx: int, options: MaskGenerationOptions
+) -> CandidateSearch:
+    """The search of a frame that is there, whose image embeddings are those of tracking; the session keeps them."""
+    assert session.video_height is not None and session.video_width is not None
+
     def embeddings_of(crop: Crop) -> list[torch.Tensor]:
         if crop.layer == 0:
             *high_resolution, frame_embedding = embeddings_of_frame(model, session, frame_idx)
@@ -53,15 +72,7 @@ def discover(
         pixel_values = session.frame_processor(pixels)[None]
         return model.get_image_embeddings(send(pixel_values, model.device).to(session.dtype))
 
-    with torch.no_grad():
-        candidates = find_candidates(model, embeddings_of, size, options.search)
-        _, masks = best_masks(candidates, size, options.search)
-        found = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
-    first_id = session.everything.next_id
-    prompts = {first_id + idx: Prompt(packed_mask=mask) for idx, mask in enumerate(found)}
-    if prompts:
-        session.add_prompts(frame_idx, prompts, size)
-    return list(prompts)
+    return CandidateSearch(model, embeddings_of, (session.video_height, session.video_width), options)
 
 
 def covered_on(session: EdgeTamVideoInferenceSession, frame_idx: int, size: tuple[int, int]) -> torch.Tensor:

@@ -504,6 +504,64 @@ class GridModel(Protocol):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]: ...
 
 
+class CandidateSearch:
+    """A search of a picture for stable masks, batch by batch: going through it searches, and gives numbers of points.
+
+    It may be left after any batch: the candidates are those that were found until then.
+
+    Args:
+        embeddings_of: image embeddings of a crop of the picture.
+        size: (H, W) of the picture.
+    """
+
+    def __init__(
+        self,
+        model: GridModel,
+        embeddings_of: Callable[[Crop], list[torch.Tensor]],
+        size: tuple[int, int],
+        options: MaskGenerationOptions,
+    ):
+        self._model, self._embeddings_of, self._options = model, embeddings_of, options
+        self._crops = options.crops(*size)
+        self._crop = self._crops[0]  # that is searched
+        self._group: list[tuple[torch.Tensor, ...]] = []  # its masks that are not measured yet
+        self._found: list[MaskCandidates] = []
+
+    def __iter__(self) -> Iterator[int]:
+        options, (height, width) = self._options, self._model.image_size
+        for crop in self._crops:
+            self._crop = crop
+            embeddings = self._embeddings_of(crop)
+            points = point_grid(options.points_per_side(crop.layer), crop, height, width)
+            scale = torch.tensor([crop.width / width, crop.height / height])
+            suitable = max(POINTS_PER_BATCH, self._model.prompts_at_once(embeddings))
+            for batch in points.split(min(options.points_per_batch or suitable, len(points))):
+                masks, scores, point_idx = self._model.confident_masks(
+                    embeddings, send(batch, self._model.device), options.pred_iou_thresh
+                )
+                places = batch[point_idx] * scale + torch.tensor([crop.left, crop.top])
+                self._group.append((masks.float(), scores, places))
+                if sum(masks.numel() for masks, *_ in self._group) >= MAX_PIXELS_PER_GROUP:
+                    self._measure()
+                yield len(batch)
+            self._measure()
+
+    def candidates(self) -> MaskCandidates:
+        """The stable masks that were found, duplicates among them."""
+        self._measure()
+        return MaskCandidates.joined(self._found)
+
+    def _measure(self) -> None:
+        """Keeps the stable masks of the group."""
+        if not self._group:
+            return
+        masks, scores, points = map(torch.cat, zip(*self._group, strict=True))
+        self._group, options = [], self._options
+        # searching for small regions waits for the device many times, but only for those who ask for it
+        masks = repair_masks(masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0)
+        self._found.append(candidates_of_crop(masks, scores, points, self._crop, self._crops[0], options.stability))
+
+
 def find_candidates(
     model: GridModel,
     embeddings_of: Callable[[Crop], list[torch.Tensor]],
@@ -511,49 +569,11 @@ def find_candidates(
     options: MaskGenerationOptions,
     report: Callable[[int], Any] = lambda num_points: None,
 ) -> MaskCandidates:
-    """The stable masks of a picture, duplicates among them.
-
-    Args:
-        embeddings_of: image embeddings of a crop of the picture.
-        size: (H, W) of the picture.
-        report: is told of the number of points after each batch of them.
-    """
-    candidates, crops = [], options.crops(*size)
-    for crop in crops:
-        for masks, scores, points in _confident_masks(model, embeddings_of(crop), crop, options, report):
-            # searching for small regions waits for the device many times, but only for those who ask for it
-            masks = repair_masks(
-                masks, options.mask_threshold, options.max_hole_area or 0, options.max_sprinkle_area or 0
-            )
-            candidates.append(candidates_of_crop(masks, scores, points, crop, crops[0], options.stability))
-    return MaskCandidates.joined(candidates)
-
-
-def _confident_masks(
-    model: GridModel,
-    image_embeddings: list[torch.Tensor],
-    crop: Crop,
-    options: MaskGenerationOptions,
-    report: Callable[[int], Any],
-) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Groups of low-res logits (N, h, w) in float32, scores (N,) and points (N, 2) of the original picture."""
-    height, width = model.image_size
-    scale = torch.tensor([crop.width / width, crop.height / height])
-    points = point_grid(options.points_per_side(crop.layer), crop, height, width)
-    group, num_pixels = [], 0
-    suitable = max(POINTS_PER_BATCH, model.prompts_at_once(image_embeddings))
-    for batch in points.split(min(options.points_per_batch or suitable, len(points))):
-        masks, scores, point_idx = model.confident_masks(
-            image_embeddings, send(batch, model.device), options.pred_iou_thresh
-        )
-        group.append((masks.float(), scores, batch[point_idx] * scale + torch.tensor([crop.left, crop.top])))
-        num_pixels += masks.numel()
-        report(len(batch))
-        if num_pixels >= MAX_PIXELS_PER_GROUP:
-            yield tuple(map(torch.cat, zip(*group, strict=True)))
-            group, num_pixels = [], 0
-    if group:
-        yield tuple(map(torch.cat, zip(*group, strict=True)))
+    """The candidates of a whole `CandidateSearch`; `report` is told of the number of points of each batch of them."""
+    search = CandidateSearch(model, embeddings_of, size, options)
+    for num_points in search:
+        report(num_points)
+    return search.candidates()
 
 
 def best_masks(

@@ -15,7 +15,8 @@ from .tracking_edgetam import EdgeTamVideoSegmentationOutput
 class PictureModel(Protocol):
     """A model that finds masks of prompted objects in pictures.
 
-    mask_size: (4h, 4w) of low-res masks; device, dtype: of the tensors that it takes and returns.
+    image_size: (H, W) of the model input; mask_size: (4h, 4w) of low-res masks; device, dtype: of the tensors that it
+    takes and returns.
     """
 
     @property
@@ -23,6 +24,9 @@ class PictureModel(Protocol):
 
     @property
     def dtype(self) -> torch.dtype: ...
+
+    @property
+    def image_size(self) -> tuple[int, int]: ...
 
     @property
     def mask_size(self) -> tuple[int, int]: ...

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.memory_selection_edgetam import MemorySelection
 
 import edgetam_hf
 
@@ -87,7 +89,15 @@ SETTINGS = {
     "maxMemoryFrames": "max_memory_frames",
     "maxCachedFrames": "max_vision_features_cache_size",
     "maxObjectsPerBatch": "max_objects_per_batch",
+    "memorySelection": "memory_selection",
 }
+
+
+def read_setting(value):
+    """A setting as Python has it: that of a memory may be an object of values."""
+    if not isinstance(value, dict):
+        return value
+    return MemorySelection(**{re.sub("[A-Z]", lambda part: f"_{part[0].lower()}", key): value[key] for key in value})
 
 
 class PythonSession:
@@ -96,7 +106,7 @@ class PythonSession:
     def __init__(self, model, processor, frames, task):
         self.model, self.processor, self.frames, self.outputs = model, processor, frames, []
         self.size = frames.shape[1:3]
-        settings = {SETTINGS[name]: value for name, value in task.get("settings", {}).items()}
+        settings = {SETTINGS[name]: read_setting(value) for name, value in task.get("settings", {}).items()}
         self.session = processor.init_video_session(None if task.get("isStream") else frames, **settings)
 
     def run(self, steps):

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from edgetam_hf.masks_edgetam import resize_mask
 from edgetam_hf.video_frames_edgetam import open_video
 from PIL import Image
 from simulated_gpu import on_gpu
@@ -18,7 +19,7 @@ pytest.importorskip("httpx2", reason="the test client of Starlette needs httpx2:
 
 from demo_pages import Kept, Page, masks_in, prompt, runs_of
 
-from edgetam_hf.demo import media, pictures, tracking
+from edgetam_hf.demo import media, tracking
 from edgetam_hf.demo.models import Models
 from edgetam_hf.demo.sessions import FAULT, Limits, Sessions
 from edgetam_hf.demo.worker import Worker
@@ -125,11 +126,15 @@ def test_segment_refines_a_mask(page, picture):
     assert "the mask is empty" in page.ask_in_vain("segment", nothing, prompt=prompt(mask=True), isMultimask=False)
 
 
+def set_search(monkeypatch, models, **options):
+    """Has the server search with other options of mask generation."""
+    monkeypatch.setitem(models.generator._postprocess_params, "options", models.generator.options.updated(options))
+
+
 def test_everything_finds_the_masks_of_the_pipeline(page, models, picture, monkeypatch):
     lenient = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "max_hole_area": 4, "crops_n_layers": 1}
-    lenient["crops_nms_thresh"] = 0.95
-    monkeypatch.setitem(models.generator._postprocess_params, "options", models.generator.options.updated(lenient))
-    monkeypatch.setattr(pictures, "POINTS_PER_BATCH", 4)
+    lenient |= {"crops_nms_thresh": 0.95, "points_per_batch": 4}
+    set_search(monkeypatch, models, **lenient)
     page.open(picture)
     answer, before = page.end(page.start("everything", {"pointsPerSide": 4}))
     expected = models.generator(Image.open(picture).convert("RGB"), points_per_crop=4)
@@ -140,8 +145,8 @@ def test_everything_finds_the_masks_of_the_pipeline(page, models, picture, monke
     assert [found["objectId"] for found in answer["objects"]] == list(range(1, len(expected["masks"]) + 1))
 
 
-def test_everything_that_is_cancelled_has_what_was_found(make_client, picture, monkeypatch):
-    monkeypatch.setattr(pictures, "POINTS_PER_BATCH", 4)
+def test_everything_that_is_cancelled_has_what_was_found(make_client, models, picture, monkeypatch):
+    set_search(monkeypatch, models, points_per_batch=4)
     sessions, channel = make_client(is_running=False).sessions, Kept()
     session = sessions.create()
     session.open(picture, "square.png")
@@ -221,6 +226,39 @@ def test_tracking_takes_a_mask(page, models, video):
     _, answers = page.end(page.start("propagate", {"start": 0, "count": 3, "isReverse": False}))
     for answer, expected in zip(answers, python.propagate(max_frame_num_to_track=3).values(), strict=True):
         assert_same(answer, expected, python.size)
+
+
+def test_objects_that_begin_together_are_those_that_begin_one_by_one(page, models, video):
+    page.open(video)
+    python = Reference(models, video)
+    masks = {number: np.zeros(python.size, bool) for number in (3, 5)}
+    masks[3][30:60, 10:40] = masks[5][5:25, 60:110] = True
+    runs = {number: runs_of(mask) for number, mask in masks.items()}
+    objects = [{"objectId": number, "numRuns": len(one)} for number, one in runs.items()]
+    payload = b"".join(one.tobytes() for one in runs.values())
+    answer = page.ask("add_masks", payload, frameIdx=2, objects=objects)
+    python.say(2, 3, mask=masks[3])
+    assert_same(answer, python.say(2, 5, mask=masks[5]), python.size)
+    assert answer["frameIdx"] == 2
+
+
+def test_everything_on_a_frame_is_what_python_discovers(page, models, video, monkeypatch):
+    loose = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 0.9}
+    set_search(monkeypatch, models, **loose, crops_n_layers=1, points_per_batch=4)
+    page.open(video)
+    click = {"frameIdx": 0, "objectId": 1, "prompt": prompt([[25, 45]], [1])}
+    page.ask("add_prompt", **click)
+    answer, before = page.end(page.start("everything", {"frameIdx": 3, "pointsPerSide": 4}))
+    assert [message["progress"] for message in before] == [[done, 16] for done in range(4, 17, 4)]  # no crops
+    python = Reference(models, video)
+    size = models.video.image_size  # of the masks that are discovered
+    python.model.discover(python.session, 3, max_objects=1, **loose, points_per_crop=4, min_area=0, max_area=1)
+    best = python.session.objects[1].prompts[3][0].mask
+    masks = masks_in(answer, python.size)
+    assert torch.equal(resize_mask(torch.from_numpy(masks[1].copy()), size), best) and len(masks) > 1
+    assert answer["frameIdx"] == 3
+    first = page.ask("add_prompt", **click)  # the search has left no trace
+    assert [found["objectId"] for found in first["objects"]] == [1]
 
 
 def test_prompts_that_are_taken_back_leave_no_trace(page, models, video):
@@ -550,6 +588,11 @@ def test_mask_rejects(page, picture, payload, sentence):
         ("propagate", {"start": 0, "count": -1, "isReverse": False}, "count must be an integer"),
         ("propagate", {"start": 0, "count": 1}, "isReverse must be true or false"),
         ("segment", {}, "'segment' cannot be asked of a video"),
+        ("everything", {"frameIdx": 12, "pointsPerSide": 4}, "must be one of 0..11"),
+        ("everything", {"frameIdx": 0, "pointsPerSide": 65}, "pointsPerSide must be an integer in 1..64"),
+        ("add_masks", {"frameIdx": 0, "objects": []}, "objects must be a list"),
+        ("add_masks", {"frameIdx": 0, "objects": [{"objectId": 8}]}, "numRuns must be an integer"),
+        ("add_masks", {"frameIdx": 0, "objects": [{"objectId": 8, "numRuns": 3}]}, "must have 12 bytes of run lengths"),
         ("__class__", {}, "cannot be asked of a video"),
         ("start_live", {"width": 10**6, "height": 1}, "width must be an integer in 1..4096"),
     ],
@@ -578,3 +621,10 @@ def test_socket_answers_messages_that_are_no_calls(page, message, sentence):
     page.socket.send_text(message) if isinstance(message, str) else page.socket.send_bytes(message)
     assert sentence in page.receive()["error"]
     assert "nothing is open" in page.ask_in_vain("reset")
+
+
+def test_masks_reject_objects_that_are_there_twice(page, video):
+    page.open(video)
+    objects = [{"objectId": 8, "numRuns": 1}] * 2
+    payload = runs_of(np.zeros((90, 120), bool)).tobytes() * 2
+    assert "each objectId once" in page.ask_in_vain("add_masks", payload, frameIdx=0, objects=objects)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import small_models
 import torch
+from edgetam_hf.memory_selection_edgetam import MemorySelection
 from javascript import FoundMask, assert_same_mask, assert_same_outputs, make_task, run_in_node, run_in_python
 from PIL import Image
 
@@ -179,6 +180,33 @@ def test_bounded_sessions_in_node_equal_python(nano, nano_folder, clip, tmp_path
     for outputs, wanted in zip(found, expected):
         assert_same_outputs(outputs, wanted)
     assert ["error" in output for output in found[1]][-2:] == [True, True]
+
+
+def test_memories_that_choose_in_node_equal_python(nano, nano_folder, clip, tmp_path):
+    choosy = {"numSearched": 9, "leastIou": 0.87, "hasAbsent": False}
+    begin = ["add", 0, [1, 2], {"points": [[parity.place_of(parity.STAYING, 0)], None], "boxes": [None, box(0)]}]
+    correct = ["add", 3, 1, {"points": [[parity.place_of(parity.STAYING, 3)]]}]
+    steps = [begin, ["propagate", {"count": 11}], correct, ["segment", 3], ["propagate", {"start": 3, "count": 4}]]
+    settings = [{"memorySelection": choosy}, {"memorySelection": choosy, "maxMemoryFrames": 2}]
+    tasks = [{"settings": one, "steps": steps} for one in settings]
+    expected = [run_in_python(*nano, clip, task) for task in tasks]
+    found = run_in_node([make_task(nano_folder, clip, tmp_path / "clip.rgb", **task) for task in tasks], tmp_path)
+    for outputs, wanted in zip(found, expected, strict=True):
+        assert_same_outputs(outputs, wanted)
+    scores = [mask.iou_score for output in expected[0] for _, mask in output["masks"]]
+    assert 0.1 < np.mean(np.array(scores) < choosy["leastIou"]) < 0.9
+
+
+def test_memories_that_choose_have_the_values_of_python(tmp_path):
+    script = tmp_path / "selections.mjs"
+    script.write_text(
+        f"import {{ MemorySelection, SELECTIONS }} from {str(javascript.SOURCES / 'memory_selection.js')!r};\n"
+        "const chosen = Object.keys(SELECTIONS).map((name) => [name, MemorySelection.of(name)]);\n"
+        "console.log(JSON.stringify(Object.fromEntries(chosen)));\n"
+    )
+    found = json.loads(javascript.node(script, package=None))
+    chosen = {name: javascript.read_setting(values) for name, values in found.items()}
+    assert chosen == {name: MemorySelection.of(name) for name in found}
 
 
 @pytest.mark.parametrize("num_runs", [0, 9])

@@ -1,5 +1,6 @@
-"""What a page asks, checked at the door: numbers, prompts and their masks."""
+"""What a page asks, checked at the door: numbers, prompts and masks."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..formats.run_lengths import decode_run_lengths
-from .messages import read_runs
+from .messages import RUNS, read_runs
 
 MOST_POINTS = 1000  # of a prompt
+MOST_POINTS_PER_SIDE = 64  # of the grid of a search
 FARTHEST = 1e6  # pixels: a coordinate may lie outside of the picture, but not anywhere
 LARGEST_ID = 2**31 - 1
 
@@ -42,6 +44,33 @@ def read_flag(params: dict[str, Any], name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be true or false, got {str(value)[:50]}")
     return value
+
+
+def read_points_per_side(params: dict[str, Any]) -> int:
+    """Along each side of the grid of a search for everything; raises a ValueError for anything else."""
+    return read_integer(params, "pointsPerSide", 1, MOST_POINTS_PER_SIDE)
+
+
+def read_masks(params: dict[str, Any], payload: bytes, size: tuple[int, int]) -> dict[int, np.ndarray]:
+    """Boolean masks (height, width) of a call, by the ids of their objects.
+
+    Raises:
+        ValueError: for a call of another layout, an object that has two masks, and a mask of another size.
+    """
+    described = _list(params, "objects")
+    if not described or not all(isinstance(one, dict) for one in described):
+        raise ValueError("objects must be a list of objects with objectId and numRuns")
+    lengths = [RUNS.itemsize * read_integer(one, "numRuns") for one in described]
+    if sum(lengths) != len(payload):
+        raise ValueError(f"the masks must have {sum(lengths)} bytes of run lengths, got {len(payload)}")
+    ends = itertools.accumulate(lengths)
+    masks = {
+        read_integer(one, "objectId"): _read_mask(payload[end - length : end], size)
+        for one, length, end in zip(described, lengths, ends, strict=True)
+    }
+    if len(masks) < len(described):
+        raise ValueError("objects must have each objectId once")
+    return masks
 
 
 def read_prompt(params: dict[str, Any], payload: bytes, size: tuple[int, int]) -> Prompt:

@@ -1,30 +1,18 @@
 """What a session does with a picture that is open: prompted objects, and everything in it."""
 
-from collections.abc import Iterator
-
 import torch
 import torch.nn.functional as F
 
 from ..device_edgetam import fetch, send
 from ..found_objects import CutMask, masks_of_logits
-from ..mask_generation_edgetam import (
-    POINTS_PER_BATCH,
-    Crop,
-    MaskCandidates,
-    MaskGenerationOptions,
-    candidates_of_crop,
-    crops_of_picture,
-    point_grid,
-)
-from ..masks_edgetam import repair_masks
+from ..mask_generation_edgetam import CandidateSearch, Crop
 from ..prompted_pictures import MASK_LOGIT, corner_points
-from .asked import Prompt, read_flag, read_integer, read_prompt
-from .calls import Answer, Asked, Progress, Steps
+from .asked import Prompt, read_flag, read_points_per_side, read_prompt
+from .calls import Answer, Asked, Steps
 from .media import Picture
 from .messages import Found, FoundFrame, runs_of
 from .models import Models
-
-MOST_POINTS_PER_SIDE = 64
+from .searching import search_in_steps
 
 
 class PictureWork:
@@ -90,43 +78,12 @@ class PictureWork:
 
     def everything(self, asked: Asked) -> Steps:
         """All objects of the picture, best first; once cancelled, those that were found until then."""
-        generator, (height, width) = self.models.generator, self.size
-        num_points_per_side = read_integer(asked.params, "pointsPerSide", 1, MOST_POINTS_PER_SIDE)
-        options = generator.options.updated({"points_per_crop": num_points_per_side, "masks_on_demand": True})
-        crops = crops_of_picture(height, width, options.crops_n_layers, options.crop_overlap_ratio)
-        num_done, num_points = 0, sum(options.points_per_side(crop.layer) ** 2 for crop in crops)
-        parts: list[MaskCandidates] = []
-        for num_in_batch, part in self._candidates(crops, options):
-            parts.append(part)
-            num_done += num_in_batch
-            yield Progress(num_done, num_points)
-            if asked.is_cancelled():
-                break
-        outputs = {"candidates": MaskCandidates.joined(parts), "height": height, "width": width}
-        found = generator.postprocess(outputs, options)
-        objects = [
-            Found(number, runs_of(CutMask.of(mask.numpy())), score, True)
-            for number, (mask, score) in enumerate(zip(found["masks"], found["scores"].tolist(), strict=True), start=1)
-        ]
-        return FoundFrame(0, objects)
+        generator, num_points_per_side = self.models.generator, read_points_per_side(asked.params)
+        options = generator.options.updated({"points_per_crop": num_points_per_side})
 
-    def _candidates(self, crops: list[Crop], options: MaskGenerationOptions) -> Iterator[tuple[int, MaskCandidates]]:
-        """(number of clicks, what they found) of each batch: steps of `EdgeTamMaskGenerationPipeline`."""
-        generator, model = self.models.generator, self.models.picture
-        areas = (options.max_hole_area or 0, options.max_sprinkle_area or 0)
-        for crop in crops:
-            with torch.inference_mode():
-                pixel_values = generator.pixel_values_of_crop(self.media.pixels, crop)
-                embeddings = model.get_image_embeddings(pixel_values)
-            height, width = pixel_values.shape[-2:]
-            scale, corner = torch.tensor([crop.width / width, crop.height / height]), torch.tensor(crop.box[:2])
-            points = point_grid(options.points_per_side(crop.layer), crop, height, width)
-            for batch in points.split(min(options.points_per_batch or POINTS_PER_BATCH, len(points))):
-                with torch.inference_mode():  # not across steps, after which the thread does other work
-                    masks, scores, point_idx = model.confident_masks(
-                        embeddings, send(batch, model.device), options.pred_iou_thresh
-                    )
-                    masks = repair_masks(masks.float(), options.mask_threshold, *areas)
-                    where = batch[point_idx] * scale + corner
-                    found = candidates_of_crop(masks, scores, where, crop, crops[0], options.stability)
-                yield len(batch), found
+        def embeddings_of(crop: Crop) -> list[torch.Tensor]:
+            pixel_values = generator.pixel_values_of_crop(self.media.pixels, crop)
+            return list(self.models.picture.get_image_embeddings(pixel_values))
+
+        search = CandidateSearch(self.models.picture, embeddings_of, self.size, options)
+        return search_in_steps(search, self.size, options, asked)

@@ -1,20 +1,23 @@
 """What a session does with a video or a camera that is open: prompts, and objects that are followed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..device_edgetam import fetch, send
+from ..discovery_edgetam_video import search_of_frame
 from ..found_objects import masks_of_logits
 from ..memory_bank_edgetam import FrameResult
 from ..processing_edgetam_video import EdgeTamVideoProcessor
-from .asked import Prompt, read_flag, read_integer, read_prompt
+from .asked import Prompt, read_flag, read_integer, read_masks, read_points_per_side, read_prompt
 from .calls import Answer, Asked, Steps
 from .media import MediaInfo, Video, read_camera_frame
 from .messages import Found, FoundFrame, runs_of
 from .models import Models
+from .searching import search_in_steps
 
 MEMORY_FRAMES = 64  # of a video: that can be shown and corrected as if nothing were ever forgotten
 CACHED_FRAMES = 4  # whose image embeddings are kept; of a camera those that can be prompted
@@ -78,9 +81,8 @@ class Tracking:
 
     def say(self, frame_idx: int, object_id: int, prompt: Prompt) -> int:
         """Adds a prompt of an object to what was said of it on a frame; returns the index of the frame."""
+        self.check_room({object_id})
         known = self.session.objects.get(object_id)
-        if known is None and len(self.session.objects) >= MOST_OBJECTS:
-            raise ValueError(f"there are {MOST_OBJECTS} objects already, the most that this server tracks at once")
         earlier = known.on(frame_idx).prompts if known else ()
         if prompt.mask is not None and (prompt.points or prompt.box):
             raise ValueError("a mask stands alone: say clicks and boxes in a call of their own")
@@ -98,6 +100,12 @@ class Tracking:
             clear_old_inputs=False,
         )
         return frame_idx
+
+    def check_room(self, object_ids: Set[int]) -> None:
+        """Raises a ValueError if there would be too many objects with these."""
+        known = self.session.objects.keys()
+        if len(known | object_ids) > MOST_OBJECTS:
+            raise ValueError(f"there are {len(known)} objects already, and this server tracks {MOST_OBJECTS} at once")
 
     def is_there(self, frame_idx: int) -> bool:
         """Whether a frame can be looked at now."""
@@ -136,7 +144,28 @@ class VideoWork(Tracking):
     def __init__(self, models: Models, video: Video):
         super().__init__(models, video, (video.info.height, video.info.width))
         self.media, self.info = video, video.info
-        self.answers["propagate"] = self.propagate
+        self.answers |= {"add_masks": self.add_masks, "propagate": self.propagate, "everything": self.everything}
+        self.search_options = models.generator.options.updated({"crops_n_layers": 0})
+
+    def add_masks(self, asked: Asked) -> FoundFrame:
+        """What is found on a frame on which objects begin with masks."""
+        frame_idx = read_integer(asked.params, "frameIdx")
+        masks = read_masks(asked.params, asked.payload, self.size)
+        self.check_room(masks.keys())
+        with self.unchanged_by_errors():
+            self.processor.add_inputs_to_inference_session(
+                self.session, frame_idx, list(masks), input_masks=list(masks.values()), original_size=self.size
+            )
+            self.model(self.session, frame_idx=frame_idx)
+        return self.found_on(frame_idx)
+
+    def everything(self, asked: Asked) -> Steps:
+        """All that is on a frame, best first; once cancelled, what was found until then."""
+        frame_idx, num_points_per_side = read_integer(asked.params, "frameIdx"), read_points_per_side(asked.params)
+        options = self.search_options.updated({"points_per_crop": num_points_per_side})
+        model: Any = self.model  # it is a `DiscoveringModel`, too, which types cannot say here
+        search = search_of_frame(model, self.session, self.session.check_frame(frame_idx), options)
+        return search_in_steps(search, self.size, options, asked, frame_idx)
 
     def propagate(self, asked: Asked) -> Steps:
         """Follows all objects from a frame on, and yields what is found on each."""

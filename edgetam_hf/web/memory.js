@@ -4,6 +4,7 @@
  * The rules are those of `memory_bank_edgetam.py`. Shapes: (4h, 4w) low-res masks, C channels of the model, K latents
  * of m channels that a frame leaves in memory.
  */
+import { MemorySelection } from "./memory_selection.js";
 import { hasBox } from "./prompts.js";
 
 /** @typedef {import("./types.js").Clicks} Clicks */
@@ -35,6 +36,9 @@ import { hasBox } from "./prompts.js";
  * @property {number} numMemories frames whose memory counts; all conditioning frames make up one of them
  * @property {number} numPointers frames whose object pointer counts
  * @property {number} numConditioning conditioning frames that are attended to (-1: all)
+ * @property {number} numSearched how many frames back there may be one whose memory counts
+ * @property {number} numBack how many frames, with the present one, may have a memory or a pointer that counts
+ * @property {MemorySelection} selection which of the frames count whose memory or pointer could
  */
 
 /**
@@ -50,16 +54,20 @@ import { hasBox } from "./prompts.js";
  * @param {TrackingConfig} config
  * @param {number | null} numFrames
  * @param {number | null} numKept
+ * @param {MemorySelection} [selection]
  * @returns {Reach}
  */
-export function reachOf(config, numFrames, numKept) {
+export function reachOf(config, numFrames, numKept, selection = new MemorySelection()) {
   const { num_maskmem: numMemories, max_object_pointers_in_encoder: maxPointers } = config;
   let numConditioning = config.max_cond_frame_num;
   if (numKept !== null) {
     const limit = Math.max(numMemories, numKept);
     numConditioning = numConditioning < 0 ? limit : Math.min(numConditioning, limit);
   }
-  return { numMemories, numPointers: Math.min(maxPointers, numFrames ?? maxPointers), numConditioning };
+  const numPointers = Math.min(maxPointers, numFrames ?? maxPointers);
+  const numSearched = selection.numSearched ?? numMemories - 1;
+  const numBack = Math.max(numSearched + 1, numPointers);
+  return { numMemories, numPointers, numConditioning, numSearched, numBack, selection };
 }
 
 /**
@@ -312,7 +320,7 @@ export class TrackedObject {
     const step = reverse ? -1 : 1;
     const near = this.promptedFrames.filter((t) => {
       const distance = step * (frameIdx - t);
-      return distance >= 0 && distance < reach.numPointers;
+      return distance >= 0 && distance < reach.numBack;
     });
     return new Set([...closestFrames(this.conditioningFrames(), frameIdx, reach.numConditioning), ...near]);
   }
@@ -446,12 +454,12 @@ export class TrackedObject {
     const attended = closestFrames(conditioning.keys(), frameIdx, reach.numConditioning);
     /** @type {[number, FrameResult][]} */
     const earlier = []; // with their distances
-    for (let distance = 1; distance < Math.max(reach.numMemories, reach.numPointers); distance++) {
+    for (let distance = 1; distance < reach.numBack; distance++) {
       const t = frameIdx - step * distance;
       const { result } = this.on(t);
       if (result && !attended.includes(t)) earlier.push([distance, result]);
     }
-    const recent = earlier.filter(([distance, { memory }]) => distance < reach.numMemories && memory).reverse();
+    const recent = reach.selection.choose(earlier, reach.numMemories - 1);
     /** @type {[number, FrameResult][]} */
     const begun = [];
     for (const t of attended) {
@@ -460,11 +468,11 @@ export class TrackedObject {
     }
     const pointed = [
       ...begun.filter(([distance]) => distance >= 0),
-      ...earlier.filter(([distance]) => distance < reach.numPointers),
+      ...reach.selection.sure(earlier).filter(([distance]) => distance < reach.numPointers),
     ];
     return {
       features: [...begun, ...recent].flatMap(([, { memory }]) => memory ?? []),
-      timeIdx: [...begun.map(() => reach.numMemories - 1), ...recent.map(([distance]) => distance - 1)],
+      timeIdx: [...begun.map(() => reach.numMemories - 1), ...recent.map(([row]) => row)],
       pointers: pointed.map(([, { pointer }]) => pointer),
       pointerOffsets: pointed.map(([distance]) => distance / Math.max(reach.numPointers - 1, 1)),
     };
@@ -481,17 +489,17 @@ export class TrackedObject {
     const held = [...new Set([...this.conditioning.keys(), ...this.stagedFrames])];
     const kept = closestFrames(held, frameIdx, reach.numConditioning);
     for (const t of held) {
-      if (kept.includes(t) || Math.abs(frameIdx - t) < reach.numPointers) continue;
+      if (kept.includes(t) || Math.abs(frameIdx - t) < reach.numBack) continue;
       const record = this.on(t);
       this.#set(t, new ObjectOnFrame(record.prompts, null, record.isTracked ? record.result : null));
     }
     const tracked = [...this.frames].filter(([, record]) => record.isTracked).reverse();
     tracked.forEach(([t, record], age) => {
       // a correction of the oldest frame that is kept needs as many frames before it as any other
-      if (age >= numKept - 1 + Math.max(reach.numPointers, reach.numMemories)) {
+      if (age >= numKept - 1 + reach.numBack) {
         this.#set(t, record.withResult(null));
       } else if (age >= numKept && record.result) {
-        const memory = age < numKept - 1 + reach.numMemories ? record.result.memory : null;
+        const memory = age <= numKept - 1 + reach.numSearched ? record.result.memory : null;
         this.#set(t, record.withResult({ ...record.result, mask: null, memory }));
       }
     });

@@ -3,6 +3,8 @@ import { readCount, readInteger, readObjectIds } from "./checks.js";
 import { frameEmbeddings } from "./frames.js";
 import { packMask } from "./masks.js";
 import { afterEarlier } from "./memory.js";
+import { MemorySelection } from "./memory_selection.js";
+import { Picture } from "./picture.js";
 import { countObjects, readClicks, readMask } from "./prompts.js";
 import { Queue } from "./queue.js";
 import { SessionState } from "./state.js";
@@ -29,6 +31,8 @@ import { Tracker } from "./tracking.js";
  *     nothing were ever forgotten. By default all of a video, whose memory then grows, and of a stream those whose
  *     image embeddings are kept.
  * @property {number} [maxObjectsPerBatch] objects that are computed at once, 8 by default
+ * @property {"recent" | "confident" | Partial<import("./memory_selection.js").Selection>} [memorySelection] which frames
+ *     objects remember: the last ones, as by default, or the last on which they were surely seen
  */
 
 /**
@@ -212,6 +216,22 @@ export class VideoSession {
   }
 
   /**
+   * A frame that is there as a picture by itself, of which the session remembers nothing but its image embeddings.
+   *
+   * @param {number} frameIdx
+   * @returns {Promise<Picture>}
+   */
+  async picture(frameIdx) {
+    return this.#queue.run(async () => {
+      const state = this.#state.copy();
+      state.checkPresent(readInteger(frameIdx, "frameIdx"));
+      const embeddings = await new Tracker(this.#stages, this.#config, state).embeddings(frameIdx);
+      this.#state = state;
+      return new Picture(this.#stages, embeddings, /** @type {Size} */ (state.size));
+    });
+  }
+
+  /**
    * Masks of all objects on the next frame of a stream.
    *
    * @param {Frame} frame
@@ -294,7 +314,9 @@ export class VideoSession {
  * @param {SessionOptions} options
  * @returns {Settings}
  */
-function readSettings({ frameAt, numFrames, maxCachedFrames = 1, maxMemoryFrames, maxObjectsPerBatch = 8 }) {
+function readSettings(options) {
+  const { frameAt, numFrames, maxMemoryFrames } = options;
+  const { maxCachedFrames = 1, maxObjectsPerBatch = 8, memorySelection = "recent" } = options;
   if ((frameAt === undefined) !== (numFrames === undefined)) {
     throw new TypeError("a video needs both frameAt and numFrames, and a stream neither");
   }
@@ -304,5 +326,6 @@ function readSettings({ frameAt, numFrames, maxCachedFrames = 1, maxMemoryFrames
     maxCachedFrames: readCount(maxCachedFrames, "maxCachedFrames"),
     maxMemoryFrames: maxMemoryFrames === undefined ? null : readCount(maxMemoryFrames, "maxMemoryFrames"),
     maxObjectsPerBatch: readCount(maxObjectsPerBatch, "maxObjectsPerBatch"),
+    memorySelection: MemorySelection.of(memorySelection),
   };
 }

@@ -48,7 +48,7 @@ export class Tracker {
     this.#stages = stages;
     this.#config = config;
     this.#state = state;
-    this.reach = reachOf(config, state.settings.numFrames, state.numKept);
+    this.reach = reachOf(config, state.settings.numFrames, state.numKept, state.settings.memorySelection);
   }
 
   /**
@@ -117,6 +117,22 @@ export class Tracker {
       masks.set(id, new FoundMask(logits, description.maskSize, size, scores[0], scores[1]));
     }
     return { frameIdx, masks };
+  }
+
+  /**
+   * Image embeddings of a frame, from the state, which keeps them.
+   *
+   * @param {number} frameIdx
+   * @returns {Promise<Embeddings>}
+   */
+  async embeddings(frameIdx) {
+    const state = this.#state;
+    const cached = state.embeddings.get(frameIdx);
+    if (cached) return cached;
+    const { embeddings, size } = await frameEmbeddings(this.#stages, await state.settings.frameAt?.(frameIdx));
+    state.checkSize(size);
+    state.cacheEmbeddings(frameIdx, embeddings);
+    return embeddings;
   }
 
   /**
@@ -211,7 +227,7 @@ export class Tracker {
   async #compute(frameIdx, plan) {
     const results = new Map();
     for (const batch of batches(plan, this.#state.settings.maxObjectsPerBatch)) {
-      const embeddings = await this.#embeddings(frameIdx);
+      const embeddings = await this.embeddings(frameIdx);
       const tasks = batch.map(([, task]) => task);
       const predictions = await this.#predict(embeddings, tasks);
       const isPrompted = tasks.map(({ prompt }) => prompt !== null);
@@ -245,22 +261,6 @@ export class Tracker {
       return { clicks, mask: previousMask?.map(clampLogit) ?? null, isAmbiguous };
     });
     return this.#stages.predict(embeddings, conditioned, prompts);
-  }
-
-  /**
-   * Image embeddings of a frame, from the state if it has them.
-   *
-   * @param {number} frameIdx
-   * @returns {Promise<Embeddings>}
-   */
-  async #embeddings(frameIdx) {
-    const state = this.#state;
-    const cached = state.embeddings.get(frameIdx);
-    if (cached) return cached;
-    const { embeddings, size } = await frameEmbeddings(this.#stages, await state.settings.frameAt?.(frameIdx));
-    state.checkSize(size);
-    state.cacheEmbeddings(frameIdx, embeddings);
-    return embeddings;
   }
 }
 

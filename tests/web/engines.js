@@ -39,7 +39,7 @@ const calls = {
       progress = [done, total];
       if (done >= mostPoints) stop.abort();
     };
-    return { objects: plain(await engine.everything({ pointsPerSide }, onProgress, stop.signal)), progress };
+    return { objects: plain(await engine.everything({ pointsPerSide, frameIdx: 0 }, onProgress, stop.signal)), progress };
   },
   add: async (frameIdx, objectId, said) => plainFrame(await engine.addPrompt(frameIdx, objectId, prompt(said))),
   clear: async (frameIdx, objectId) => plainFrame(await engine.clearPrompts(frameIdx, objectId)),

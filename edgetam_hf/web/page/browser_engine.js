@@ -89,13 +89,13 @@ export class BrowserEngine {
   }
 
   /**
-   * @param {{ pointsPerSide: number }} options
+   * @param {{ pointsPerSide: number, frameIdx: number }} options
    * @param {OnProgress} onProgress
    * @param {AbortSignal} signal
    * @returns {Promise<Found[]>}
    */
-  everything({ pointsPerSide }, onProgress, signal) {
-    return this.#calls.call("everything", { pointsPerSide }, { onProgress, signal });
+  everything(options, onProgress, signal) {
+    return this.#calls.call("everything", options, { onProgress, signal });
   }
 
   /**
@@ -106,6 +106,15 @@ export class BrowserEngine {
    */
   addPrompt(frameIdx, objectId, prompt) {
     return this.#calls.call("addPrompt", { frameIdx, objectId, prompt });
+  }
+
+  /**
+   * @param {number} frameIdx
+   * @param {ReadonlyMap<number, Uint32Array>} masks
+   * @returns {Promise<FoundFrame>}
+   */
+  addMasks(frameIdx, masks) {
+    return this.#calls.call("addMasks", { frameIdx, masks });
   }
 
   /**

@@ -123,21 +123,21 @@ export class BrowserModel {
   }
 
   /**
-   * @param {{ pointsPerSide: number }} params
+   * @param {{ pointsPerSide: number, frameIdx: number }} params
    * @param {Reports} reports
    * @returns {Promise<Found[]>}
    */
-  async everything({ pointsPerSide }, { onProgress, isAborted }) {
-    const whole = await this.#openPicture();
-    const bitmap = /** @type {ImageBitmap} */ (this.#bitmap);
+  async everything({ pointsPerSide, frameIdx }, { onProgress, isAborted }) {
+    const whole = await (this.#session ? this.#session.picture(frameIdx) : this.#openPicture());
+    const options = this.#session ? { ...this.#options, crops_n_layers: 0 } : this.#options;
     const encode = async (/** @type {import("./everything.js").Crop} */ { left, top, width, height, layer }) => {
       if (layer === 0) return whole;
-      const part = await createImageBitmap(bitmap, left, top, width, height);
+      const part = await createImageBitmap(/** @type {ImageBitmap} */ (this.#bitmap), left, top, width, height);
       const picture = await this.#loaded().encode(part);
       part.close();
       return picture;
     };
-    return findEverything({ encode, size: whole.size, pointsPerSide, options: this.#options, onProgress, isAborted });
+    return findEverything({ encode, size: whole.size, pointsPerSide, options, onProgress, isAborted });
   }
 
   /**
@@ -152,6 +152,19 @@ export class BrowserModel {
     return session.unchangedByErrors(async () => {
       await session.addPrompts(promptedIdx, objectId, { ...asLists(prompt), masks, joinEarlier: true });
       return isGone ? { frameIdx: promptedIdx, objects: [] } : frameOf(await session.segment(promptedIdx));
+    });
+  }
+
+  /**
+   * @param {{ frameIdx: number, masks: ReadonlyMap<number, Uint32Array> }} params
+   * @returns {Promise<FoundFrame>}
+   */
+  async addMasks({ frameIdx, masks }) {
+    const session = this.#openSession();
+    const decoded = [...masks.values()].map((runs) => decodeRuns(runs, /** @type {Size} */ (session.size)));
+    return session.unchangedByErrors(async () => {
+      await session.addPrompts(frameIdx, [...masks.keys()], { masks: decoded });
+      return frameOf(await session.segment(frameIdx));
     });
   }
 

@@ -3,6 +3,7 @@ import { addObject, chooseCandidate, chooseObject, chooseTool, currentCandidates
 import { changeObject, removePrompts, travel } from "./actions.js";
 import { closeEverything, findEverything, pickAll } from "./pick_everything.js";
 import { follow } from "./follow.js";
+import { followEverything } from "./follow_everything.js";
 import { play, show, showPrompted } from "./frames_shown.js";
 import { toggleLive } from "./live.js";
 import { saveWork } from "./save.js";
@@ -46,7 +47,7 @@ export function commandsOf(app, view, doors) {
     ...fileCommands(app, doors),
     ...toolCommands(app, doors),
     ...objectCommands(app, doors),
-    ...videoCommands(app),
+    ...videoCommands(app, doors),
     ...viewCommands(app, view, doors),
   ];
 }
@@ -175,9 +176,10 @@ function objectCommands(app, doors) {
 
 /**
  * @param {App} app
+ * @param {Doors} doors
  * @returns {Command[]}
  */
-function videoCommands(app) {
+function videoCommands(app, doors) {
   const group = "Videos";
   const isPossible = () => app.media?.kind === "video";
   const step = (/** @type {number} */ by) => () => {
@@ -200,6 +202,9 @@ function videoCommands(app) {
     command("follow", "Follow to the end", ["F"], () => follow(app, "forward")),
     command("follow-back", "Follow back to the start", ["R"], () => follow(app, "back")),
     command("follow-both", "Follow both ways", ["G"], () => follow(app, "both")),
+    command("follow-everything", "Find and follow everything to the end", ["Shift+F"], () => (
+      followEverything(app, doors.pointsPerSide())
+    )),
   ];
 }
 

@@ -62,11 +62,14 @@ export class UncertainError extends Error {}
  * @property {(frameIdx: number) => Promise<ImageBitmap>} frame a frame to be shown; the caller closes it
  * @property {(prompt: Prompt, isMultimask: boolean) => Promise<Found[]>} segment of a picture: the three candidates of
  *     an object, best first, or the best mask alone; nothing is kept (`objectId` is 0)
- * @property {(options: { pointsPerSide: number }, onProgress: OnProgress, signal: AbortSignal) => Promise<Found[]>}
- *     everything of a picture: masks of all that is in it (`objectId` counts from 1)
+ * @property {(options: { pointsPerSide: number, frameIdx: number }, onProgress: OnProgress, signal: AbortSignal) =>
+ *     Promise<Found[]>} everything of a picture, which is frame 0, or of a frame of a video: masks of all that is in it,
+ *     best first (`objectId` counts from 1)
  * @property {(frameIdx: number, objectId: number, prompt: Prompt) => Promise<FoundFrame>} addPrompt of a video: says
  *     more of an object on a frame, after what was said there before, and answers it. Unknown ids begin objects. A mask
  *     stands alone, and replaces clicks and boxes.
+ * @property {(frameIdx: number, masks: ReadonlyMap<number, Uint32Array>) => Promise<FoundFrame>} addMasks of a video:
+ *     the same of many objects at once, by masks
  * @property {(frameIdx: number, objectId: number) => Promise<FoundFrame>} clearPrompts of a video: takes back all that
  *     was said of an object on a frame, and what was found there; the answer has the objects that are found on it now
  * @property {(objectId: number) => Promise<void>} removeObject of a video

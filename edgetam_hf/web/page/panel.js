@@ -44,7 +44,7 @@ export class Panel {
     this.#drawSaid();
     const { everything, media } = this.#app;
     element("picking", HTMLElement).hidden = !everything;
-    element("everything-options", HTMLElement).hidden = media?.kind !== "picture";
+    element("everything-options", HTMLElement).hidden = !media || media.kind === "live";
     setText(element("num-masks", HTMLElement), `${everything?.found.length ?? 0} masks left`);
   }
 

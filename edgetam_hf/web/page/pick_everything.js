@@ -14,7 +14,7 @@ import { areaOf, isOnMask } from "./runs.js";
 export async function findEverything(app, pointsPerSide) {
   if (app.media?.kind !== "picture") return;
   await app.long("Finding everything", async (onProgress, signal) => {
-    const found = await app.engine.everything({ pointsPerSide }, onProgress, signal);
+    const found = await app.engine.everything({ pointsPerSide, frameIdx: 0 }, onProgress, signal);
     if (found.length === 0) return app.say(signal.aborted ? "Stopped." : "Nothing was found.");
     /** @type {Map<Found, number[]>} */
     const colours = new Map();

@@ -6,6 +6,7 @@
  * place: a step keeps the lists as they were.
  */
 import { freeColour } from "./colours.js";
+import { EverythingState } from "./everything_video.js";
 
 /** @typedef {import("./engine.js").Media} Media */
 /** @typedef {import("./engine.js").Prompt} Prompt */
@@ -43,9 +44,12 @@ import { freeColour } from "./colours.js";
  * @property {string} name for the user: "Undo click"
  * @property {readonly ObjectData[]} objects
  * @property {readonly Said[]} said
+ * @property {EverythingState} everything
  * @property {Map<number, OnFrame | undefined>} frames results of the frames that the step has changed
  * @property {boolean} hasResults whether results that arrive belong to it
  */
+
+/** @typedef {Pick<Step, "objects" | "said" | "everything">} State what steps keep whole */
 
 const MOST_STEPS = 500;
 
@@ -61,6 +65,7 @@ export class Project {
   #undoable = [];
   /** @type {Step[]} */
   #redoable = [];
+  #everything = new EverythingState();
   #nextId = 1;
   #revision = 0;
 
@@ -81,6 +86,16 @@ export class Project {
   /** All that was said, by frame, then by object. */
   get said() {
     return this.#said;
+  }
+
+  /** What is known of the objects that were discovered; no part of what is saved. */
+  get everything() {
+    return this.#everything;
+  }
+
+  /** Number of objects of which something was said: those that are followed. */
+  get numFollowed() {
+    return new Set(this.#said.map(({ objectId }) => objectId)).size;
   }
 
   /** A number that grows with every change. */
@@ -176,9 +191,7 @@ export class Project {
    * @returns {ObjectData}
    */
   addObject(name) {
-    const id = this.#nextId++;
-    const colour = freeColour(this.#objects.map((object) => object.colour));
-    const object = { id, name: name ?? `Object ${id}`, colour, isVisible: true };
+    const object = newObject(this.#nextId++, this.#objects, name);
     this.#begin("new object");
     this.#objects = [...this.#objects, object];
     return object;
@@ -216,6 +229,7 @@ export class Project {
   addPrompt(frameIdx, objectId, prompt) {
     const earlier = prompt.mask ? [] : (this.saidOf(frameIdx, objectId)?.prompts ?? []);
     this.#begin(prompt.mask ? "mask" : prompt.box ? "box" : "click");
+    this.#everything = this.#everything.knows([objectId]);
     this.#say({ objectId, frameIdx, prompts: [...earlier, prompt], choice: 0 });
   }
 
@@ -259,6 +273,43 @@ export class Project {
   endStep() {
     const idx = this.#undoable.findLastIndex((step) => step.hasResults);
     if (this.#undoable[idx]?.frames.size === 0) this.#undoable.splice(idx, 1);
+  }
+
+  /**
+   * Ids for so many objects that are discovered: before anything was said, of those that are there, and then new ones.
+   *
+   * @param {number} num
+   */
+  idsToDiscover(num) {
+    const free = this.isEmpty ? this.#objects.slice(0, num).map(({ id }) => id) : [];
+    return [...free, ...Array.from({ length: num - free.length }, () => this.#nextId++)];
+  }
+
+  /**
+   * As a part of the last step that asked for results: objects that begin or end on a frame without a user's doing.
+   *
+   * Of an object that ends nothing is said any more, so that it is not followed; what was found of it before stays.
+   *
+   * @param {number} frameIdx
+   * @param {ReadonlyMap<number, Uint32Array>} begun masks of objects on the frame, by ids of `idsToDiscover`
+   * @param {readonly number[]} ended ids of objects
+   * @param {EverythingState} everything what is known from now on
+   */
+  discover(frameIdx, begun, ended, everything) {
+    /** @type {ObjectData[]} */
+    const objects = [];
+    for (const id of begun.keys()) {
+      if (!this.object(id)) objects.push(newObject(id, [...this.#objects, ...objects]));
+    }
+    const said = [...begun].map(([objectId, mask]) => (
+      { objectId, frameIdx, prompts: [{ points: [], labels: [], box: null, mask }], choice: 0 }
+    ));
+    this.#changeStep((known) => ({
+      objects: [...known.objects, ...objects],
+      said: [...known.said.filter(({ objectId }) => !ended.includes(objectId)), ...said].sort(bySaid),
+      everything,
+    }));
+    for (const id of ended) this.forget(frameIdx, id);
   }
 
   /**
@@ -356,13 +407,37 @@ export class Project {
     return project;
   }
 
+  get #state() {
+    return { objects: this.#objects, said: this.#said, everything: this.#everything };
+  }
+
+  /** @param {State} state */
+  set #state({ objects, said, everything }) {
+    this.#objects = objects;
+    this.#said = said;
+    this.#everything = everything;
+  }
+
+  /**
+   * Changes the document as a part of the last step that asked for results; steps after it, as a change of a colour
+   * while objects are followed, take nothing of that back.
+   *
+   * @param {(state: State) => State} change
+   */
+  #changeStep(change) {
+    this.#revision++;
+    const idx = this.#undoable.findLastIndex(({ hasResults }) => hasResults);
+    for (const later of this.#undoable.slice(idx + 1)) Object.assign(later, change(later));
+    this.#state = change(this.#state);
+  }
+
   /**
    * @param {string} name
    * @param {boolean} [hasResults]
    */
   #begin(name, hasResults = true) {
     this.#revision++;
-    this.#undoable.push({ name, objects: this.#objects, said: this.#said, frames: new Map(), hasResults });
+    this.#undoable.push({ name, ...this.#state, frames: new Map(), hasResults });
     if (this.#undoable.length > MOST_STEPS) this.#undoable.shift();
     this.#redoable = [];
   }
@@ -402,12 +477,21 @@ export class Project {
     if (!step) return false;
     this.#revision++;
     const frames = new Map([...step.frames.keys()].map((frameIdx) => [frameIdx, this.#frames.get(frameIdx)]));
-    to.push({ ...step, objects: this.#objects, said: this.#said, frames });
-    this.#objects = step.objects;
-    this.#said = step.said;
+    to.push({ ...step, ...this.#state, frames });
+    this.#state = step;
     for (const [frameIdx, onFrame] of step.frames) this.#putFrame(frameIdx, onFrame);
     return true;
   }
+}
+
+/**
+ * @param {number} id
+ * @param {readonly ObjectData[]} others
+ * @param {string} [name]
+ * @returns {ObjectData}
+ */
+function newObject(id, others, name = `Object ${id}`) {
+  return { id, name, colour: freeColour(others.map(({ colour }) => colour)), isVisible: true };
 }
 
 /**

@@ -91,6 +91,34 @@ export function areaOf(runs) {
 }
 
 /**
+ * Runs of what two masks make of each pixel, both, either or only one of them.
+ *
+ * @param {Uint32Array} one
+ * @param {Uint32Array} other of the same size
+ * @param {(isOne: boolean, isOther: boolean) => boolean} isOn
+ * @returns {Uint32Array}
+ */
+export function combineRuns(one, other, isOn) {
+  const runs = [];
+  let [i, j, leftOfOne, leftOfOther] = [0, 0, one[0], other[0]];
+  let [value, length] = [false, 0];
+  while (i < one.length && j < other.length) {
+    const step = Math.min(leftOfOne, leftOfOther);
+    if (step > 0 && isOn(i % 2 === 1, j % 2 === 1) !== value) {
+      runs.push(length);
+      [value, length] = [!value, 0];
+    }
+    length += step;
+    leftOfOne -= step;
+    leftOfOther -= step;
+    if (leftOfOne === 0) leftOfOne = one[++i];
+    if (leftOfOther === 0) leftOfOther = other[++j];
+  }
+  runs.push(length);
+  return Uint32Array.from(runs);
+}
+
+/**
  * Box [left, top, width, height] of a mask, as COCO has it; zeros for an empty one.
  *
  * @param {Uint32Array} runs

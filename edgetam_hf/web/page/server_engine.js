@@ -1,5 +1,5 @@
 /** The Python session of a server as the engine of the page. */
-import { bytesOf, decodeFound, encodeResults } from "./messages.js";
+import { bytesOf, decodeFound, encodeResults, joinBytes } from "./messages.js";
 import { download, request, ServerConnection, upload } from "./server_connection.js";
 
 /** @typedef {import("./engine.js").Engine} Engine */
@@ -66,12 +66,12 @@ export class ServerEngine {
   }
 
   /**
-   * @param {{ pointsPerSide: number }} options
+   * @param {{ pointsPerSide: number, frameIdx: number }} options
    * @param {OnProgress} onProgress
    * @param {AbortSignal} signal
    */
-  async everything({ pointsPerSide }, onProgress, signal) {
-    return foundOf(await this.#connection.call("everything", { pointsPerSide }, { onProgress, signal }));
+  async everything(options, onProgress, signal) {
+    return foundOf(await this.#connection.call("everything", options, { onProgress, signal }));
   }
 
   /**
@@ -82,6 +82,16 @@ export class ServerEngine {
   async addPrompt(frameIdx, objectId, prompt) {
     const { params, payload } = pack(prompt);
     return frameOf(await this.#connection.call("add_prompt", { frameIdx, objectId, ...params }, { payload }));
+  }
+
+  /**
+   * @param {number} frameIdx
+   * @param {ReadonlyMap<number, Uint32Array>} masks
+   */
+  async addMasks(frameIdx, masks) {
+    const objects = [...masks].map(([objectId, runs]) => ({ objectId, numRuns: runs.length }));
+    const payload = joinBytes([...masks.values()].map(bytesOf));
+    return frameOf(await this.#connection.call("add_masks", { frameIdx, objects }, { payload }));
   }
 
   /**

@@ -52,10 +52,14 @@ export async function tellAll(app, onProgress) {
   if (project.media.kind === "picture") return;
   app.isEngineBehind = true;
   await app.engine.reset();
-  const prompts = project.said.flatMap((said) => said.prompts.map((prompt) => ({ ...said, prompt })));
-  for (const [idx, { frameIdx, objectId, prompt }] of prompts.entries()) {
-    onProgress?.(idx, prompts.length);
-    const { objects } = await app.engine.addPrompt(frameIdx, objectId, prompt);
+  const calls = project.said.flatMap(({ frameIdx, objectId, prompts }) => (
+    prompts.map((prompt) => ({ frameIdx, objectId, prompt }))
+  ));
+  let numTold = 0;
+  for (const call of together(calls)) {
+    onProgress?.(numTold, calls.length);
+    numTold += call.length;
+    const { frameIdx, objects } = await tell(app.engine, call);
     const news = objects.filter((found) => !project.foundOf(frameIdx, found.objectId));
     if (news.length > 0) project.keep({ frameIdx, objects: news });
   }
@@ -106,6 +110,8 @@ async function tellVideo(app, before, answers) {
 function callsFor(engine, project, before, answers) {
   const { removed, changed } = differences(before, project.said);
   const calls = removed.map((id) => () => engine.removeObject(id));
+  /** @type {Telling[]} */
+  const tellings = [];
   for (const { frameIdx, objectId, prompts } of changed) {
     const earlier = before.find((said) => said.frameIdx === frameIdx && said.objectId === objectId)?.prompts ?? [];
     const isMore = earlier.every((prompt, idx) => prompt === prompts[idx]);
@@ -116,11 +122,43 @@ function callsFor(engine, project, before, answers) {
         answers.found(found);
       });
     }
-    for (const prompt of isMore ? prompts.slice(earlier.length) : prompts) {
-      calls.push(async () => answers.found(await engine.addPrompt(frameIdx, objectId, prompt)));
-    }
+    const news = isMore ? prompts.slice(earlier.length) : prompts;
+    tellings.push(...news.map((prompt) => ({ frameIdx, objectId, prompt })));
+  }
+  for (const telling of together(tellings)) calls.push(async () => answers.found(await tell(engine, telling)));
+  return calls;
+}
+
+/** @typedef {{ frameIdx: number, objectId: number, prompt: Prompt }} Telling a prompt that an engine has to be told */
+
+/**
+ * What can be told in one call: masks of several objects on a frame, and else a single prompt.
+ *
+ * @param {readonly Telling[]} tellings
+ */
+function together(tellings) {
+  /** @type {Telling[][]} */
+  const calls = [];
+  for (const telling of tellings) {
+    const last = calls.at(-1);
+    const isLike = (/** @type {Telling} */ { frameIdx, objectId, prompt }) => (
+      prompt.mask !== null && frameIdx === telling.frameIdx && objectId !== telling.objectId
+    );
+    if (last && telling.prompt.mask && last.every(isLike)) last.push(telling);
+    else calls.push([telling]);
   }
   return calls;
+}
+
+/**
+ * @param {Engine} engine
+ * @param {Telling[]} call
+ */
+function tell(engine, call) {
+  const [{ frameIdx, objectId, prompt }] = call;
+  if (call.length === 1) return engine.addPrompt(frameIdx, objectId, prompt);
+  const masks = call.map((one) => /** @type {[number, Uint32Array]} */ ([one.objectId, one.prompt.mask]));
+  return engine.addMasks(frameIdx, new Map(masks));
 }
 
 /**

@@ -4,6 +4,7 @@ import test from "node:test";
 
 const [folder] = process.argv.slice(2);
 const { differences, joinPrompts, Project } = await import(`${folder}/page/project.js`);
+const { EverythingState } = await import(`${folder}/page/everything_video.js`);
 const { keepChoice, tellAll, tellChanges, tellStep } = await import(`${folder}/page/tell.js`);
 const { masksOf } = await import(`${folder}/page/mask_file.js`);
 const { fit, move, toPicture, zoomAt } = await import(`${folder}/page/zoom.js`);
@@ -27,6 +28,11 @@ class Engine {
   async addPrompt(frameIdx, objectId, prompt) {
     this.#say("add", frameIdx, objectId, prompt.points[0]?.[0] ?? "mask");
     return { frameIdx, objects: [found(objectId, this.said.length)] };
+  }
+
+  async addMasks(frameIdx, masks) {
+    this.#say("masks", frameIdx, ...masks.keys());
+    return { frameIdx, objects: [...masks.keys()].map((id) => found(id)) };
   }
 
   async clearPrompts(frameIdx, objectId) {
@@ -103,6 +109,37 @@ test("a document takes every step back, and again", () => {
   project.undo();
   project.addObject();
   assert.equal(project.redoName, null);
+});
+
+test("objects that were discovered are a part of the step that found them", () => {
+  const project = Project.begin(VIDEO);
+  const before = project.toData();
+  const mask = Uint32Array.of(0, 4, 8);
+  project.beginStep("following everything");
+  const ids = project.idsToDiscover(2);
+  assert.deepEqual(ids, [1, 2]); // the object that is there, of which nothing was said, and a new one
+  const state = new EverythingState({ frameIdx: 0, discoveredAt: 0, numUnseen: new Map([[1, 0], [2, 0]]) });
+  project.discover(0, new Map(ids.map((id) => [id, mask])), [], state);
+  project.keep({ frameIdx: 0, objects: [found(1), found(2)] });
+  project.changeObject(2, { isVisible: false }); // meanwhile
+  const [late] = project.idsToDiscover(1);
+  project.discover(1, new Map([[late, mask]]), [2], new EverythingState({ ...state, frameIdx: 1 }));
+  project.keep({ frameIdx: 1, objects: [found(1), found(late)] });
+  project.endStep();
+  assert.deepEqual(project.said.map(({ objectId, frameIdx }) => [objectId, frameIdx]), [[1, 0], [late, 1]]);
+  assert.ok(project.foundOf(0, 2) && !project.foundOf(1, 2));
+  const after = project.toData();
+  project.undo();
+  assert.deepEqual(project.objects.map(({ id, isVisible }) => [id, isVisible]), [[1, true], [2, true], [late, true]]);
+  assert.equal(project.everything.frameIdx, 1);
+  project.undo();
+  assert.deepEqual(project.toData(), before);
+  assert.equal(project.everything.frameIdx, null);
+  project.redo();
+  project.redo();
+  assert.deepEqual(project.toData(), after);
+  project.addPrompt(1, 1, click(1));
+  assert.deepEqual([...project.everything.numUnseen.keys()], [2]); // a user's object is never dropped
 });
 
 test("ids and colours of objects are never those of another", () => {
@@ -182,6 +219,19 @@ test("an engine of a video is told no more than what has changed", async () => {
   assert.deepEqual(app.project.foundFrames, []);
   assert.deepEqual(await travel(app, "undo"), ["add 2 1 1", "add 2 1 2", "add 5 1 3"]);
   assert.deepEqual(app.project.foundFrames, [2, 5]);
+});
+
+test("masks of several objects on a frame are told together", async () => {
+  const app = begin();
+  const mask = { points: [], labels: [], box: null, mask: Uint32Array.of(12) };
+  const make = (project) => {
+    for (const id of [1, 2, 3]) project.addPrompt(4, id, mask);
+    project.addPrompt(4, 2, click(1));
+    project.addPrompt(5, 2, mask);
+  };
+  assert.deepEqual(await change(app, make), ["masks 4 1 2", "add 4 2 1", "add 4 3 mask", "add 5 2 mask"]);
+  await tellAll(app);
+  assert.deepEqual(app.engine.said, ["reset", "masks 4 1 2", "add 4 2 1", "add 4 3 mask", "add 5 2 mask"]);
 });
 
 test("an engine that was told half of a change is told everything anew", async () => {

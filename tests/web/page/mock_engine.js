@@ -3,9 +3,12 @@
  * what it found a pixel to the right with each frame. `window.mock` has its calls, and says what is to fail.
  */
 import { UncertainError } from "/page/engine.js";
-import { encodeRuns } from "/page/runs.js";
+import { decodeRuns, encodeRuns } from "/page/runs.js";
 
-const mock = { calls: [], fail: {}, wait: null, numFrames: 40, numFramesAfterStop: 0, size: { width: 320, height: 240 } };
+const mock = {
+  calls: [], fail: {}, wait: null, numFrames: 40, numFramesAfterStop: 0, size: { width: 320, height: 240 },
+  lost: {}, // by the id of an object the frame from which on it is seen no more
+};
 window.mock = mock;
 
 const DISCS = [[90, 120, 30, "#d8b25c"], [210, 90, 24, "#b5653a"], [180, 180, 20, "#e8e2d0"]];
@@ -24,8 +27,12 @@ async function work(name, ...details) {
 
 /** Runs of what a prompt means, moved to the right. */
 function maskOf({ points, labels, box, mask }, moved, radius = 30) {
-  if (mask && moved === 0) return mask;
   const { width, height } = mock.size;
+  if (mask) {
+    const still = decodeRuns(mask, mock.size);
+    const isThere = (i) => i % width >= moved && i % width - moved < width;
+    return encodeRuns(still.map((_, i) => (isThere(i) ? still[i - moved] : 0)), mock.size);
+  }
   const pixels = new Uint8Array(width * height);
   const isNear = (x, y, label) => points.some(([px, py], i) => (
     labels[i] === label && Math.hypot(px + moved - x, py - y) < (label ? radius : radius / 2)
@@ -105,8 +112,9 @@ export class ServerEngine {
     await work("everything", options);
     onProgress(1, 2);
     if (signal.aborted) return [];
+    const { frameIdx } = options;
     return [[90, 120, 30], [90, 120, 12], [210, 90, 24]].map(([x, y, radius], i) => ({
-      objectId: i + 1, runs: maskOf({ points: [[x, y]], labels: [1] }, 0, radius), iouScore: 0.9, isPresent: true,
+      objectId: i + 1, runs: maskOf({ points: [[x, y]], labels: [1] }, frameIdx, radius), iouScore: 0.9, isPresent: true,
     }));
   }
 
@@ -117,6 +125,14 @@ export class ServerEngine {
     this.#said.set(key, frames);
     frames.set(frameIdx, prompt.mask ? [prompt] : [...(frames.get(frameIdx) ?? []), prompt]);
     return this.#find(frameIdx, [objectId]);
+  }
+
+  async addMasks(frameIdx, masks) {
+    await work("addMasks", frameIdx, [...masks.keys()]);
+    for (const [objectId, mask] of masks) {
+      this.#said.set(`${objectId}`, new Map([[frameIdx, [{ points: [], labels: [], box: null, mask }]]]));
+    }
+    return this.#find(frameIdx, [...this.#said.keys()].map(Number));
   }
 
   async clearPrompts(frameIdx, objectId) {
@@ -132,7 +148,7 @@ export class ServerEngine {
 
   async propagate({ start, count, isReverse }, onFrame, signal) {
     await work("propagate", { start, count, isReverse });
-    const end = isReverse ? -1 : mock.numFrames;
+    const end = count === null ? (isReverse ? -1 : mock.numFrames) : start + (isReverse ? -1 - count : 1 + count);
     for (let frameIdx = start; frameIdx !== end; frameIdx += isReverse ? -1 : 1) {
       if (signal.aborted && mock.numFramesAfterStop-- === 0) return;
       onFrame(this.#find(frameIdx, [...this.#said.keys()].map(Number)));
@@ -172,7 +188,8 @@ export class ServerEngine {
       const frames = [...this.#said.get(`${objectId}`)];
       const near = frames.sort(([one], [other]) => Math.abs(one - frameIdx) - Math.abs(other - frameIdx))[0];
       const empty = Uint32Array.of(mock.size.width * mock.size.height);
-      const runs = near ? maskOf(joined(near[1]), frameIdx - near[0]) : empty;
+      const isLost = frameIdx >= (mock.lost[objectId] ?? Infinity);
+      const runs = near && !isLost ? maskOf(joined(near[1]), frameIdx - near[0]) : empty;
       const distance = near ? Math.abs(near[0] - frameIdx) : 99;
       const wobble = 0.05 * Math.sin(frameIdx / 2 + objectId);
       return { objectId, runs, iouScore: Math.max(0.2, 0.95 - 0.012 * distance + wobble), isPresent: distance < 30 };
