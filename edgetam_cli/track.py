@@ -14,6 +14,7 @@ from .arguments import (
     parse_count,
     parse_fraction,
     parse_frame,
+    parse_layers,
     parse_rate,
 )
 
@@ -82,6 +83,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=parse_fraction,
         metavar="0..1",
         help="of two masks whose boxes overlap more, take the better one (0.7)",
+    )
+    everything.add_argument(
+        "--crops", type=parse_layers, metavar="N", help="search parts of the frame, too: 4 with 1, 20 with 2, … (0)"
     )
     frames = command.add_argument_group("frames")
     frames.add_argument(
