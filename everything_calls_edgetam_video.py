@@ -53,7 +53,7 @@ class EverythingCalls(SessionCalls):
             draft.set_size(_frame_size(session, original_size))
             if draft.is_new(frame_idx):
                 self._find_objects(draft, frame_idx, answers_prompts=True)
-            obj_ids = discover(self._model, draft, frame_idx, read)
+            obj_ids = list(discover(self._model, draft, frame_idx, read, known={}))
             session.adopt(draft)
         return obj_ids
 

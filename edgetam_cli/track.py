@@ -63,7 +63,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--everything", help="find objects, follow them, and let go of those that leave; prompts may come on top", **YES
     )
     everything.add_argument(
-        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (15)"
+        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (5)"
     )
     everything.add_argument(
         "--max-objects", type=parse_count, metavar="N", help="at a time; of new ones the best scores come first (64)"
