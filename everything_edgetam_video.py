@@ -107,8 +107,8 @@ def looks_of(features: torch.Tensor, masks: Sequence[torch.Tensor]) -> list[Look
     if not masks:
         return []
     size, pixels = features.shape[-2:], features[0].flatten(1).float()
-    weights = [F.interpolate(mask[None, None].float(), size, mode="area").flatten() for mask in masks]
-    weights = send(torch.stack(weights), features.device)
+    resized = [F.interpolate(mask[None, None].float(), size, mode="area").flatten() for mask in masks]
+    weights = send(torch.stack(resized), features.device)
     means = (weights @ pixels.mT) / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)
     looks = F.normalize(means - pixels.mean(dim=1), dim=1)
     (looks,) = fetch([torch.where(weights.any(dim=1, keepdim=True), looks, 0)])
