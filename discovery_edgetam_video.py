@@ -55,7 +55,8 @@ def discover(
     def embeddings_of(crop: Crop) -> list[torch.Tensor]:
         if crop.layer == 0:
             *high_resolution, frame_embedding = embeddings_of_frame(model, session, frame_idx)
-            return [*high_resolution, model.forget_memory(frame_embedding)]
+            forgotten = model.forget_memory(frame_embedding)
+            return [*high_resolution, forgotten.to(frame_embedding.dtype)]  # under autocast it would be float32
         assert session.frames is not None and session.frame_processor is not None
         pixels = session.frames[frame_idx][:, crop.top : crop.bottom, crop.left : crop.right]
         pixel_values = session.frame_processor(pixels)[None]
@@ -119,15 +120,19 @@ def uncovered_masks(
 ) -> list[PackedMask]:
     """The parts (H, W) of masks (height, width) that neither what is covered nor an earlier mask has, at most `limit`.
 
-    Masks stay whose covered share is at most `max_covered`, if they and what is left of them can show an object.
+    Masks stay whose covered share is at most `max_covered`, if they and what is left of them can show an object. That
+    needs a pixel at (H, W), too, where lines vanish: an empty prompt would say that the object is absent.
     """
     taken, found = covered.clone(), []
     for mask in masks:
         rest = mask & ~taken
         area, num_left = int(mask.sum()), int(rest.sum())
         is_free = area - num_left <= options.max_covered * area
-        if is_free and all(options.is_seen(num / mask.numel()) for num in (area, num_left)):
-            found.append(PackedMask.pack(resize_mask(rest, image_size)))
+        if not (is_free and all(options.is_seen(num / mask.numel()) for num in (area, num_left))):
+            continue
+        resized = resize_mask(rest, image_size)
+        if resized.any():
+            found.append(PackedMask.pack(resized))
             taken |= rest
             if len(found) == limit:
                 break
@@ -177,10 +182,11 @@ def without(output: EdgeTamVideoSegmentationOutput, obj_ids: list[int]) -> EdgeT
     if not obj_ids:
         return output
     rows = [row for row, obj_id in enumerate(output.object_ids) if obj_id not in obj_ids]
+    places = send(torch.tensor(rows, dtype=torch.long), output.pred_masks.device)
     return EdgeTamVideoSegmentationOutput(
         object_ids=[output.object_ids[row] for row in rows],
-        pred_masks=output.pred_masks[rows],
-        object_score_logits=output.object_score_logits[rows],
-        iou_scores=output.iou_scores[rows],
+        pred_masks=output.pred_masks[places],
+        object_score_logits=output.object_score_logits[places],
+        iou_scores=output.iou_scores[places],
         frame_idx=output.frame_idx,
     )

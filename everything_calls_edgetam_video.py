@@ -29,8 +29,9 @@ class EverythingCalls(SessionCalls):
 
         The masks become prompts on the frame, without overlap: a pixel belongs to an object that covers it already, or
         else to the mask of the best score. The next call of the model answers them. An object covers what was found of
-        it on the frame, and nothing where tracking has not been yet; prompts there that wait are answered first. The
-        frame's image embeddings are those of tracking.
+        it on the frame, and nothing where tracking has not been yet, or so long ago that a session with a limit of
+        memory has forgotten it; prompts there that wait are answered first. The frame's image embeddings are those of
+        tracking.
 
         Args:
             inference_session (`EdgeTamVideoInferenceSession`):
@@ -154,6 +155,8 @@ class EverythingCalls(SessionCalls):
         session, read = self._read_everything(inference_session, options)
         if frame is not None:
             frame = self._read_frame(session, frame)
+        elif frame_idx is not None:
+            frame_idx = session.check_present(frame_idx)
         size = _frame_size(session, original_size)
         return follow(self._model, self._find_objects, session, size, read, frame_idx=frame_idx, frame=frame)
 

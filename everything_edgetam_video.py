@@ -4,7 +4,7 @@ Nothing here computes with the model. Shapes: O objects, (4h, 4w) low-res masks.
 """
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -39,11 +39,17 @@ class EverythingOptions:
     search: MaskGenerationOptions = field(default_factory=MaskGenerationOptions)
 
     def __post_init__(self) -> None:
+        read: dict[str, Any] = {"max_absence": as_count(self.max_absence, "max_absence")}
         for name in ("every", "max_objects", "merge_frames"):
-            as_count(getattr(self, name), name, lowest=1)
-        as_count(self.max_absence, "max_absence")
+            read[name] = as_count(getattr(self, name), name, lowest=1)
         for name in ("max_covered", "min_area", "max_area", "max_uncovered", "merge_iou", "same_look", "other_look"):
-            as_number(getattr(self, name), name, lowest=0, highest=1)
+            read[name] = as_number(getattr(self, name), name, lowest=0, highest=1)
+        if read["min_area"] > read["max_area"]:
+            raise ValueError(
+                f"min_area must not exceed max_area, or no mask can be an object, got {read['min_area']:g} and "
+                f"{read['max_area']:g}"
+            )
+        vars(self).update(read)  # a frozen dataclass takes values only so
 
     def is_seen(self, area: float) -> bool:
         """Whether a mask with this share of the picture can show an object."""
@@ -151,13 +157,14 @@ class EverythingState:
     looks: dict[int, Look] = field(default_factory=dict)
     num_agreeing: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def knows(self, obj_ids: Sequence[int]) -> "EverythingState":
-        """The state once a user has prompted or removed objects with these ids."""
+    def knows(self, obj_ids: Collection[int]) -> "EverythingState":
+        """The state once a user has prompted or removed objects: their ids are in use, and they are let alone."""
         return replace(
             self,
             next_id=max([self.next_id, *(obj_id + 1 for obj_id in obj_ids)]),
             num_unseen={obj_id: num for obj_id, num in self.num_unseen.items() if obj_id not in obj_ids},
             looks={obj_id: look for obj_id, look in self.looks.items() if obj_id not in obj_ids},
+            num_agreeing={pair: num for pair, num in self.num_agreeing.items() if not {*pair} & {*obj_ids}},
         )
 
     def after(self, frame_idx: int, seen: Seen, options: EverythingOptions) -> tuple["EverythingState", list[int]]:

@@ -13,6 +13,7 @@ from transformers.image_processing_utils import BatchFeature
 
 from .mask_generation_edgetam import (
     MOST_CROP_LAYERS,
+    MOST_POINTS_PER_SIDE,
     Crop,
     StabilityFilter,
     candidates_of_crop,
@@ -282,7 +283,7 @@ class EdgeTamImageProcessor(Sam2ImageProcessor):
         """
         if isinstance(image, (list, tuple)):
             raise ValueError(f"generate_crop_boxes takes one picture, got a list of {len(image)}")
-        points_per_crop = as_count(points_per_crop, "points_per_crop", 1)
+        points_per_crop = as_count(points_per_crop, "points_per_crop", 1, MOST_POINTS_PER_SIDE)
         num_layers = as_count(crop_n_layers, "crop_n_layers", 0, MOST_CROP_LAYERS)
         factor = as_number(crop_n_points_downscale_factor, "crop_n_points_downscale_factor", 1)
         device = torch.device("cpu") if device is None else as_device(device, "device")

@@ -11,6 +11,7 @@ docstring says which.
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -25,6 +26,7 @@ from .device_edgetam import fetch, send
 from .masks_edgetam import extents_to_boxes, masks_to_boxes, remove_small_regions, repair_masks
 
 MOST_CROP_LAYERS = 8  # the last of which has 65,536 crops
+MOST_POINTS_PER_SIDE = 4096  # finer than the pixels of any model input
 CROP_EDGE_TOLERANCE = 20.0  # pixels; as in SAM's automatic mask generator
 # Interpolated values may exceed all values that they are made of by a rounding error, at most this part of the level.
 ROUNDING = 1e-5
@@ -403,7 +405,7 @@ class MaskGenerationOptions:
     def __post_init__(self) -> None:
         if self.points_per_batch is not None:
             self._check_number("points_per_batch", Integral, lowest=1)
-        self._check_number("points_per_crop", Integral, lowest=1)
+        self._check_number("points_per_crop", Integral, lowest=1, highest=MOST_POINTS_PER_SIDE)
         self._check_number("crops_n_layers", Integral, lowest=0, highest=MOST_CROP_LAYERS)
         self._check_number("crop_n_points_downscale_factor", Real, lowest=1)
         self._check_number("stability_score_offset", Real, lowest=0)
@@ -433,7 +435,12 @@ class MaskGenerationOptions:
             raise TypeError(f"`{name}` must be {expected}, got {value!r}")
         if not lowest <= value <= highest:  # false for NaN too
             expected = f"at least {lowest}" if highest == math.inf else f"between {lowest} and {highest}"
+            expected = "a number" if lowest == -math.inf else expected
             raise ValueError(f"`{name}` must be {expected}, got {value!r}")
+        try:
+            vars(self)[name] = int(value) if kind is Integral else float(value)  # a frozen dataclass takes values so
+        except OverflowError as error:  # a whole number of hundreds of digits
+            raise ValueError(f"`{name}` must be a number below {sys.float_info.max:.0e}, got {value!r}") from error
 
     @property
     def stability(self) -> StabilityFilter:
@@ -535,7 +542,7 @@ def _confident_masks(
     points = point_grid(options.points_per_side(crop.layer), crop, height, width)
     group, num_pixels = [], 0
     suitable = max(POINTS_PER_BATCH, model.prompts_at_once(image_embeddings))
-    for batch in points.split(options.points_per_batch or suitable):
+    for batch in points.split(min(options.points_per_batch or suitable, len(points))):
         masks, scores, point_idx = model.confident_masks(
             image_embeddings, send(batch, model.device), options.pred_iou_thresh
         )

@@ -89,6 +89,7 @@ class FrameResult:
 
     mask: low-res logits (4h, 4w); iou_score, object_score_logit: scalars; pointer: (C,); memory: (K, m). Mask and
     memory are `None` once they are out of reach. prompt: the last that it answers, `None` if the object was tracked.
+    look: (C / 8 + 1,), what the object looks like, or looked like where it began; `None` if nobody compares it.
     """
 
     mask: torch.Tensor | None
@@ -98,12 +99,13 @@ class FrameResult:
     memory: torch.Tensor | None
     prompt: Prompt | None = None
     is_conditioning: bool = False
+    look: torch.Tensor | None = None
 
 
 def split_results(
-    prediction: ObjectPrediction, memory: torch.Tensor, prompts: Sequence[Prompt | None]
+    prediction: ObjectPrediction, memory: torch.Tensor, looks: torch.Tensor | None, prompts: Sequence[Prompt | None]
 ) -> list[FrameResult]:
-    """`FrameResult` of each object of a prediction, with its part of the memory (O, K, m) and the prompt it answers.
+    """`FrameResult` of each object of a prediction, with its part of memory and looks, and the prompt it answers.
 
     They are copies, so that what is kept of one object does not keep the others.
     """
@@ -116,6 +118,7 @@ def split_results(
             memory=memory[idx].clone(),
             prompt=prompt,
             is_conditioning=prompt is not None and bool(prompt.is_conditioning),
+            look=None if looks is None else looks[idx].clone(),
         )
         for idx, prompt in enumerate(prompts)
     ]
@@ -213,12 +216,16 @@ class Reach(NamedTuple):
 
 
 class ObjectMemory(NamedTuple):
-    """What one object remembers on a frame: a list for each field of `Memories`, without the dimension of objects."""
+    """What one object remembers on a frame: a list for each field of `Memories`, without the dimension of objects.
+
+    look: what it looked like on the closest conditioning frame.
+    """
 
     features: list[torch.Tensor]
     time_idx: list[int]
     pointers: list[torch.Tensor]
     pointer_offsets: list[float]
+    look: torch.Tensor | None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -446,6 +453,7 @@ class TrackedObject:
             time_idx=[reach.num_memories - 1] * len(attended) + [*recent.values()],
             pointers=[result.pointer for _, result in pointers],
             pointer_offsets=[d / max(reach.num_pointers - 1, 1) for d, _ in pointers],
+            look=next((conditioning[t].look for t in closest_frames(conditioning, frame_idx, 1)), None),
         )
 
     def forget(self, frame_idx: int, num_kept: int, reach: Reach) -> None:

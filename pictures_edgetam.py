@@ -21,6 +21,10 @@ from .settings_edgetam import LAYOUTS, as_plain_tensor
 PICTURE_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".pgm", ".jp2"),
 )
+# The same for videos, where a single file may be of any format that FFmpeg knows.
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"),
+)
 # What the largest level of a picture may be, for 8, 12 and 16 bits.
 LARGEST_LEVELS = (255, 4095, 65535)
 # Interpolation and sharpening overshoot by less than this part of the range.

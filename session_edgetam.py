@@ -71,7 +71,7 @@ class EdgeTamVideoInferenceSession:
             The checkpoint's own options of mask generation, with which objects are discovered.
         memory_selection (`str` or `MemorySelection`, *optional*, defaults to `"recent"`):
             Which frames an object remembers besides those on which it begins: `"recent"`, the last ones, as in the
-            original release; or `"confident"`, of more of them the last on which it was surely seen. Either is a
+            original release; or `"confident"`, the same, and what it looks like, to tell it from others. Either is a
             `MemorySelection`, which takes other values, too. Memory is constant in any case.
     """
 
@@ -101,6 +101,12 @@ class EdgeTamVideoInferenceSession:
                 setattr(self, name, check_count(getattr(self, name), name))
         self.memory_selection = MemorySelection.of(self.memory_selection)
 
+    def __repr__(self) -> str:
+        """What it is of and which objects there are, in a line: all that it holds would fill pages."""
+        size = "" if self.video_height is None else f" of {self.video_height}x{self.video_width}"
+        frames = f"stream, {self.num_streamed} frames" if self.is_stream else f"{self.num_frames} frames"
+        return f"{type(self).__name__}({frames}{size}, objects {list(self.objects)})"
+
     def __getstate__(self) -> dict[str, Any]:
         """All state but the lock, and the image embeddings of a video, which can be computed again."""
         with self.lock:
@@ -109,7 +115,9 @@ class EdgeTamVideoInferenceSession:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, lock=threading.RLock())
+        # earlier versions did not have all fields
+        everything = EverythingState().knows([*state["objects"]])
+        vars(self).update({**vars(type(self)()), "everything": everything, **state})
 
     @property
     def is_stream(self) -> bool:
@@ -229,7 +237,10 @@ class EdgeTamVideoInferenceSession:
         """Frames to track: a first one, by default the earliest that begins an object, and at most so many after it."""
         prompted = [t for tracked_object in self.objects.values() for t in tracked_object.conditioning_frames()]
         if not prompted:
-            raise ValueError("no object has a prompt yet: call processor.add_inputs_to_inference_session first")
+            raise ValueError(
+                "no object has a prompt yet: call processor.add_inputs_to_inference_session first; without any, "
+                "model.track_everything(session) finds objects itself"
+            )
         start = min(prompted) if start is None else start
         if reverse:
             return range(start, max(start - count, 0) - 1, -1) if start > 0 else range(0)

@@ -75,7 +75,9 @@ def height_width(size: Any, name: str = "size") -> tuple[int, int]:
         sides = (sides.get("height"), sides.get("width"))
     is_pair = isinstance(sides, (list, tuple)) and len(sides) == 2
     if not is_pair or not all(_is_whole(side) and 1 <= side <= LARGEST_SIDE for side in sides):
-        raise ValueError(f'{name} must be {{"height": H, "width": W}} with positive numbers of pixels, got {size!r}')
+        raise ValueError(
+            f'{name} must be {{"height": H, "width": W}} or (H, W) with positive numbers of pixels, got {size!r}'
+        )
     return int(sides[0]), int(sides[1])
 
 
@@ -122,7 +124,10 @@ def as_number(value: Any, name: str, lowest: float = -math.inf, highest: float =
     value = as_list(value, name)
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        number = math.inf
     if not (math.isfinite(number) and lowest <= number <= highest):
         limits = "finite" if lowest == -math.inf else f"at least {lowest:g}"
         limits = limits if highest == math.inf else f"between {lowest:g} and {highest:g}"

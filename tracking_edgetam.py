@@ -14,7 +14,7 @@ from transformers.utils import ModelOutput
 
 from .device_edgetam import send
 from .memory_bank_edgetam import FrameResult, ObjectMemory, Prompt, Reach, split_results, stack_memories
-from .memory_selection_edgetam import MemorySelection
+from .memory_selection_edgetam import MemorySelection, learn_looks, look_of_all
 from .pretrained_edgetam import ALWAYS_GIVEN
 from .prompts_edgetam import Prompts
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -286,14 +286,35 @@ class Tracker:
             memory = self.model.encode_memory(
                 frame_embeddings[-1], prediction.masks, prediction.object_score_logits, is_prompted
             )
+            looks: torch.Tensor | None = None
+            if self.reach.selection.look_weight > 0:
+                prediction, looks = self._compare_looks(batch, frame_embeddings[0], prediction)
+                looks = looks.to(state_device, non_blocking=is_copied)
             prediction = ObjectPrediction(*(part.to(state_device, non_blocking=is_copied) for part in prediction))
-            computed.append((batch, prediction, memory.to(state_device, non_blocking=is_copied)))
+            computed.append((batch, prediction, memory.to(state_device, non_blocking=is_copied), looks))
         if is_copied and computed:
             torch.cuda.current_stream(model_device).synchronize()
         results: dict[int, FrameResult] = {}
-        for batch, prediction, memory in computed:
-            results.update(zip(batch.objects, split_results(prediction, memory, batch.prompts)))
+        for batch, prediction, memory, looks in computed:
+            results.update(zip(batch.objects, split_results(prediction, memory, looks, batch.prompts)))
         return results
+
+    def _compare_looks(
+        self, batch: AdoptedBatch | PromptedBatch | TrackedBatch, features: torch.Tensor, prediction: ObjectPrediction
+    ) -> tuple[ObjectPrediction, torch.Tensor]:
+        """The prediction without tracked objects that do not look like themselves, and the looks of all objects.
+
+        features: the finest map of the frame. A prompt says what an object looks like, and is in no doubt.
+        """
+        if isinstance(batch, TrackedBatch):
+            known = [memory.look for memory in batch.objects.values()]
+            looks = send(
+                torch.stack([look_of_all(features) if look is None else look for look in known]), features.device
+            )
+            scores = self.reach.selection.doubt(features, prediction.masks, prediction.object_score_logits, looks)
+            masks = prediction.masks.masked_fill(scores[:, None, None] <= 0, ABSENT_LOGIT)
+            return prediction._replace(masks=masks, object_score_logits=scores), looks
+        return prediction, learn_looks(features, prediction.masks)
 
 
 def embeddings_of_frame(

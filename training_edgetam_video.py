@@ -173,7 +173,7 @@ def learn_from_clip(
             found = predictions[t]
             memory = model.encode_memory(embeddings[-1], found.masks, found.object_score_logits, flags)
             prompt = Prompt(is_conditioning=True) if is_prompted or t in plan.corrected else None
-            for tracked_object, result in zip(objects, split_results(found, memory, [prompt] * num_objects)):
+            for tracked_object, result in zip(objects, split_results(found, memory, None, [prompt] * num_objects)):
                 tracked_object.remember(t, result)
     return ClipResult(
         losses=add_up(losses),

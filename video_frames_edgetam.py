@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .pictures_edgetam import PICTURE_SUFFIXES, decode_picture, read_picture
+from .pictures_edgetam import PICTURE_SUFFIXES, VIDEO_SUFFIXES, decode_picture, read_picture
 from .video_file_edgetam import VideoReader, index_video
 
 ACCEPTED = (
@@ -109,7 +109,9 @@ class PictureFolder(Frames):
         files = (file for file in self.path.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES)
         self.files = sorted((file for file in files if not file.name.startswith(".")), key=natural_key)
         if not self.files:
-            raise ValueError(f"folder {self.path} has no pictures: expected files {', '.join(PICTURE_SUFFIXES)}")
+            videos = sorted(file.name for file in self.path.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES)
+            mend = f"; it has videos, give one of them: {videos[0]}" if videos else ""
+            raise ValueError(f"folder {self.path} has no pictures: expected files {', '.join(PICTURE_SUFFIXES)}{mend}")
         self.height, self.width = self._decode(0).shape[-2:]
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Draws examples/coins.mp4, runs the commands of the README, and puts what they make into this folder.
+"""Draws the clips of examples/, runs the commands of the README, and puts what they make into this folder.
 
 Run from the root of a checkout after `pip install ".[video]"`: python docs/make_pictures.py
 """
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 ROOT = Path(__file__).parents[1]
-CLIP = ROOT / "examples" / "coins.mp4"
+CLIP, ROLLING_CLIP = ROOT / "examples" / "coins.mp4", ROOT / "examples" / "rolling.mp4"
 WIDTH, HEIGHT, NUM_FRAMES, FRAME_RATE = 480, 320, 48, 12
 # of the bundled photograph: the box of a coin, its colour, its diameter in the clip
 COINS = (
@@ -23,6 +23,9 @@ COINS = (
     ((17, 232, 77, 293), (0.95, 0.95, 1.0), 92),
     ((144, 235, 202, 290), (1.0, 0.72, 0.52), 88),
 )
+# coins that roll through the second clip: which one, y of its centre, the frame that it is on already, its direction
+ROLLING = ((0, 66, 30, 1), (2, 66, 6, 1), (1, 164, 20, -1), (0, 258, 40, 1), (1, 258, 14, 1))
+ROLLING_SIZE, MARGIN = 0.85, 60  # of the diameters in the first clip; pixels beside the picture
 BOXES = ("13,58,117,162", "160,111,252,203", "38,202,126,290")  # where the coins are on the first frame
 
 
@@ -55,32 +58,48 @@ def draw_cloth() -> Image.Image:
     return Image.fromarray(cloth.clip(0, 255).astype(np.uint8))
 
 
-def draw_frames() -> Iterator[Image.Image]:
-    """The frames of the clip: three coins roll over a cloth, hide each other in part, and end where they began."""
-    photograph = Image.open(ROOT / "edgetam_hf" / "samples" / "coins.jpg").convert("RGB")
-    coins, cloth = [cut_coin(photograph, *coin) for coin in COINS], draw_cloth()
+def draw_frame(cloth: Image.Image, coins: list[tuple[Image.Image, tuple[float, float], int, float]]) -> Image.Image:
+    """A cloth with coins on it: for each its picture, centre (x, y), diameter, and turn in degrees."""
+    frame = cloth.copy()
+    for coin, centre, diameter, turn in coins:
+        size = (diameter, diameter)
+        coin = coin.rotate(turn, Image.Resampling.BICUBIC).resize(size, Image.Resampling.LANCZOS)
+        x, y = (round(place - diameter / 2) for place in centre)
+        shadow = Image.new("L", frame.size, 0)
+        shadow.paste(coin.getchannel("A"), (x + 5, y + 7))
+        shadow = shadow.filter(ImageFilter.GaussianBlur(6)).point(lambda level: level // 2)
+        frame.paste((10, 14, 20), (0, 0), shadow)
+        frame.paste(coin, (x, y), coin)
+    return frame
+
+
+def draw_meeting(coins: list[Image.Image]) -> Iterator[Image.Image]:
+    """The frames of the first clip: three coins roll, hide each other in part, and end where they began."""
+    cloth = draw_cloth()
     for frame_idx in range(NUM_FRAMES):
-        frame, centres = cloth.copy(), paths(2 * np.pi * frame_idx / NUM_FRAMES)
-        for i in (2, 1, 0):  # the first one lies on top
-            diameter, turn = COINS[i][2], 360 * frame_idx / NUM_FRAMES * (-1) ** i
-            coin = (
-                coins[i].rotate(turn, Image.Resampling.BICUBIC).resize((diameter, diameter), Image.Resampling.LANCZOS)
-            )
-            x, y = (round(centre - diameter / 2) for centre in centres[i])
-            shadow = Image.new("L", frame.size, 0)
-            shadow.paste(coin.getchannel("A"), (x + 5, y + 7))
-            shadow = shadow.filter(ImageFilter.GaussianBlur(6)).point(lambda level: level // 2)
-            frame.paste((10, 14, 20), (0, 0), shadow)
-            frame.paste(coin, (x, y), coin)
-        yield frame
+        centres, turn = paths(2 * np.pi * frame_idx / NUM_FRAMES), 360 * frame_idx / NUM_FRAMES
+        # the first one lies on top
+        yield draw_frame(cloth, [(coins[i], centres[i], COINS[i][2], turn * (-1) ** i) for i in (2, 1, 0)])
 
 
-def write_clip() -> None:
-    """Writes the frames into CLIP as H.264."""
-    with av.open(CLIP, "w") as container:
+def draw_rolling(coins: list[Image.Image]) -> Iterator[Image.Image]:
+    """The frames of the second clip: coins roll into the picture and out of it, and end where they began."""
+    cloth, length = draw_cloth(), WIDTH + 2 * MARGIN
+    for frame_idx in range(NUM_FRAMES):
+        drawn = []
+        for i, y, ahead, direction in ROLLING:
+            x, diameter = length * ((frame_idx + ahead) % NUM_FRAMES) / NUM_FRAMES - MARGIN, ROLLING_SIZE * COINS[i][2]
+            x = x if direction > 0 else WIDTH - x
+            drawn.append((coins[i], (x, y), round(diameter), -np.degrees(2 * x / diameter)))
+        yield draw_frame(cloth, drawn)
+
+
+def write_clip(frames: Iterator[Image.Image], path: Path, crf: int) -> None:
+    """Writes frames as H.264; the larger crf, the smaller the file."""
+    with av.open(path, "w") as container:
         stream = container.add_stream("libx264", rate=FRAME_RATE)
-        stream.width, stream.height, stream.pix_fmt, stream.options = WIDTH, HEIGHT, "yuv420p", {"crf": "20"}
-        for frame in draw_frames():
+        stream.width, stream.height, stream.pix_fmt, stream.options = WIDTH, HEIGHT, "yuv420p", {"crf": str(crf)}
+        for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
 
@@ -93,15 +112,26 @@ def write_moving_picture(video: Path, path: Path) -> None:
 
 
 def main() -> None:
-    """Makes the clip, and the pictures of the README from it and from the samples."""
-    write_clip()
+    """Makes the clips, and the pictures of the README from them and from the samples."""
+    photograph = Image.open(ROOT / "edgetam_hf" / "samples" / "coins.jpg").convert("RGB")
+    coins = [cut_coin(photograph, *coin) for coin in COINS]
+    write_clip(draw_meeting(coins), CLIP, crf=20)
+    write_clip(draw_rolling(coins), ROLLING_CLIP, crf=26)
     prompts = [word for box in BOXES for word in ("--box", box)]
+    everything = ["--everything", "--every", "5", "--points-per-side", "12"]
+    commands = (
+        ["segment"],
+        ["masks"],
+        ["track", CLIP, "--model", "nano", *prompts, "--output", "track"],
+        ["track", ROLLING_CLIP, "--model", "nano", *everything, "--output", "everything"],
+    )
     with tempfile.TemporaryDirectory() as folder:
-        for arguments in (["segment"], ["masks"], ["track", CLIP, "--model", "nano", *prompts, "--output", "track"]):
+        for arguments in commands:
             subprocess.run([sys.executable, "-m", "edgetam_hf", *map(str, arguments)], cwd=folder, check=True)
         shutil.copy(Path(folder, "cat_segment.png"), ROOT / "docs" / "segment.png")
         shutil.copy(Path(folder, "coins_masks.png"), ROOT / "docs" / "masks.png")
-        write_moving_picture(Path(folder, "track", "overlay.mp4"), ROOT / "docs" / "track.webp")
+        for name in ("track", "everything"):
+            write_moving_picture(Path(folder, name, "overlay.mp4"), ROOT / "docs" / f"{name}.webp")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ Command: TypeAlias = argparse._ActionsContainer  # a parser, or a group of its o
 VIDEO_CHECKPOINT = "yonigozlan/EdgeTAM-hf"  # the published one
 DTYPES = ("float32", "float16", "bfloat16")
 RUNTIMES = ("onnxruntime", "openvino")
-MEMORIES = RECENT, CONFIDENT = ("recent", "confident")  # which frames are remembered
+MEMORIES = RECENT, CONFIDENT = ("recent", "confident")  # what is remembered of an object
 FORMATS = ("overlay", "index", "coco", "masks", "yolo", "cutouts")
 DEFAULT_FORMATS = ("overlay", "index")
 # Text for the help of a command whose name is `command`.
@@ -115,6 +115,11 @@ def parse_number(text: str) -> int:
     return _integer(text, 0)
 
 
+def parse_side(text: str) -> int:
+    """A number of clicks along a side of a picture; 4096 are finer than the pixels of any model input."""
+    return _integer(text, 1, 4096)
+
+
 def parse_layers(text: str) -> int:
     """A number of layers of crops; the eighth alone has 65,536 crops."""
     return _integer(text, 0, 8)
@@ -196,13 +201,12 @@ def add_speed_options(command: Command) -> None:
 
 
 def add_memory_option(command: Command, default: str | None = None) -> None:
-    """Adds the option for which frames of a video are remembered; of `default` unless given."""
+    """Adds the option for what is remembered of an object of a video; of `default` unless given."""
     command.add_argument(
         "--memory",
         choices=MEMORIES,
         default=default,
-        help="what is remembered of an object: the last frames, or the last on which it was surely seen (default: "
-        f"{RECENT})",
+        help=f"what is remembered of an object: the last frames, or also what it looks like (default: {RECENT})",
     )
 
 

@@ -4,6 +4,7 @@ import argparse
 
 from .arguments import add_json_option, add_model_options, add_speed_options, parse_count, parse_share
 from .masks import FROM_CHECKPOINT, add_search_options
+from .track import add_discovery_options
 
 HELP = "label pictures or clips by the million, each exactly once"
 EXAMPLES = """\
@@ -13,6 +14,8 @@ examples:
                                                          folder of YOLO's text files
   edgetam label 's3://bucket/part-*.parquet' s3://bucket/labels --column image --boxes column:boxes
                                                          pictures and boxes in columns of tables
+  edgetam label clips/ labels/ --clips --everything      objects that are found, followed and dropped through clips, as
+                                                         by edgetam track --everything
   edgetam label clips/ labels/ --clips --prompts prompts.json
                                                          objects tracked both ways through video files, from boxes,
                                                          points or masks on any of their frames
@@ -42,7 +45,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", metavar="SOURCE", help="pictures or clips: folder, pattern, list, table, tars, …")
     command.add_argument("output", metavar="OUT", help="folder of the results, or its address")
     what = command.add_argument_group("what to label", "one of these").add_mutually_exclusive_group(required=True)
-    what.add_argument("--everything", action="store_true", help="everything in each picture; see below for how")
+    what.add_argument("--everything", action="store_true", help="everything in each picture or clip; see below for how")
     what.add_argument(
         "--boxes",
         metavar="FILE",
@@ -62,6 +65,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     source.add_argument("--name-column", metavar="NAME", help="column with what items are called (default: paths)")
     source.add_argument("--pictures", metavar="FOLDER", help="where the pictures of a COCO JSON are (default: beside)")
     add_search_options(command.add_argument_group("how --everything searches", FROM_CHECKPOINT))
+    add_discovery_options(command.add_argument_group("how --everything searches clips", "see edgetam track"))
     model = command.add_argument_group("model")
     add_model_options(model, default="nano")
     add_speed_options(model)

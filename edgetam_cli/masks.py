@@ -13,6 +13,7 @@ from .arguments import (
     parse_fraction,
     parse_layers,
     parse_number,
+    parse_side,
 )
 
 HELP = "segment everything in pictures"
@@ -43,7 +44,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def add_search_options(search: Command) -> None:
     """Adds the options for how everything in a picture is searched."""
-    search.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
+    search.add_argument("--points-per-side", type=parse_side, metavar="N", help="search with N x N clicks (32)")
     search.add_argument(
         "--points-per-batch", type=parse_count, metavar="N", help="clicks at a time: fewer need less memory (64)"
     )

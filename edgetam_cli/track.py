@@ -6,6 +6,7 @@ from pathlib import Path
 from .arguments import (
     PROMPT,
     YES,
+    Command,
     add_json_option,
     add_memory_option,
     add_model_options,
@@ -16,6 +17,7 @@ from .arguments import (
     parse_frame,
     parse_layers,
     parse_rate,
+    parse_side,
 )
 
 HELP = "track prompted objects, or everything, through a video"
@@ -62,13 +64,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     everything.add_argument(
         "--everything", help="find objects, follow them, and let go of those that leave; prompts may come on top", **YES
     )
-    everything.add_argument(
-        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (5)"
-    )
-    everything.add_argument(
-        "--max-objects", type=parse_count, metavar="N", help="at a time; of new ones the best scores come first (64)"
-    )
-    everything.add_argument("--points-per-side", type=parse_count, metavar="N", help="search with N x N clicks (32)")
+    add_discovery_options(everything)
+    everything.add_argument("--points-per-side", type=parse_side, metavar="N", help="search with N x N clicks (32)")
     everything.add_argument(
         "--pred-iou-thresh", type=parse_fraction, metavar="0..1", help="find no masks of a lower score (0.88)"
     )
@@ -112,6 +109,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="of the overlay, which then has no sound (default: as the video is shown; pictures: 25)",
     )
     add_json_option(results)
+
+
+def add_discovery_options(everything: Command) -> None:
+    """Adds the options for when objects of a video are searched, and for how many."""
+    everything.add_argument(
+        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (5)"
+    )
+    everything.add_argument(
+        "--max-objects", type=parse_count, metavar="N", help="at a time; of new ones the best scores come first (64)"
+    )
 
 
 def parse_frame_index(text: str) -> int:

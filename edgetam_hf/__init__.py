@@ -20,6 +20,7 @@ with without_garbage_collection():
         EdgeTamVisionConfig,
     )
     from .image_processing_edgetam import EdgeTamImageProcessor
+    from .memory_selection_edgetam import MemorySelection
     from .modeling_edgetam import EdgeTamModel, EdgeTamVisionModel
     from .modeling_edgetam_video import EdgeTamVideoModel
     from .pipeline_edgetam import EdgeTamMaskGenerationPipeline
@@ -46,6 +47,7 @@ __all__ = [
     "EdgeTamVideoVideoProcessor",
     "EdgeTamVisionConfig",
     "EdgeTamVisionModel",
+    "MemorySelection",
     "__version__",
     "nano_checkpoint",
 ]

@@ -1,8 +1,10 @@
 """Makes the suite work without a network, and shares small models between test files."""
 
 import atexit
+import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import types
@@ -26,19 +28,52 @@ os.environ["HF_HUB_CACHE"] = write_offline_hub_cache(make_folder())
 os.environ["HF_MODULES_CACHE"] = make_folder()
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+# Where a shell starts tests in the background, SIGINT is ignored, by them and by all processes that they start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+# To trace a model makes many objects that stay: the search for garbage took a seventh of the time.
+gc.set_threshold(20_000, 20, 50)
+
 import exported_models  # noqa: E402
 import javascript  # noqa: E402
 import pytest  # noqa: E402
 import simulated_gpu  # noqa: E402
 import small_datasets  # noqa: E402
 import small_models  # noqa: E402
+import threads  # noqa: E402
 import torch  # noqa: E402
 import tracking  # noqa: E402
 import training_sources  # noqa: E402
-from filelock import FileLock  # noqa: E402
 
 from edgetam_cli import main  # noqa: E402
 from edgetam_hf import EdgeTamVideoModel, EdgeTamVideoProcessor, folding_edgetam, nano_checkpoint  # noqa: E402
+
+threads.limit_threads()
+
+# Files that take minutes. They are begun first, so that several workers end at about the same time.
+LONG_FILES = (
+    "test_label_cluster.py",
+    "test_golden_export.py",
+    "test_export.py",
+    "test_label_ray.py",
+    "test_web.py",
+    "test_export_runtime.py",
+    "test_compile.py",
+    "test_page_engines.py",
+    "test_demo.py",
+    "test_readme.py",
+    "test_golden_video.py",
+    "test_video_modeling.py",
+    "test_modeling_modes.py",
+    "test_modeling_export.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Where there are several workers, puts the tests of `LONG_FILES` ahead of the others, which stay in order."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {name: place for place, name in enumerate(LONG_FILES)}
+        items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +131,19 @@ def video_folder(video_model, video_processor, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exported(video_model, video_processor, tmp_path_factory):
+def kept_graphs(tmp_path_factory):
+    """From here on a graph that has been exported before, also in another worker, is not traced again."""
+    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "graphs"
+    folder.mkdir(exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        exported_models.keep_graphs(patch, folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported(video_model, video_processor, kept_graphs, tmp_path_factory):
     """Where `video_model` is exported, as ONNX files."""
     return exported_models.export_model(video_model, video_processor, tmp_path_factory.mktemp("exported"))
 
@@ -109,16 +156,10 @@ def nano():
 
 
 @pytest.fixture(scope="session")
-def nano_folder(nano, tmp_path_factory):
+def nano_folder(nano, kept_graphs, tmp_path_factory):
     """The embedded checkpoint, exported for browsers."""
     javascript.needs_package("onnxruntime-web")
-    pytest.importorskip("onnxscript", reason="writing ONNX files needs onnxscript")
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own  # it takes a minute, so one is made for all
-    with FileLock(shared / "nano.lock"):
-        if not (shared / "nano").exists():
-            exported_models.export_model(*nano, tmp_path_factory.mktemp("nano")).rename(shared / "nano")
-    return shared / "nano"
+    return exported_models.export_model(*nano, tmp_path_factory.mktemp("nano"))
 
 
 @pytest.fixture

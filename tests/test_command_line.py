@@ -109,6 +109,8 @@ def test_masks_says_what_to_try_when_nothing_is_found(capsys, folder, picture, t
         (["segment", "{picture}", "--mask", "empty.png"], "empty.png is empty"),
         (["segment", "{picture}", "--mask", "missing.png"], "missing.png cannot be read"),
         (["segment", "{picture}", "--object", "2"], "say what to"),
+        (["segment", "clip.MP4", "--point", "1,1"], "clip.MP4 is a video: `edgetam track` follows one object"),
+        (["masks", "clip.MP4"], "or all with --everything"),
         (["masks", "folder"], "no pictures in folder"),
         (["masks", "*.jpg"], "no pictures in *.jpg"),
         (["masks", "missing.png", "gone.png"], "no picture missing.png, nor the 1 others"),
@@ -127,6 +129,7 @@ def test_command_rejects_bad_calls_in_one_line(capsys, folder, picture, monkeypa
     Image.new("L", (4, 3), 255).save(picture.parent / "mask.png")
     Image.new("L", (60, 40)).save(picture.parent / "empty.png")
     (picture.parent / "folder").mkdir()
+    (picture.parent / "clip.MP4").touch()
     before = sorted(picture.parent.iterdir())
     files = {"{picture}": "square.png", "{text}": "text.png", "{cut}": "cut.png", "{text}/": "text.png/"}
     arguments = [files.get(argument, argument) for argument in arguments]

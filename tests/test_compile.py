@@ -47,7 +47,7 @@ def test_clicks_and_objects_are_compiled_once(compiled):
         torch.testing.assert_close(actual, expected, atol=2e-5, rtol=1e-5)
     assert predict(1, 1) < predict(2, 2)
     num_graphs = len(graphs)
-    for shape in [(1, 2), (1, 3), (1, 5), (2, 1), (3, 4), (7, 2), (1, 8)]:
+    for shape in [(1, 2), (1, 3), (1, 5), (2, 1), (3, 4), (7, 2), (1, 1), (1, 8)]:
         assert predict(*shape) == num_graphs
     assert num_graphs < predict(1, 9) < predict(3, 9)
     num_graphs = len(graphs)

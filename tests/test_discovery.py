@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from edgetam_hf.discovery_edgetam_video import discover, let_go
+from edgetam_hf.discovery_edgetam_video import discover, let_go, uncovered_masks
 from edgetam_hf.everything_edgetam_video import (
     EverythingOptions,
     EverythingState,
@@ -15,10 +15,12 @@ from edgetam_hf.everything_edgetam_video import (
     recognized,
 )
 from edgetam_hf.masks_edgetam import resize_mask
+from edgetam_hf.memory_selection_edgetam import MemorySelection
 from edgetam_hf.pipeline_edgetam import EdgeTamMaskGenerationPipeline
 from PIL import Image
+from simulated_gpu import on_gpu
 from small_models import make_video_model, make_video_processor
-from tracking import CLICK, Tracker, assert_equal, differ, of_object
+from tracking import CLICK, CORRECTION, NAMES, Tracker, assert_equal, differ, of_object
 
 # Random weights give neither confident nor stable masks.
 LOOSE = {"points_per_crop": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0}
@@ -62,8 +64,9 @@ def greedy(masks, covered, max_covered):
     left = []
     for mask in masks:
         rest = mask & ~covered
-        if rest.any() and (mask & covered).sum() <= max_covered * mask.sum():
-            left.append(resize_mask(rest, (64, 64)))
+        resized = resize_mask(rest, (64, 64))
+        if resized.any() and (mask & covered).sum() <= max_covered * mask.sum():
+            left.append(resized)
             covered = covered | rest
     return left
 
@@ -166,6 +169,12 @@ def test_discover_has_the_checkpoints_options(nano, clip):
     assert (options.search.points_per_crop, options.search.max_hole_area, options.search.crops_n_layers) == (5, 16, 0)
 
 
+def test_discover_works_under_autocast(make_tracker):
+    tracker = make_tracker()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(tracker.model.discover(tracker.session, 0, **LOOSE)) > 1
+
+
 def test_discover_changes_nothing_after_an_error(make_tracker, monkeypatch):
     tracker = make_tracker()
     outputs = follow(tracker, max_frame_num_to_track=3)
@@ -232,6 +241,21 @@ def test_track_everything_needs_no_more_memory_with_time(make_tracker, clip):
     assert tracker.session.everything.next_id > 3
 
 
+@pytest.mark.parametrize("state_device", ["cpu", "cuda"])
+def test_track_everything_on_a_gpu_is_the_same(parts, make_tracker, clip, gpu, state_device):
+    settings = {"memory_selection": MemorySelection(num_searched=9, least_iou=0.5, has_absent=False)}
+    expected = follow(make_tracker(clip[:5], **settings), every=3)
+    assert {*expected[2].object_ids} - {*expected[3].object_ids}  # some are dropped
+    with gpu:
+        tracker = Tracker(on_gpu(parts[0]), parts[1], clip[:5], inference_state_device=state_device, **settings)
+        outputs = follow(tracker, every=3)
+    for output in outputs:
+        for name in NAMES:
+            assert output[name].device.type == "cuda"
+            output[name] = output[name].numbers
+    assert_equal(outputs, expected)
+
+
 def test_track_everything_on_frame_is_a_step_of_track_everything(make_tracker):
     steps, whole = make_tracker(), make_tracker()
     outputs = [
@@ -259,6 +283,34 @@ def test_track_everything_leaves_alone_what_a_user_has_prompted_or_removed(make_
     assert not {1, 2} & {*tracker.session.everything.looks, *tracker.session.everything.num_unseen}
     outputs = follow(tracker, every=1)
     assert len(outputs) > 5 and all(1 in output.object_ids and 2 not in output.object_ids for output in outputs)
+
+
+def test_track_everything_never_drops_what_a_user_has_prompted(make_tracker):
+    tracker = make_tracker()
+    (output,) = follow(tracker, max_frame_num_to_track=0)
+    corrected, reused, other = output.object_ids[:3]
+    tracker.add(0, corrected, **CORRECTION)
+    tracker.session.remove_object(reused)
+    tracker.add(1, reused, **CLICK)
+    outputs = follow(tracker, max_absence=0, min_area=0.7, max_area=0.71)  # all objects count as absent
+    assert other not in outputs[-1].object_ids
+    assert {corrected, reused} <= {*outputs[-1].object_ids}
+
+
+def test_session_of_an_earlier_version_can_be_used(make_tracker):
+    tracker = make_tracker()
+    tracker.add(0, 1, **CLICK)
+    expected = [tracker.show(0), *follow(tracker)]
+    tracker = make_tracker()
+    tracker.add(0, 1, **CLICK)
+    shown = tracker.show(0)
+    state = tracker.session.__getstate__()
+    for name in ("everything", "memory_selection", "mask_generation"):
+        del state[name]
+    session = object.__new__(type(tracker.session))
+    session.__setstate__(state)
+    tracker.session = pickle.loads(pickle.dumps(session))
+    assert_equal([shown, *follow(tracker)], expected)
 
 
 def test_track_everything_begins_with_an_empty_frame(nano):
@@ -296,6 +348,16 @@ def test_track_everything_searches_early_when_much_is_uncovered(make_tracker, mo
     searched.clear()
     assert len(follow(tracker, every=100, max_uncovered=0.0)) == len(outputs)
     assert len(searched) > 1
+
+
+def test_what_is_left_of_a_mask_must_be_seen_by_the_model():
+    lines, square = torch.zeros(2, 1000, 1000, dtype=torch.bool)
+    lines[:, ::4] = True  # a quarter of the picture, and of none of the model's pixels half
+    square[100:400, 100:400] = True
+    nothing, options = torch.zeros_like(lines), EverythingOptions()
+    assert uncovered_masks([lines], nothing, (64, 64), options, 2) == []
+    found = uncovered_masks([lines, square], nothing, (64, 64), options, 1)
+    assert [mask.unpack().sum().item() for mask in found] == [resize_mask(square, (64, 64)).sum().item()]
 
 
 # What is known of the objects
@@ -378,6 +440,13 @@ def test_recognized_takes_the_most_alike_first_and_each_once():
     assert recognized([one, other], {}, 0.7) == [None, None]
 
 
+def test_options_are_plain_numbers():
+    given = {"every": np.int64(3), "min_area": torch.tensor(0.25), "merge_iou": np.float32(0.5), "max_covered": 1}
+    read = EverythingOptions(**given)
+    assert read == EverythingOptions(every=3, min_area=0.25, merge_iou=0.5, max_covered=1.0)
+    assert {type(getattr(read, name)) for name in given} == {int, float}
+
+
 # Refused
 
 
@@ -392,9 +461,12 @@ def test_recognized_takes_the_most_alike_first_and_each_once():
         ({"max_covered": 1.1}, ValueError, "max_covered must be between 0 and 1"),
         ({"min_area": "a"}, TypeError, "min_area must be a number"),
         ({"merge_iou": float("nan")}, ValueError, "merge_iou must be between 0 and 1"),
+        ({"merge_iou": 10**400}, ValueError, "merge_iou must be between 0 and 1"),
         ({"max_absence": -1}, ValueError, "max_absence must be at least 0"),
         ({"same_look": 2}, ValueError, "same_look must be between 0 and 1"),
-        ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be at least 1"),
+        ({"min_area": 0.9}, ValueError, "min_area must not exceed max_area, .* got 0.9 and 0.8"),
+        ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be between 1 and 4096"),
+        ({"points_per_crop": 10**9}, ValueError, "`points_per_crop` must be between 1 and 4096"),
         ({"pred_iou_thresh": 2}, ValueError, "`pred_iou_thresh` must be between 0 and 1"),
     ],
 )
@@ -418,6 +490,8 @@ def test_everything_rejects_other_sessions_and_frames(make_tracker):
         model.track_everything_on_frame(stream.session, frame=torch.zeros(3, 64, 64), crops_n_layers=1)
     with pytest.raises(ValueError, match="must be given with the first frame of a stream"):
         model.track_everything_on_frame(stream.session, frame=torch.zeros(3, 64, 64))
+    with pytest.raises(TypeError, match="frame_idx must be an integer"):
+        model.track_everything_on_frame(stream.session, "a picture")
     with pytest.raises(ValueError, match="has not arrived"):
         model.discover(stream.session, 0, original_size=SIZE)
     with pytest.raises(ValueError, match="original_size must be that of the video"):

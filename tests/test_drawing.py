@@ -6,7 +6,7 @@ from PIL import Image
 
 from edgetam_hf.drawing.colours import VIVID, colour_of, perceived, standing_out
 from edgetam_hf.drawing.legend import explained_picture, topmost
-from edgetam_hf.drawing.overlays import overlay
+from edgetam_hf.drawing.overlays import overlay, write_numbers
 from edgetam_hf.files.writing import save_whole
 from edgetam_hf.formats.index_pictures import index_picture, picture_of_indices
 from edgetam_hf.found_objects import CutMask, FoundObject
@@ -48,6 +48,22 @@ def test_overlay_keeps_colours_by_number():
 def test_overlay_draws_prompts_beyond_the_borders():
     drawn = np.asarray(overlay(grey(100), [], points=[(-2, -2, 1), (299, 100, 0)], boxes=[(-50, -50, 400, 20)]))
     assert drawn.shape == (200, 300, 3) and (drawn != 100).any()
+
+
+def test_numbers_are_written_where_there_is_room():
+    masks, numbers = [square(20, 20, 120), square(60, 60, 40), square(200, 20, 5), square(0, 0, 0)], [3, 1, 2, 4]
+    drawn = overlay(grey(100), masks, numbers=numbers)
+    before = np.array(drawn)
+    write_numbers(drawn, masks, numbers, points=[(80, 80, 1)])
+    changed = (np.asarray(drawn) != before).any(axis=-1)
+    below = masks[0] & ~masks[1]
+    assert changed[below].any() and changed[masks[1]].any()  # on both, and on neither too small nor empty ones
+    assert not changed[~masks[0]].any() and not changed[75:85, 75:85].any()  # nor on a click
+    alone = overlay(grey(100), masks[:1])
+    write_numbers(alone, masks[:1], [1])
+    rows, columns = np.nonzero((np.asarray(alone) != np.asarray(overlay(grey(100), masks[:1]))).any(axis=-1))
+    assert (rows.min() + rows.max()) / 2 == pytest.approx(79.5, abs=1.5)  # in the middle
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(79.5, abs=1.5)
 
 
 @pytest.mark.parametrize("colour", VIVID.tolist())

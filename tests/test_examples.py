@@ -28,7 +28,7 @@ def run_script(path, arguments, monkeypatch):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_example_prints_what_its_readme_says(path, monkeypatch, tmp_path):
-    if path.stem in ("track", "live"):
+    if path.stem in ("track", "track_everything", "live"):
         pytest.importorskip("av", reason="video files need PyAV: pip install av")
     runs = {name: (options, expected) for name, options, expected in RUN.findall((EXAMPLES / "README.md").read_text())}
     options, expected = runs[path.name]

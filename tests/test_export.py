@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import exported_models
 import numpy as np
 import onnx
 import pytest
@@ -23,13 +24,16 @@ PICTURE_GRAPHS = ["object_decoder", "prompt_encoder_mask_decoder", "vision_encod
 VIDEO_GRAPHS = ["mask_adopter", "memory_attention", "memory_encoder"]
 
 
+pytestmark = pytest.mark.usefixtures("kept_graphs")
+
+
 @pytest.fixture(scope="module")
 def model():
     return make_video_model()
 
 
 @pytest.fixture(scope="module")
-def exported(model, tmp_path_factory):
+def exported(model, kept_graphs, tmp_path_factory):
     """A folder of ONNX files in float32 and float16, and the report of its export."""
     folder = tmp_path_factory.mktemp("exports") / "small"
     plan = ExportPlan(dtypes=["float32", "float16"], num_check_frames=6)
@@ -108,10 +112,13 @@ def test_export_for_pictures_leaves_out_what_tracking_needs(model, tmp_path):
 
 
 def test_export_rejects_graphs_that_find_other_masks_and_leaves_nothing(model, tmp_path, monkeypatch):
-    def write_wrong_graphs(graphs, *arguments):
-        with torch.no_grad():
-            graphs[1].module.model.mask_decoder.mask_tokens.weight.neg_()
-        formats.write_graphs(graphs, *arguments)
+    def write_wrong_graphs(graphs, folder, *others):
+        formats.write_graphs(graphs, folder, *others)
+        path = folder / "onnx" / "prompt_encoder_mask_decoder.onnx"
+        content = onnx.load(path)
+        [tokens] = [weight for weight in content.graph.initializer if "mask_tokens" in weight.name]
+        tokens.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tokens), tokens.name))
+        onnx.save(content, path)
 
     monkeypatch.setattr(exporter, "write_graphs", write_wrong_graphs)
     with pytest.raises(ValueError, match=r"onnx in float32 finds other masks than PyTorch \(picture\): mean IoU"):
@@ -208,6 +215,18 @@ def test_quantised_encoder_is_near_that_of_float32(model, exported, tmp_path):
     )
     for one, other in zip(maps, expected, strict=True):
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.98
+
+
+def test_kept_graphs_are_those_of_the_same_model(model):
+    def digests(model, **settings):
+        return [exported_models.digest(graph) for graph in graphs_of(model, is_for_video=True, **settings)]
+
+    expected = digests(model)
+    assert len(set(expected)) == 6 and digests(make_video_model()) == expected
+    for other in (make_video_model(seed=1), make_video_model(64)):
+        assert not set(digests(other)) & set(expected)
+    same = set(digests(model, dtype="float16")) & set(expected)
+    assert len(same) == 2  # those that compute in float32 all the same
 
 
 def test_stored_halves_are_half_as_large(model, tmp_path):

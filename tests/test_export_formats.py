@@ -4,7 +4,7 @@ import importlib
 
 import pytest
 import torch
-from small_models import make_video_model, random, small_video_config
+from small_models import random
 
 from edgetam_hf.export.fixed import fixed_graphs
 from edgetam_hf.export.folded import folded_copy
@@ -15,10 +15,8 @@ TOLERANCES = {"atol": 1e-4, "rtol": 1e-4}
 
 
 @pytest.fixture(scope="module")
-def model():
-    config = small_video_config()
-    config.mask_decoder_config.num_hidden_layers = 1
-    return folded_copy(make_video_model(config=config))
+def model(video_model):
+    return folded_copy(video_model)
 
 
 def other_inputs(graph: Graph, lengths: dict[str, int]) -> dict[str, torch.Tensor]:
@@ -66,7 +64,7 @@ def write_as_openvino(graph, path):
 
 
 @pytest.fixture(scope="module")
-def graphs(model):
+def graphs(model, kept_graphs):
     return {graph.name: graph for graph in (*picture_graphs(model), *video_graphs(model))}
 
 

@@ -326,33 +326,3 @@ def test_weights_quantised_by_torchao_are_left_to_their_modules(model):
     quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
     output = predict(model)
     assert (output.pred_masks - expected.pred_masks).abs().mean() < 0.1 * expected.pred_masks.std()
-
-
-# Compilation
-
-
-def test_model_compile_equals_eager_and_never_compiles_again(model):
-    graphs = []
-
-    def count(graph, example_inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    compiled = copy.deepcopy(model)
-    compiled.compile(backend=count, fullgraph=True)
-    with torch.no_grad():
-        embeddings = model.get_image_embeddings(PICTURE[:1])
-        for actual, expected in zip(compiled.get_image_embeddings(PICTURE[:1]), embeddings):
-            torch.testing.assert_close(actual, expected, atol=ROUNDING, rtol=1e-5)
-        for num_objects, num_clicks in [(1, 1), (2, 2)]:
-            predict_clicks(compiled, embeddings, num_objects, num_clicks)
-        num_graphs = len(graphs)
-        for num_objects, num_clicks in [(1, 2), (1, 3), (1, 5), (2, 1), (3, 4), (7, 2), (1, 1)]:
-            actual = predict_clicks(compiled, embeddings, num_objects, num_clicks)
-            assert_outputs_close(actual, predict_clicks(model, embeddings, num_objects, num_clicks), ROUNDING)
-        assert len(graphs) == num_graphs
-
-
-def predict_clicks(model, embeddings, num_objects, num_clicks):
-    points = 64 * torch.rand(1, num_objects, num_clicks, 2, generator=torch.Generator().manual_seed(num_clicks))
-    return model(image_embeddings=embeddings, input_points=points)

@@ -130,8 +130,8 @@ def test_published_config_names_code(published):
 def test_published_card_prints_what_it_says(published):
     """The command compared them; here, that there was something to compare."""
     card = (published[0] / "README.md").read_text()
-    assert len(examples(card)) == 6 and all(printed.strip() for _, printed in examples(card))
-    assert card.count("```python") == 6 and "$" not in card and "<!--" not in card and str(ROOT) not in card
+    assert len(examples(card)) == 7 and all(printed.strip() for _, printed in examples(card))
+    assert card.count("```python") == 7 and "$" not in card and "<!--" not in card and str(ROOT) not in card
     for code, _ in examples(card):
         assert code.count("from_pretrained(") + code.count("pipeline(") == code.count("revision=revision, trust_")
     assert f'repo, revision = "{REPO_ID}", "v1"\n' in examples(card)[0][0] and examples(card)[2][1] != "0 masks\n"
@@ -146,7 +146,7 @@ def test_command_says_what_it_checked_and_pushed(published):
     assert lines[0].startswith("assembled ") and all(line.startswith("  ") for line in lines[1:5])
     assert (
         "Auto classes" in lines[1]
-        and "6 code blocks" in lines[2]
+        and "7 code blocks" in lines[2]
         and "differ" in lines[3]
         and "remote code" in lines[4]
     )
@@ -185,7 +185,7 @@ def test_requirements_are_those_of_the_package():
     assert [line[2:] for line in lines[len(project["dependencies"]) + 1 :]] == project["optional-dependencies"]["video"]
 
 
-@pytest.mark.parametrize("kind, num_examples", [("video", 6), ("image", 4), ("nano", 6)])
+@pytest.mark.parametrize("kind, num_examples", [("video", 7), ("image", 4), ("nano", 7)])
 def test_card_template_fits_each_kind(kind, num_examples):
     card = make_card({kind}, dict.fromkeys(FACTS, "x/y"))
     assert len(examples(card)) == num_examples == card.count("```python") and "<!--" not in card

@@ -482,7 +482,7 @@ def test_generate_crop_boxes_rejects_lists(processor):
 
 
 def test_generate_crop_boxes_rejects_no_points(processor):
-    with pytest.raises(ValueError, match="points_per_crop must be at least 1"):
+    with pytest.raises(ValueError, match="points_per_crop must be between 1 and 4096"):
         processor.generate_crop_boxes(rgb(), 64, points_per_crop=0)
 
 

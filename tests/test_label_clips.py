@@ -1,4 +1,4 @@
-"""Labelling of clips: objects tracked both ways, and clips that cannot be labelled."""
+"""Labelling of clips: objects tracked both ways, everything, and clips that cannot be labelled."""
 
 import os
 
@@ -21,6 +21,9 @@ from edgetam_hf.label.labeller import PoisonError
 BOX, OTHER_BOX = (10, 30, 40, 60), (60, 20, 100, 70)
 CLICKS = ((25, 45, 1), (80, 70, 0))
 NUM_FRAMES, LAST = 8, 7
+# Random weights give neither confident nor stable masks.
+SEARCH = {"points_per_crop": 3, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0, "crops_nms_thresh": 1.0}
+IN_CLIPS = {"every": 3, "max_objects": 4}
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +133,36 @@ def test_clip_labeller_reads_clips_from_anywhere(labeller, clip, video, pictures
 def test_clip_labeller_gives_an_empty_row_without_prompts(labeller, video):
     (row,) = label(labeller, [clip_of(video)])
     assert (row.masks, row.num_frames, row.height) == ([], NUM_FRAMES, 90)
+
+
+def test_clip_labeller_finds_everything_that_track_everything_finds(video_folder, video_model, video_processor, video):
+    labeller = labeller_of(video_folder, what="everything", mask_generation=SEARCH, in_clips=IN_CLIPS)
+    (row,) = label(labeller, [clip_of(video)])
+    session = video_processor.init_video_session(str(video), max_memory_frames=1)
+    expected, scores = {}, {}
+    for output in video_model.track_everything(session, **SEARCH, **IN_CLIPS):
+        masks = video_processor.post_process_masks([output.pred_masks], [(90, 120)])[0][:, 0]
+        for number, mask, score in zip(output.object_ids, masks.numpy(), output.iou_scores.tolist(), strict=True):
+            if mask.any():
+                expected[number, output.frame_idx], scores[number, output.frame_idx] = mask, score
+    found = masks_of(row)
+    assert found.keys() == expected.keys() and len({number for number, _ in found}) > 1
+    for mask in row.masks:
+        place = mask.object, mask.frame
+        np.testing.assert_array_equal(found[place], expected[place])
+        assert mask.score == pytest.approx(scores[place], abs=1e-6) and mask.category is None
+        assert_fits(mask, found[place], 90, 120)
+    assert [(mask.object, mask.frame) for mask in row.masks] == sorted(found) and row.num_frames == NUM_FRAMES
+
+
+def test_labeller_finds_everything_in_pictures_and_clips(video_folder, clip, video, tmp_path):
+    Image.fromarray(clip[0]).save(tmp_path / "square.png")
+    labeller = labeller_of(video_folder, what="everything", mask_generation=SEARCH, in_clips=IN_CLIPS)
+    items = [Item("square.png", address=str(tmp_path / "square.png")), clip_of(video)]
+    picture, of_clip = label(labeller, items)
+    assert picture.masks[0].stability_score is not None and of_clip.masks[0].stability_score is None
+    assert (picture.num_frames, of_clip.num_frames) == (1, NUM_FRAMES)
+    assert picture.settings == of_clip.settings and '"every": 3' in picture.settings
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from edgetam_hf.label.run import label
 from edgetam_hf.label.sources import find_source
 from edgetam_hf.loading import ModelChoice
 
-NUM_PICTURES, NUM_CLIPS, NUM_FRAMES, SIDE = 400, 20, 3, 64
+NUM_PICTURES, NUM_CLIPS, NUM_FRAMES, SIDE = 200, 10, 3, 64
 MOST_SECONDS = 300  # to wait for anything
 
 
@@ -48,7 +48,7 @@ def make_source(folder):
             file.write(b"broken")
     shutil.rmtree(items[-9].address)
     outside = Prompt(1, box=(100, 100, 110, 110))
-    items[390] = Item(items[390].name, PICTURE, items[390].address, prompts=(outside,))
+    items[190] = Item(items[190].name, PICTURE, items[190].address, prompts=(outside,))
     return PicturesAndClips(items)
 
 
@@ -99,7 +99,7 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
     for name, value in {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}.items():
         monkeypatch.setenv(name, value)
     source, out = make_source(tmp_path), tmp_path / "out"
-    labeller = make_labeller(LabelSettings(), ModelChoice("nano", dtype="float32"), batch_size=4)
+    labeller = make_labeller(LabelSettings(), ModelChoice("nano", dtype="float32"), batch_size=2)
     folder = LabelFolder(Place.of(out))
 
     def num_finished():
@@ -119,7 +119,7 @@ def test_cluster_labels_each_item_once_whatever_dies(tmp_path, monkeypatch):
         driver.kill()
         driver.join()
         num_before = len(folder.finished_ids())
-        assert 100 < num_before < 400
+        assert 50 < num_before < 200
         driver = start(source, out, labeller, cluster.address)
         driver.join(MOST_SECONDS)
         assert driver.exitcode == 0

@@ -6,6 +6,7 @@ import pytest
 from fake_labels import read_errors, read_rows
 from PIL import Image
 from small_models import random
+from small_videos import write_video
 
 from edgetam_cli import main
 
@@ -26,7 +27,7 @@ def run(folder, tmp_path, capsys):
     """Exit code, stdout and stderr of `edgetam label` with the small model, in this process."""
 
     def call(*arguments):
-        words = ["label", *arguments, "--model", folder, "--no-ray"]
+        words = ["label", "--model", folder, *arguments, "--no-ray"]
         return main([str(word) for word in words]), *capsys.readouterr()
 
     return call
@@ -83,11 +84,37 @@ def test_label_command_rejects_results_among_the_pictures(photos, run, inner):
     assert code == 1 and "which is labelled: choose a folder beside it" in err
 
 
-def test_label_command_rejects_everything_in_clips(tmp_path, run):
+@pytest.fixture
+def clips(clip, tmp_path):
+    """A folder of two clips."""
     (tmp_path / "clips").mkdir()
-    (tmp_path / "clips" / "a.mp4").touch()
-    code, _, err = run(tmp_path / "clips", tmp_path / "out", "--clips", "--everything")
-    assert code == 1 and "--everything is for pictures" in err
+    for idx in range(2):
+        write_video(tmp_path / "clips" / f"{idx}.mp4", clip[idx : idx + 3])
+    return tmp_path / "clips"
+
+
+def test_label_command_finds_everything_in_clips_and_goes_on(clips, video_folder, tmp_path, run):
+    search = ["--everything", "--points-per-side", 3, "--pred-iou-thresh", 0, "--stability-score-thresh", 0]
+    search += ["--every", 2, "--max-objects", 3, "--model", video_folder]
+    whole = (clips / "1.mp4").read_bytes()
+    (clips / "1.mp4").write_bytes(b"broken")
+    code, out, _ = run(clips, tmp_path / "out", *search)
+    assert code == 1 and "1.mp4 is no video file" in out
+    (clips / "1.mp4").write_bytes(whole)
+    code, out, _ = run(clips, tmp_path / "out", *search, "--json")
+    report = json.loads(out)
+    assert code == 0 and (report["labelled"], report["before"]) == (1, 1)
+    rows = read_rows(tmp_path / "out")
+    assert {row["name"] for row in rows} == {"0.mp4", "1.mp4"}
+    assert all(0 < len({mask["object"] for mask in row["masks"]}) <= 3 for row in rows)
+    code, _, err = run(clips, tmp_path / "out", *search, "--every", 1)
+    assert code == 1 and "in_clips.every was 2 and is 1" in err
+
+
+@pytest.mark.parametrize("arguments", [["--everything"], ["--boxes", "boxes.json"]])
+def test_label_command_rejects_options_of_clips_without_clips(photos, tmp_path, run, arguments):
+    code, _, err = run(photos, tmp_path / "out", *arguments, "--every", 3)
+    assert code == 1 and "--every is for --everything in clips: leave it out" in err
 
 
 @pytest.mark.parametrize("value", ["1.5", "-1", "much"])

@@ -28,7 +28,7 @@ from edgetam_hf.found_objects import CutMask
 from edgetam_hf.label.checkpoint_hash import checkpoint_hash
 from edgetam_hf.label.fitted_prompts import fitted_prompts
 from edgetam_hf.label.halves import label_in_halves
-from edgetam_hf.label.items import CLIP, PICTURE, Item, Prompt
+from edgetam_hf.label.items import PICTURE, Item, Prompt
 from edgetam_hf.label.label_settings import LabelSettings
 from edgetam_hf.label.labeller import PoisonError
 from edgetam_hf.label.lazy_model import LazyModel
@@ -165,7 +165,8 @@ def test_lazy_model_encodes_exactly_what_the_processor_makes(image_size, resize_
 def test_everything_labeller_finds_what_the_pipeline_finds(settings, folder, photos):
     labeller = labeller_of(folder, what="everything", mask_generation={"points_per_crop": 4, **settings})
     rows = [label(labeller, [item_of(pixels, prompts=())])[0] for pixels in photos]  # alone, so equal to the last bit
-    loaded = {"model": labeller.model.for_pictures[0], "image_processor": EdgeTamImageProcessor.from_pretrained(folder)}
+    model, _ = labeller.labellers[PICTURE].model.for_pictures
+    loaded = {"model": model, "image_processor": EdgeTamImageProcessor.from_pretrained(folder)}
     pipeline = EdgeTamMaskGenerationPipeline(**loaded)
     asked = {"output_stability_scores": True, "output_points": True, "output_rle_mask": "compressed"}
     for row, pixels in zip(rows, photos, strict=True):
@@ -206,7 +207,7 @@ def test_rows_say_where_masks_come_from(folder, photos):
     (row,) = label(labeller, [item_of(photos[0], "folder/a.png", ())])
     weights = (folder / "model.safetensors").read_bytes()
     assert row.checkpoint == hashlib.sha256(weights).hexdigest() == checkpoint_hash(str(folder))
-    expected = {"what": "prompts", "is_multimask": True, "mask_generation": {}}
+    expected = {"what": "prompts", "is_multimask": True, "mask_generation": {}, "in_clips": {}}
     assert json.loads(row.settings) == {**expected, "dtype": None, "image_size": 160, "runtime": None}
     assert row.masks == [] and row.item == Item("folder/a.png", prompts=())
     assert labeller.provenance == (row.checkpoint, row.settings)
@@ -214,11 +215,13 @@ def test_rows_say_where_masks_come_from(folder, photos):
 
 def test_settings_of_everything_are_those_of_the_checkpoint_unless_given():
     labeller = labeller_of("nano", what="everything", mask_generation={"points_per_crop": 8, "points_per_batch": 16})
-    search = json.loads(labeller.provenance.settings)["mask_generation"]
+    settings = json.loads(labeller.provenance.settings)
+    search = settings["mask_generation"]
     of_nano = json.loads((nano_checkpoint() / "preprocessor_config.json").read_text())["mask_generation"]
     assert search.items() >= (of_nano | {"points_per_crop": 8}).items()
     assert "points_per_batch" not in search  # which changes no result
-    assert labeller.options.points_per_batch == 16
+    assert labeller.labellers[PICTURE].options.points_per_batch == 16
+    assert settings["in_clips"]["every"] == 15 and settings["in_clips"]["crops_n_layers"] == 0
 
 
 def test_checkpoint_hash_tells_weights_apart(folder, model, tmp_path):
@@ -235,9 +238,15 @@ def test_checkpoint_hash_tells_weights_apart(folder, model, tmp_path):
         ({"what": "cats"}, "must be 'everything' or 'prompts', got 'cats'"),
         ({"mask_generation": {"points_per_crop": 3}}, "points_per_crop say how everything is searched"),
         ({"what": "everything", "is_multimask": True}, "leave multimask out"),
-        ({"what": "everything", "mask_generation": {"points_per_crop": 0}}, "`points_per_crop` must be at least 1"),
+        (
+            {"what": "everything", "mask_generation": {"points_per_crop": 0}},
+            "`points_per_crop` must be between 1 and 4096",
+        ),
         ({"what": "everything", "mask_generation": {"output_areas": True}}, "output_areas do not say how"),
         ({"what": "everything", "mask_generation": {"cats": True}}, "no option cats"),
+        ({"in_clips": {"every": 3}}, "every say how everything is searched"),
+        ({"what": "everything", "in_clips": {"every": 0}}, "every must be at least 1"),
+        ({"what": "everything", "in_clips": {"cats": 3}}, "no option cats"),
     ],
 )
 def test_labellers_reject_wrong_settings(settings, message):
@@ -320,8 +329,6 @@ def test_picture_labeller_sets_aside_files_that_are_cut_off_or_missing_and_bombs
 
 
 def test_labellers_reject_other_kinds(folder):
-    with pytest.raises(PoisonError, match=r"a.mp4 is a clip, and everything is searched in pictures only"):
-        labeller_of(folder, what="everything").prepare(Item("a.mp4", CLIP, "a.mp4"))
     with pytest.raises(PoisonError, match="must be one of picture, clip, got song"):
         labeller_of(folder).prepare(Item("a.mp3", "song", "a.mp3"))
 
@@ -386,8 +393,8 @@ def test_picture_labeller_halves_batches_that_do_not_fit(folder, photos, monkeyp
 
 @pytest.mark.parametrize("what", ["prompts", "everything"])
 def test_labellers_find_the_same_on_a_gpu(what, gpu, folder, photos):
-    labeller = labeller_of(folder, what=what, mask_generation=LOOSE | CROPS if what == "everything" else {})
-    labeller = labeller.labellers[PICTURE] if what == "prompts" else labeller
+    search = LOOSE | CROPS if what == "everything" else {}
+    labeller = labeller_of(folder, what=what, mask_generation=search).labellers[PICTURE]
     items = [item_of(pixels, f"{idx}.png", prompts_in(pixels)) for idx, pixels in enumerate(photos[:2])]
     prepared = [labeller.prepare(item) for item in items]
     on_cpu = [labeller.finish(found) for found in labeller.label(prepared)]

@@ -107,7 +107,7 @@ def miss(step, name):
 
 def test_ray_stops_at_a_missing_package(tmp_path, engine):
     with pytest.raises(ImportError, match=r"^pip install av$"):
-        label(SOURCE, tmp_path / "out", FakeLabeller(before_step=miss), engine)
+        label(FakeSource(SOURCE.all_names[:4]), tmp_path / "out", FakeLabeller(before_step=miss), engine)
 
 
 def test_ray_says_that_it_cannot_write_and_keeps_what_is_done(tmp_path, engine):
@@ -115,7 +115,7 @@ def test_ray_says_that_it_cannot_write_and_keeps_what_is_done(tmp_path, engine):
     shutil.move(tmp_path / "out" / "rows", tmp_path / "rows")
     (tmp_path / "out" / "rows").touch()  # a file, in which no folder can be
     with pytest.raises(OSError, match=r"rows"):
-        label(SOURCE, tmp_path / "out", FakeLabeller(), engine)
+        label(FakeSource(SOURCE.all_names[:8]), tmp_path / "out", FakeLabeller(), engine)
     assert len(LabelFolder(Place.of(tmp_path / "out")).finished_ids()) == 3
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from edgetam_hf.memory_bank_edgetam import Reach
-from edgetam_hf.memory_selection_edgetam import MemorySelection
+from edgetam_hf.memory_selection_edgetam import learn_looks, look_of_all
 from PIL import Image
 from small_models import make_video_model, make_video_processor
 from tracking import BOX, CLICK, CORRECTION, Tracker, assert_equal, differ, of_object, square
 
 from edgetam_cli import main
+from edgetam_hf import MemorySelection
 from edgetam_hf.export.runtime import ExportedEdgeTam
 from edgetam_hf.files.reading import read_json
 
@@ -31,11 +32,11 @@ def long_clip(clip):
 
 @pytest.fixture(scope="module")
 def choosy(parts, long_clip):
-    """A selection that is sure of about half of the frames."""
+    """A selection that is sure of about half of the frames, and compares looks."""
     tracker = Tracker(*parts, long_clip)
     tracker.add(0, [1, 2, 3], **POINTS)
     scores = torch.cat([output.iou_scores for output in tracker.track()[1:]])
-    return MemorySelection(num_searched=9, least_iou=float(scores.median()))
+    return MemorySelection(num_searched=9, least_iou=float(scores.median()), look_weight=1.0)
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ def test_selection_without_values_leaves_nothing_out():
     assert list(MemorySelection().choose(earlier, 6).items()) == [(4, 3), (2, 1), (1, 0)]
     assert MemorySelection().sure(earlier) == [1, 2, 4, 7]
     assert MemorySelection.of("recent") == MemorySelection()
+
+
+def test_selection_of_another_copy_of_the_class_becomes_one_of_this():
+    values = {"num_searched": 9, "least_iou": 0.5, "has_absent": False}
+    selection = MemorySelection.of(SimpleNamespace(**values))
+    assert selection == MemorySelection(**values) == MemorySelection.of(selection)
 
 
 def test_selection_takes_the_nearest_of_which_it_is_sure():
@@ -110,6 +117,78 @@ def test_frames_of_which_an_object_is_not_sure_are_not_remembered(make_tracker, 
 def tracker_reach(tracker):
     session = tracker.session
     return Reach.of(tracker.model.config, session.num_frames, session.num_kept, session.memory_selection)
+
+
+# What an object looks like.
+
+
+@pytest.fixture
+def coloured():
+    """Features (1, 3, 8, 8) whose left half has another colour than the right one, and masks of both halves."""
+    features = 0.1 * torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    features[..., :4] += 1
+    left = torch.full((8, 8), -5.0)
+    left[:, :4] = 5
+    return features, left, -left
+
+
+def test_score_falls_where_a_mask_does_not_look_like_the_object(coloured):
+    features, left, right = coloured
+    looks, scores = learn_looks(features, torch.stack((left, right))), torch.tensor([6.0, 6.0])
+    selection = MemorySelection(look_weight=2.0)
+    assert selection.doubt(features, torch.stack((left, right)), scores, looks).tolist() == [6, 6]
+    assert selection.doubt(features, torch.stack((right, left)), scores, looks).tolist() == [-2, -2]
+    alone = selection.doubt(features, right[None], scores[:1], looks[:1])
+    assert alone.tolist() == [-2]
+
+
+@pytest.mark.parametrize("num_pixels", [0, 2, 62, 64])
+def test_an_object_of_too_few_pixels_looks_like_everything(coloured, num_pixels):
+    features, left, _ = coloured
+    mask = torch.full((64,), -5.0)
+    mask[:num_pixels] = 5
+    looks = learn_looks(features, mask.view(1, 8, 8))
+    assert torch.equal(looks[0], look_of_all(features))
+    assert MemorySelection(look_weight=9.0).doubt(features, left[None], torch.ones(1), looks).tolist() == [1]
+
+
+def test_one_colour_is_a_look(coloured):
+    features, left, right = coloured
+    looks = learn_looks(torch.ones_like(features), left[None])
+    assert torch.isfinite(looks).all()
+    assert torch.isfinite(MemorySelection(look_weight=2.0).doubt(features, right[None], torch.ones(1), looks)).all()
+
+
+def test_doubt_changes_what_is_shown_and_not_what_is_remembered(make_tracker):
+    shown, recent = (
+        make_tracker(memory_selection=MemorySelection(look_weight=50.0)),
+        make_tracker(memory_selection="recent"),
+    )
+    outputs, others = [], []
+    for tracker, found in ((shown, outputs), (recent, others)):
+        tracker.add(0, [1, 2, 3], **POINTS)
+        found += tracker.track()
+    num_absent = 0
+    for output, other in zip(outputs, others):
+        is_absent = output.object_score_logits <= 0
+        assert (output.object_score_logits <= other.object_score_logits).all()
+        assert torch.equal(output.pred_masks[~is_absent], other.pred_masks[~is_absent])
+        assert (output.pred_masks[is_absent] < 0).all()
+        num_absent += int((is_absent & (other.object_score_logits > 0)).sum())
+    assert num_absent > 0
+    for obj_id, tracked_object in shown.session.objects.items():
+        for t, result in recent.session.objects[obj_id].tracked.items():
+            assert torch.equal(tracked_object.tracked[t].memory, result.memory)
+            assert torch.equal(tracked_object.tracked[t].pointer, result.pointer)
+
+
+def test_a_session_may_begin_to_compare_looks_in_the_middle(make_tracker):
+    tracker, recent = make_tracker(memory_selection="recent"), make_tracker(memory_selection="recent")
+    for one in (tracker, recent):
+        one.add(0, [1, 2, 3], **POINTS)
+    outputs = tracker.track(max_frame_num_to_track=5)
+    tracker.session.memory_selection = MemorySelection(look_weight=50.0)
+    assert_equal(outputs + tracker.track(6), recent.track(), atol=0)
 
 
 # All else.
@@ -206,6 +285,8 @@ def test_exported_model_remembers_the_same(exported, video_model, video_processo
         (3, TypeError, "got int"),
         (MemorySelection, TypeError, "got type"),
         (np.zeros(3), TypeError, "got ndarray"),
+        (SimpleNamespace(least_iou=0.5), TypeError, "got SimpleNamespace"),
+        (SimpleNamespace(num_searched=3, least_iou=5, has_absent=True), ValueError, "least_iou must be between 0 and"),
     ],
 )
 def test_session_rejects_other_selections(parts, clip, value, error, message):
@@ -222,6 +303,7 @@ def test_session_rejects_other_selections(parts, clip, value, error, message):
         ({"least_iou": 1.5}, ValueError, "least_iou must be between 0 and 1, got 1.5"),
         ({"least_iou": float("nan")}, ValueError, "least_iou must be between 0 and 1, got nan"),
         ({"least_iou": "high"}, TypeError, "least_iou must be a number, got 'high'"),
+        ({"look_weight": -1}, ValueError, "look_weight must be between 0 and 1000"),
         ({"has_absent": "no"}, TypeError, "has_absent must be True or False, got 'no'"),
     ],
 )

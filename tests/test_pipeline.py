@@ -332,7 +332,8 @@ def test_pipeline_options_given_first_are_defaults_of_calls(model):
         ({"points_per_batch": 0}, ValueError, "`points_per_batch` must be at least 1, got 0"),
         ({"points_per_batch": 2.5}, TypeError, "`points_per_batch` must be an integer, got 2.5"),
         ({"points_per_batch": True}, TypeError, "`points_per_batch` must be an integer, got True"),
-        ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be at least 1, got 0"),
+        ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be between 1 and 4096, got 0"),
+        ({"points_per_crop": 10**9}, ValueError, "`points_per_crop` must be between 1 and 4096, got 1000000000"),
         ({"points_per_crop": None}, TypeError, "`points_per_crop` must be an integer, got None"),
         ({"crops_n_layers": -1}, ValueError, "`crops_n_layers` must be between 0 and 8, got -1"),
         ({"crop_overlap_ratio": 1.5}, ValueError, "`crop_overlap_ratio` must be between 0 and 1"),
@@ -342,6 +343,8 @@ def test_pipeline_options_given_first_are_defaults_of_calls(model):
         ({"stability_score_offset": -1}, ValueError, "`stability_score_offset` must be at least 0"),
         ({"crops_nms_thresh": "0.7"}, TypeError, "`crops_nms_thresh` must be a number, got '0.7'"),
         ({"mask_threshold": None}, TypeError, "`mask_threshold` must be a number, got None"),
+        ({"mask_threshold": float("nan")}, ValueError, "`mask_threshold` must be a number, got nan"),
+        ({"mask_threshold": 10**400}, ValueError, "`mask_threshold` must be a number below 2e\\+308, got 10000"),
         ({"max_hole_area": -1}, ValueError, "`max_hole_area` must be at least 0"),
         ({"max_sprinkle_area": -1}, ValueError, "`max_sprinkle_area` must be at least 0"),
         ({"output_rle_mask": "yes"}, TypeError, '`output_rle_mask` must be True, False or "compressed", got'),
@@ -355,6 +358,16 @@ def test_pipeline_rejects_options(generator, model, monkeypatch, options, error,
         generator(make_picture(50, 40), **options)
     with pytest.raises(error, match=message):
         EdgeTamMaskGenerationPipeline(model=model, image_processor=make_image_processor(), device="cpu", **options)
+
+
+def test_pipeline_takes_numbers_of_any_kind_and_size(generator):
+    picture = make_picture(50, 40)
+    given = {"points_per_batch": 10**30, "mask_threshold": 2**70, "stability_score_offset": 2**70}
+    assert not any(mask.any() for mask in generator(picture, **given)["masks"])
+    plain = {"points_per_crop": 3, "pred_iou_thresh": 0.5, "min_mask_region_area": 4.0}
+    options = MaskGenerationOptions(np.int64(7), np.int32(3), pred_iou_thresh=np.float32(0.5), min_mask_region_area=4)
+    assert options == MaskGenerationOptions(7, **plain)
+    assert {type(getattr(options, name)) for name in plain} == {int, float}
 
 
 def test_pipeline_batched_equals_one_by_one(generator):

@@ -331,6 +331,7 @@ def image_checkpoint(tmp_path_factory):
     ("arguments", "message"),
     [
         (["{clip}"], "say what to find with --point"),
+        (["{clip}"], "`edgetam track --everything` and `edgetam masks` find all objects"),
         (["{clip}", "--frame", "3"], "say what to find with --point"),
         (["{clip}", "--point", "1,1", "--frame", "12"], r"one of 0\.\.11 of this video, got 12"),
         (["{clip}", "--point", "1,1", "--start", "50"], r"one of 0\.\.11 of this video, got 50"),

@@ -191,3 +191,11 @@ def test_track_everything_live_finds_what_it_finds_in_the_file(track, video, add
     assert track(video, *everything, "--output", "recorded")[0] == 0
     assert track(f"{address}/clip.mp4", *everything, "--output", "live")[0] == 0
     assert rows_of("live") == rows_of("recorded")
+
+
+def test_track_everything_live_keeps_numbers_for_prompts_to_come(track, video, address):
+    loose = ("--points-per-side", "3", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--nms", "1")
+    everything = ("--everything", "--every", "2", "--max-objects", "4", *loose)
+    assert track(f"{address}/clip.mp4", *everything, "--frame", "3", "--point", "25,45", "--max-frames", "4")[0] == 0
+    numbers = [[*row["objects"]] for row in rows_of("clip_track")]
+    assert numbers[0][0] == "2" and "1" not in numbers[2] and "1" in numbers[3]

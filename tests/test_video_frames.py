@@ -211,6 +211,9 @@ def test_folder_rejects_no_pictures(tmp_path):
     (tmp_path / "notes.txt").write_text("no picture")
     with pytest.raises(ValueError, match=r"has no pictures: expected files \.jpg"):
         open_video(tmp_path)
+    (tmp_path / "clip.mp4").touch()
+    with pytest.raises(ValueError, match=r"it has videos, give one of them: clip\.mp4"):
+        open_video(tmp_path)
 
 
 # Video files.

@@ -127,6 +127,14 @@ def test_clear_prompts_is_as_if_they_had_not_been_given(make_tracker, is_tracked
     assert_equal(tracker.track(0), without.track(0))
 
 
+def test_session_says_in_a_line_what_it_holds(make_tracker):
+    tracker, stream = make_tracker(), make_tracker(None)
+    tracker.add(0, 3, **CLICK)
+    tracker.show(0)
+    assert repr(tracker.session) == "EdgeTamVideoInferenceSession(12 frames of 90x120, objects [3])"
+    assert repr(stream.session) == "EdgeTamVideoInferenceSession(stream, 0 frames, objects [])"
+
+
 @pytest.mark.parametrize("reset", ["reset_tracking_data", "reset_inference_session"])
 def test_reset_is_as_if_the_session_were_new(make_tracker, reset):
     tracker, new = make_tracker(), make_tracker()

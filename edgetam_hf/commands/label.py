@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from ..formats.tables import as_columns
-from ..label.items import CLIP, PICTURE, Source
+from ..label.items import CLIP, Source
 from ..label.job import Engine
 from ..label.label_settings import EVERYTHING, PROMPTS, LabelSettings
 from ..label.local_engine import LocalEngine
@@ -17,6 +17,7 @@ from .masks import search_settings
 from .support import in_one_line, model_choice
 
 PICTURES_AT_ONCE = 8  # that are encoded together
+IN_CLIPS = ("every", "max_objects")  # options of `track_everything`
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         what=EVERYTHING if options.everything else PROMPTS,
         is_multimask=options.multimask,
         mask_generation=search_settings(options),
+        in_clips={name: getattr(options, name) for name in IN_CLIPS if getattr(options, name) is not None},
     )
     batch_size = options.batch_size or (1 if source.kind == CLIP else PICTURES_AT_ONCE)
     engine = make_engine(options)
@@ -55,8 +57,9 @@ def find_prompted_source(options: argparse.Namespace) -> Source:
     """The source with its prompts; what is wrong with it is found before anything is loaded."""
     chosen = {"column": options.column, "name_column": options.name_column, "pictures": options.pictures}
     source = find_source(options.source, is_clips=options.clips, **chosen)
-    if options.everything and source.kind != PICTURE:
-        raise ValueError("--everything is for pictures: give --prompts or --boxes for clips")
+    for name in IN_CLIPS:
+        if getattr(options, name) is not None and not (options.everything and source.kind == CLIP):
+            raise ValueError(f"--{name.replace('_', '-')} is for --everything in clips: leave it out")
     if options.boxes:
         return with_boxes(source, options.boxes)
     return source if options.everything else with_prompt_file(source, options.points or options.prompts)

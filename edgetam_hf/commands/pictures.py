@@ -22,6 +22,7 @@ from .picture_files import find_pictures, plan_outputs
 from .support import in_one_line, load_picture, model_choice
 
 MAX_ROWS = 30  # of a table
+NOTHING_FOUND = "nothing found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
 MAX_NUMBERS = 10  # of objects that are covered by others
 
 
@@ -152,9 +153,7 @@ def _notes(report: dict[str, Any]) -> list[str]:
     """Lines about what may surprise: nothing found, and objects that others cover."""
     lines = []
     if not report["objects"]:
-        lines.append(
-            "nothing found: try lower --pred-iou-thresh, lower --stability-score-thresh, more --points-per-side"
-        )
+        lines.append(NOTHING_FOUND)
     if report.get("hidden"):
         numbers = ", ".join(map(str, report["hidden"][:MAX_NUMBERS]))
         if len(report["hidden"]) > MAX_NUMBERS:

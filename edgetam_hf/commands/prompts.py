@@ -134,7 +134,10 @@ def _frames_and_objects_first(options: list[tuple[str, Any]]) -> list[tuple[str,
     """The options with those behind the last prompt put before the first one."""
     is_prompt = [option not in ("frame", "object") for option, _ in options]
     if not any(is_prompt):
-        raise ValueError("say what to find with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG")
+        raise ValueError(
+            "say what to find with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG; `edgetam track --everything` and "
+            "`edgetam masks` find all objects by themselves"
+        )
     num_before = len(options) - is_prompt[::-1].index(True)
     before, behind = options[:num_before], options[num_before:]
     for option, value in behind:

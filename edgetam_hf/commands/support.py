@@ -13,7 +13,7 @@ from PIL import Image
 from edgetam_runtime import is_exported
 
 from ..loading import ModelChoice
-from ..pictures_edgetam import read_picture
+from ..pictures_edgetam import VIDEO_SUFFIXES, read_picture
 
 
 def quieten_libraries() -> None:
@@ -62,8 +62,18 @@ def device_of(name: str | None) -> str:
 
 
 def load_picture(path: Path) -> np.ndarray:
-    """uint8 array (H, W, 3) of a picture file, turned upright as its EXIF data say."""
-    return read_picture(path, in_one_line(path))
+    """uint8 array (H, W, 3) of a picture file, turned upright as its EXIF data say.
+
+    Raises:
+        ValueError: see `read_picture`; also for a video.
+    """
+    name = in_one_line(path)
+    if path.suffix.lower() in VIDEO_SUFFIXES and path.exists():
+        raise ValueError(
+            f"{name} is a video: `edgetam track` follows one object through it from --point, --box or --mask, or "
+            "all with --everything"
+        )
+    return read_picture(path, name)
 
 
 def in_one_line(path: str | Path) -> str:

@@ -7,6 +7,7 @@ overlay, `session.pt` (from which `--resume` goes on) and in the end `tracks.jso
 import json
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -19,7 +20,7 @@ from transformers.utils import logging
 from edgetam_cli.arguments import MEMORIES, RECENT, VIDEO_CHECKPOINT
 
 from .. import EdgeTamVideoProcessor
-from ..drawing.overlays import overlay
+from ..drawing.overlays import overlay, write_numbers
 from ..files.writing import locked
 from ..formats import overlay_video, run_lengths
 from ..formats.index_pictures import LARGEST_NUMBER, read_numbered_masks
@@ -30,6 +31,7 @@ from ..loading import load_video_model
 from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from . import track_everything
+from .pictures import MAX_ROWS, NOTHING_FOUND
 from .prompts import ObjectPrompt, check_inside, read_prompts
 from .support import model_choice
 from .track_folder import START_AGAIN, TrackFolder, mean_score
@@ -65,7 +67,12 @@ def run(options: Namespace) -> dict[str, Any]:
     folder = TrackFolder(options.output or source.default_output)
     with locked(folder.path):
         settings = read_settings(options, folder)
-        prompts = read_prompts(settings["prompts"]) if settings["prompts"] or not settings["everything"] else []
+        has_prompts = any(name not in ("frame", "object") for name, _ in settings["prompts"])
+        if not has_prompts and not settings["everything"]:
+            raise ValueError(
+                "say what to find with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG, or let --everything find it"
+            )
+        prompts = read_prompts(settings["prompts"]) if settings["prompts"] else []
         with source.opened():
             return track(options, source, prompts, settings, folder)
 
@@ -79,7 +86,7 @@ def track(
 ) -> dict[str, Any]:
     """The report of a run, once its source is open and its folder is locked."""
     check_frames(source, [prompt.frame_idx for prompt in prompts], "--frame")
-    check_object_numbers(prompts)
+    check_object_numbers(prompt.object_id for prompt in prompts)
     for prompt in prompts:
         check_inside(prompt, (source.height, source.width))
     video = {"num_frames": source.num_frames, "height": source.height, "width": source.width}
@@ -93,6 +100,8 @@ def track(
         tracking = LiveTracking(model, processor, source, prompts, settings)
     else:
         tracking = RecordedTracking(model, processor, source, prompts, settings)
+    if settings["everything"]:
+        track_everything.check_search(settings, tracking.session)
     run = TrackRun(model, processor, source, tracking, prompts, settings, folder)
     if options.resume:
         run.go_on()
@@ -143,6 +152,7 @@ def are_settings(settings: dict[str, Any]) -> bool:
         and all(isinstance(count, int | None) for count in counts)
         and isinstance(settings["stride"], int)
         and settings["stride"] > 0
+        and all(isinstance(settings[name], bool) for name in ("reverse", "non_overlapping"))
         and all(isinstance(settings[name], str | None) for name in ("dtype", "runtime"))
         and track_everything.are_settings(settings)
         and settings["memory"] in MEMORIES
@@ -160,12 +170,13 @@ def is_option(name: Any, value: Any) -> bool:
     return isinstance(value, {"mask": str, "frame": int, "object": int}.get(name, ()))
 
 
-def check_object_numbers(prompts: list[ObjectPrompt]) -> None:
+def check_object_numbers(object_ids: Iterable[int]) -> None:
     """Raises a ValueError for an object that no mask picture can number."""
-    largest = max((prompt.object_id for prompt in prompts), default=1)
+    largest = max(object_ids, default=1)
     if largest > LARGEST_NUMBER:
         raise ValueError(
-            f"masks are written with 16 bits, which count to {LARGEST_NUMBER}, but there is an object {largest}"
+            f"masks are written with 16 bits, which count to {LARGEST_NUMBER}, but there is an object {largest}; "
+            "objects that are found are numbered on from the largest one, and no number comes twice"
         )
 
 
@@ -273,6 +284,7 @@ class TrackRun:
         masks = dict(zip(output.object_ids, self.masks_of(output)))
         nothing = np.zeros((self.source.height, self.source.width), bool)  # of objects that are prompted later on
         numbers = [*dict.fromkeys([*self.object_ids, *masks])] or [1]  # of no object an empty picture
+        check_object_numbers(numbers)
         self.folder.write_masks([masks.get(number, nothing) for number in numbers], numbers, name)
         found = {}
         for (object_id, mask), score, logit in zip(
@@ -300,16 +312,15 @@ class TrackRun:
         return np.concatenate([masks.cpu().numpy() for masks in found])
 
     def draw(self, step: Step) -> Image.Image:
-        """The picture of a frame with its masks, as they were written, and the prompts on it."""
+        """The picture of a frame with its masks, as they were written, their numbers, and the prompts on it."""
         masks = read_numbered_masks(self.folder.mask_path(self.source.frame_name(step.frame_idx)))
         prompts = [prompt for prompt in self.prompts if prompt.frame_idx == step.frame_idx]
-        return overlay(
-            step.pixels,
-            list(masks.values()),
-            [point for prompt in prompts for point in prompt.points],
-            [prompt.box for prompt in prompts if prompt.box],
-            numbers=list(masks),
+        points = [point for prompt in prompts for point in prompt.points]
+        image = overlay(
+            step.pixels, [*masks.values()], points, [prompt.box for prompt in prompts if prompt.box], numbers=[*masks]
         )
+        write_numbers(image, [*masks.values()], [*masks], points)
+        return image
 
 
 def report_objects(prompts: list[ObjectPrompt], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -332,10 +343,20 @@ def report_objects(prompts: list[ObjectPrompt], rows: list[dict[str, Any]]) -> l
 
 def as_text(report: dict[str, Any]) -> str:
     """The report as text: a line per object, then where the files are."""
-    rows = [{**row, "visible": f"{row['visible']} / {row['frames']}"} for row in report["objects"]]
-    rows = [{name: value for name, value in row.items() if name != "frames"} for row in rows]
+    num_pixels = report["height"] * report["width"]
+    rows = [_readable(row, num_pixels) for row in report["objects"]]
     files = [name for name in ("masks", "overlay", "frames", "tracks", "annotations") if name in report]
     width = max(map(len, files)) + 1
     written = f"{report['num_tracked']} frames of {report['video']}, written to {report['output']}:"
-    table = as_columns(rows) if rows else ["no objects were found"]
+    table = as_columns(rows[:MAX_ROWS]) if rows else [NOTHING_FOUND]
+    if len(rows) > MAX_ROWS:
+        table.append(f"… and {len(rows) - MAX_ROWS} more, which --json lists too")
     return "\n".join([*table, "", written, *(f"{name + ':':{width}} {report[name]}" for name in files)])
+
+
+def _readable(row: dict[str, Any], num_pixels: int) -> dict[str, Any]:
+    """A row for people: frames on which an object is visible of all, area in percent, a dash for what there is not."""
+    row = {name: "-" if value is None else value for name, value in row.items() if name != "frames"} | {
+        "visible": f"{row['visible']} / {row['frames']}"
+    }
+    return row | ({"area": f"{100 * row['area'] / num_pixels:.1f} %"} if "area" in row else {})

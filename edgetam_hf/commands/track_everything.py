@@ -1,9 +1,10 @@
 """`edgetam track --everything`: objects that nobody prompts, which come and go through a video."""
 
 from argparse import Namespace
-from numbers import Real
 from typing import Any
 
+from ..everything_edgetam_video import EverythingOptions
+from ..session_edgetam import EdgeTamVideoInferenceSession
 from .track_folder import mean_score
 from .track_sources import LiveVideo, RecordedVideo
 
@@ -17,7 +18,6 @@ NAMES = {
     "nms": "crops_nms_thresh",
     "crops": "crops_n_layers",
 }
-COUNTS = ("every", "max_objects", "points_per_side", "crops")
 SETTINGS: dict[str, Any] = {"everything": False, **dict.fromkeys(NAMES)}
 
 
@@ -34,12 +34,11 @@ def check_options(options: Namespace, source: RecordedVideo | LiveVideo) -> None
 
 def are_settings(settings: dict[str, Any]) -> bool:
     """Whether JSON can be the settings of a run with or without `--everything`."""
-    fractions = [settings[name] for name in NAMES if name not in COUNTS]
-    return (
-        isinstance(settings["everything"], bool)
-        and all(settings[name] is None or isinstance(settings[name], int) for name in COUNTS)
-        and all(fraction is None or isinstance(fraction, Real) for fraction in fractions)
-    )
+    try:
+        EverythingOptions.read(options_of(settings), None)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(settings["everything"], bool)
 
 
 def options_of(settings: dict[str, Any]) -> dict[str, Any]:
@@ -47,15 +46,23 @@ def options_of(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: settings[option] for option, name in NAMES.items() if settings[option] is not None}
 
 
+def check_search(settings: dict[str, Any], session: EdgeTamVideoInferenceSession) -> None:
+    """Raises a ValueError if the checkpoint brings options of mask generation that are wrong."""
+    EverythingOptions.read(options_of(settings), session.mask_generation)
+
+
 def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the report says of each object: where it was seen first and last, on how many frames, and how well."""
+    """What the report says of each object: where it was seen first and last, on how many frames, how large, how well.
+
+    The area is the mean one in pixels, where it was seen.
+    """
     frames: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for row in rows:
         for object_id, found in row["objects"].items():
             frames.setdefault(object_id, []).append((row["frame"], found))
     objects = []
     for object_id, of_object in frames.items():
-        seen = [frame_idx for frame_idx, found in of_object if found["visible"]]
+        seen = {frame_idx: found["area"] for frame_idx, found in of_object if found["visible"]}
         objects.append(
             {
                 "object": int(object_id),
@@ -63,6 +70,7 @@ def report_objects(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "last": max(seen, default=None),
                 "visible": len(seen),
                 "frames": len(of_object),
+                "area": round(sum(seen.values()) / max(len(seen), 1)),
                 "score": mean_score(found for _, found in of_object),
             }
         )

@@ -209,10 +209,15 @@ def _is_state(state: Any) -> bool:
     """Whether what a file holds is what `save_checkpoint` has put there."""
     if not (isinstance(state, dict) and isinstance(state.get("objects"), dict) and _is_count(state.get("num_done"))):
         return False
-    if not isinstance(state.get("everything"), EverythingState | None):
+    everything = state.get("everything")
+    if everything is not None and not _has_fields(everything, EverythingState):
         return False
-    names = {field.name for field in fields(TrackedObject)}
-    return all(getattr(known, "__dict__", {}).keys() == names for known in state["objects"].values())
+    return all(_has_fields(known, TrackedObject) for known in state["objects"].values())
+
+
+def _has_fields(value: Any, kind: type) -> bool:
+    """Whether a value is a dataclass of a kind, with all fields and nothing else."""
+    return isinstance(value, kind) and vars(value).keys() == {field.name for field in fields(kind)}
 
 
 def _is_row(row: Any) -> bool:
@@ -222,7 +227,10 @@ def _is_row(row: Any) -> bool:
         and _is_count(row.get("frame"))
         and isinstance(row.get("objects"), dict)
         and all(
-            isinstance(found, dict) and isinstance(found.get("score"), Real) and isinstance(found.get("visible"), bool)
+            isinstance(found, dict)
+            and isinstance(found.get("score"), Real)
+            and isinstance(found.get("visible"), bool)
+            and _is_count(found.get("area"))
             for found in row["objects"].values()
         )
     )

@@ -145,8 +145,10 @@ class LiveTracking:
         )
 
     def add_prompts(self, prompts: list[ObjectPrompt]) -> None:
-        """Keeps the prompts until their frames arrive."""
+        """Keeps the prompts until their frames arrive, and their numbers from what is found before."""
         self.upcoming = list(prompts)
+        numbered = self.session.everything.knows([prompt.object_id for prompt in prompts])
+        self.session.set_everything(numbered)
 
     def steps(self, num_done: int) -> Iterator[Step]:
         """Each `Step` in turn, until the video ends or enough frames have arrived."""

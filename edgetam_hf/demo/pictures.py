@@ -121,7 +121,7 @@ class PictureWork:
             height, width = pixel_values.shape[-2:]
             scale, corner = torch.tensor([crop.width / width, crop.height / height]), torch.tensor(crop.box[:2])
             points = point_grid(options.points_per_side(crop.layer), crop, height, width)
-            for batch in points.split(options.points_per_batch or POINTS_PER_BATCH):
+            for batch in points.split(min(options.points_per_batch or POINTS_PER_BATCH, len(points))):
                 with torch.inference_mode():  # not across steps, after which the thread does other work
                     masks, scores, point_idx = model.confident_masks(
                         embeddings, send(batch, model.device), options.pred_iou_thresh

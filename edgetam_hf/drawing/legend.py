@@ -1,16 +1,14 @@
 """A picture of found objects that explains itself: colours that stand out, a number on each object, and a legend."""
 
-from typing import cast
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from ..found_objects import FoundObject
 from .colours import Colour, standing_out
-from .overlays import BLACK, WHITE, click_radius, draw_box, draw_click, draw_outline, tint
+from .numbers import draw_number, draw_tag, roomy_place, tag_size, text_font
+from .overlays import click_window, draw_box, draw_click, draw_outline, tint
 
 MAX_LEGEND_ROWS = 12  # more objects are numbered, but not listed
-ROOM_SAMPLES = 512  # points along the longer side of an object at which there may be room for its number
 TINT = 0.45  # opacity of a mask
 LEGEND_COLOUR = (24, 26, 30)
 
@@ -55,32 +53,14 @@ def topmost(objects: list[FoundObject], size: tuple[int, int]) -> np.ndarray:
     return indices
 
 
-def text_font(size: tuple[int, int]) -> ImageFont.FreeTypeFont:
-    """Font for a picture of this size, (width, height): larger in larger ones."""
-    return cast(ImageFont.FreeTypeFont, ImageFont.load_default(max(9, round(max(size) / 45))))
-
-
-def text_colour(colour: Colour) -> Colour:
-    """White or black, whatever is easier to read on a colour."""
-    return BLACK if np.dot(colour, (0.3, 0.59, 0.11)) > 140 else WHITE
-
-
 def _draw_prompts(image: Image.Image, objects: list[FoundObject], colours: list[Colour], is_taken: np.ndarray) -> None:
     """Draws boxes and clicks, and marks the places of clicks as taken."""
     for found, colour in zip(objects, colours):
         if found.box:
             draw_box(image, found.box, colour)
-    radius = click_radius(image.size)
-    for x, y, label in (point for found in objects for point in found.points):
-        draw_click(image, (x, y, label))
-        rows, columns = slice(max(round(y) - radius, 0), round(y) + radius), slice(max(round(x) - radius, 0), None)
-        is_taken[rows, columns][:, : 2 * radius] = True
-
-
-def _tag_size(number: int, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
-    """(width, height) of the tag with a number."""
-    height = round(1.45 * font.size)
-    return max(round(font.getlength(str(number)) + 0.7 * font.size), height), height
+    for point in (point for found in objects for point in found.points):
+        draw_click(image, point)
+        is_taken[click_window(point, image.size)] = True
 
 
 def _draw_number(
@@ -92,44 +72,13 @@ def _draw_number(
 ) -> None:
     """Draws a tag with the object's number where the object is widest and nothing else is, or nothing."""
     top, is_taken, is_needed = places
-    width, height = _tag_size(found.number, font)
-    centre = _roomy_place(found, top, is_taken, (width, height))
+    tag, window = tag_size(found.number, font), found.mask.window
+    centre = roomy_place(found.mask, (top[window] == found.number) & ~is_taken[window], tag)
     if centre is None:
         if not is_needed:
             return
-        centre = (found.mask.left, max(found.mask.top - height // 2, 0))
-    x = min(max(round(centre[0] - width / 2), 0), max(image.width - width, 0))
-    y = min(max(round(centre[1] - height / 2), 0), max(image.height - height, 0))
-    draw_tag(image, (x, y, x + width, y + height), str(found.number), colour, font)
-    is_taken[y : y + height + 1, x : x + width + 1] = True
-
-
-def draw_tag(
-    image: Image.Image, box: tuple[int, int, int, int], text: str, colour: Colour, font: ImageFont.FreeTypeFont
-) -> None:
-    """Draws a text on a rounded field of a colour, in place; box is (x_min, y_min, x_max, y_max)."""
-    draw = ImageDraw.Draw(image)
-    draw.rounded_rectangle(box, radius=(box[3] - box[1]) // 3, fill=colour, outline=(20, 20, 20))
-    middle = ((box[0] + box[2] + 1) / 2, (box[1] + box[3] + 1) / 2)
-    draw.text(middle, text, fill=text_colour(colour), font=font, anchor="mm")
-
-
-def _roomy_place(
-    found: FoundObject, top: np.ndarray, is_taken: np.ndarray, tag_size: tuple[int, int]
-) -> tuple[int, int] | None:
-    """(x, y) of the pixel round which most of a tag lies on the object's visible part; None if that is too little."""
-    step = max(max(found.mask.part.shape) // ROOM_SAMPLES, 1)
-    window = tuple(slice(side.start, side.stop, step) for side in found.mask.window)
-    is_free = (top[window] == found.number) & ~is_taken[window]
-    padded = Image.fromarray(np.pad(is_free, 1)).convert("L")
-    room = np.asarray(padded.filter(ImageFilter.BoxBlur(tuple(side / step / 2 for side in tag_size))))[1:-1, 1:-1]
-    if room.max() < 0.8 * 255:
-        return None
-    # Of places that are as good, the one nearest to the middle, where a wider blur finds most of the object
-    wide = np.asarray(padded.filter(ImageFilter.BoxBlur(max(min(is_free.shape) // 4, 1))))[1:-1, 1:-1]
-    rows, columns = np.nonzero(room >= min(room.max(), 0.97 * 255))
-    best = wide[rows, columns].argmax()
-    return found.mask.left + step * columns[best], found.mask.top + step * rows[best]
+        centre = (found.mask.left, max(found.mask.top - tag[1] // 2, 0))
+    is_taken[draw_number(image, found.number, centre, colour, font)] = True
 
 
 def _with_legend(
@@ -141,7 +90,7 @@ def _with_legend(
     """
     texts = [(o.prompt or "object", f"{o.score:.2f}") for o, _ in rows]
     step, margin = round(2 * font.size), round(0.7 * font.size)
-    tag_width = max(_tag_size(o.number, font)[0] for o, _ in rows)
+    tag_width = max(tag_size(o.number, font)[0] for o, _ in rows)
     text_width = round(max(font.getlength(prompt) for prompt, _ in texts))
     column = tag_width + text_width + round(font.getlength("0.00")) + 4 * margin
     num_columns = min((image.width - margin) // column, len(rows))
@@ -153,7 +102,7 @@ def _with_legend(
     draw = ImageDraw.Draw(canvas)
     for idx, ((found, colour), (prompt, score)) in enumerate(zip(rows, texts)):
         x, y = margin + idx // num_lines * column, image.height + margin // 2 + idx % num_lines * step + step // 2
-        width, height = _tag_size(found.number, font)
+        width, height = tag_size(found.number, font)
         left = x + (tag_width - width) // 2
         draw_tag(
             canvas, (left, y - height // 2, left + width, y + height - height // 2), str(found.number), colour, font

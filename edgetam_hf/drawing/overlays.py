@@ -7,9 +7,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from ..found_objects import CutMask
 from .colours import Colour, colour_of
+from .numbers import BLACK, WHITE, draw_number, roomy_place, tag_size, text_font
 
 CLICK_COLOURS = {1: (30, 190, 70), 0: (235, 45, 45)}
-WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 HALO_OPACITY = 0.4  # of the dark line round an outline, which separates it from a background of the same colour
 
 
@@ -48,6 +48,28 @@ def overlay(
     return image
 
 
+def write_numbers(
+    image: Image.Image,
+    masks: Sequence[np.ndarray],
+    numbers: Sequence[int],
+    points: Iterable[tuple[float, float, int]] = (),
+) -> None:
+    """Writes a number on what is seen of each mask, of which later ones lie on top, where there is room; in place.
+
+    Args:
+        image: picture that `overlay` made.
+        masks, numbers, points: as for `overlay`; no number hides a click.
+    """
+    font, is_free = text_font(image.size), np.ones((image.height, image.width), bool)
+    for point in points:
+        is_free[click_window(point, image.size)] = False
+    for number, mask in reversed([*zip(numbers, map(CutMask.of, masks))]):
+        centre = roomy_place(mask, is_free[mask.window], tag_size(number, font)) if mask.area else None
+        if centre is not None:
+            is_free[draw_number(image, number, centre, colour_of(number - 1), font)] = False
+        is_free[mask.window] &= ~mask.part
+
+
 def paint(image: Image.Image, mask: CutMask, colour: Colour, opacity: float = 0.5) -> None:
     """Lays a `CutMask` on a PIL picture, in place: a tint, and an outline with a dark line outside of it."""
     tint(image, mask, mask.part, colour, opacity)
@@ -83,6 +105,13 @@ def draw_box(image: Image.Image, box: Sequence[float], colour: Colour) -> None:
 def click_radius(size: tuple[int, int]) -> int:
     """Radius in pixels of the clicks in a picture of this size."""
     return 3 + 3 * line_width(size)
+
+
+def click_window(point: tuple[float, float, int], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns that a click has in a picture of this size."""
+    radius = click_radius(size)
+    rows, columns = (slice(max(round(place) - radius, 0), max(round(place) + radius, 0)) for place in point[1::-1])
+    return rows, columns
 
 
 def draw_click(image: Image.Image, point: tuple[float, float, int]) -> None:

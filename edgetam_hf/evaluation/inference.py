@@ -36,7 +36,7 @@ def track_sequence(
         sequence: what to track.
         non_overlapping: whether to give each pixel to the object with the highest logit only.
         has_boxes: whether objects are given by the boxes round their first masks, in place of these.
-        memory: which frames are remembered, "recent" or "confident"; see `MemorySelection`.
+        memory: what is remembered, "recent" or "confident"; see `MemorySelection`.
     """
     session = processor.init_video_session(
         sequence.frames,

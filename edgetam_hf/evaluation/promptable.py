@@ -128,7 +128,7 @@ def annotate_object(
         video: `ObjectVideo`.
         mode: "offline" or "online".
         num_frames: limit of annotated frames.
-        memory: which frames are remembered, "recent" or "confident"; see `MemorySelection`.
+        memory: what is remembered, "recent" or "confident"; see `MemorySelection`.
     """
     session = processor.init_video_session(
         video.sequence.frames, inference_device=model.device, dtype=model.dtype, memory_selection=memory

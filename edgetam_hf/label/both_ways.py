@@ -7,13 +7,12 @@ from typing import Any
 import torch
 
 from ..formats.run_lengths import decode_run_lengths
-from ..found_objects import masks_of_logits
 from ..processing_edgetam_video import EdgeTamVideoProcessor
 from ..protocols import VideoModel
 from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from ..video_frames_edgetam import Frames
 from .items import Prompt
-from .mask_rows import FoundMask
+from .mask_rows import FoundMask, masks_of_output
 
 FRAMES_AT_ONCE = 16  # that are decoded together on the way back
 
@@ -63,11 +62,9 @@ def track_both_ways(
     earlier = {start: of_objects for start, of_objects in joining.items() if start > 0}  # before 0 there is nothing
     for is_back, starts, read in ((False, joining, frames), (True, earlier, BackwardFrames(frames))):
         for output in _propagated(model, processor, read, starts, is_back):
-            masks = masks_of_logits(output.pred_masks[:, 0], size)
-            for number, mask, score in zip(output.object_ids, masks, output.iou_scores.tolist(), strict=True):
-                is_new = not is_back or output.frame_idx < first_frames[number]
-                if mask.area and is_new:
-                    yield FoundMask(mask, number, score, output.frame_idx)
+            for found in masks_of_output(output, size):
+                if not is_back or found.frame < first_frames[found.object]:
+                    yield found
 
 
 def _propagated(

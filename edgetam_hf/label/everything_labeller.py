@@ -13,7 +13,7 @@ from ..generated_masks import RETURNED, largest_first
 from ..mask_generation_edgetam import MaskGenerationOptions
 from ..pipeline_edgetam import EdgeTamMaskGenerationPipeline
 from .halves import label_in_halves
-from .items import PICTURE, Item
+from .items import Item
 from .label_settings import LabelSettings
 from .labeller import PoisonError, Provenance
 from .lazy_model import LazyModel
@@ -70,11 +70,6 @@ class EverythingLabeller:
     def prepare(self, item: Item) -> PreparedCrops:
         """All crops of the picture, each at the size of the model input; see `Labeller.prepare`."""
         with poison_of_errors():
-            if item.kind != PICTURE:
-                raise PoisonError(
-                    f"{item.name} is a clip, and everything is searched in pictures only: prompt its objects with "
-                    "boxes, points or masks, or give its frames as pictures"
-                )
             pixels = read_pixels(item)
             crops = [
                 self.model.shrink(pixels[crop.top : crop.bottom, crop.left : crop.right])

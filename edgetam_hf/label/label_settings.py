@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..everything_edgetam_video import EverythingOptions
 from ..loading import ModelChoice
 from ..mask_generation_edgetam import RESULT_OPTIONS, MaskGenerationOptions
 
@@ -14,25 +15,27 @@ EVERYTHING, PROMPTS = "everything", "prompts"  # what is looked for
 class LabelSettings:
     """What is looked for.
 
-    what: `EVERYTHING` in pictures, or what the `PROMPTS` of the items say. is_multimask: whether the best of three
-    masks is chosen for each prompted object of a picture. mask_generation: options of `EdgeTamMaskGenerationPipeline`
-    that say how everything is searched; those that are missing are the checkpoint's.
+    what: `EVERYTHING`, or what the `PROMPTS` of the items say. is_multimask: whether the best of three masks is chosen
+    for each prompted object of a picture. mask_generation: options of `EdgeTamMaskGenerationPipeline` that say how
+    everything is searched; those that are missing are the checkpoint's. in_clips: further options of
+    `EdgeTamVideoModel.track_everything`, for clips.
     """
 
     what: str = PROMPTS
     is_multimask: bool = False
     mask_generation: dict[str, Any] = field(default_factory=dict)
+    in_clips: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.what not in (EVERYTHING, PROMPTS):
             raise ValueError(f"what is labelled must be {EVERYTHING!r} or {PROMPTS!r}, got {self.what!r}")
-        if self.what == PROMPTS and self.mask_generation:
-            raise ValueError(f"{', '.join(self.mask_generation)} say how everything is searched: leave them out")
+        if self.what == PROMPTS and (given := [*self.mask_generation, *self.in_clips]):
+            raise ValueError(f"{', '.join(given)} say how everything is searched: leave them out")
         if self.what == EVERYTHING and self.is_multimask:
             raise ValueError("masks of everything are always chosen of three: leave multimask out")
 
     def completed(self, of_checkpoint: dict[str, Any] | None) -> "LabelSettings":
-        """These settings with all options of mask generation, where everything is looked for.
+        """These settings with all options of mask generation and of clips, where everything is looked for.
 
         Args:
             of_checkpoint: `mask_generation` of the image processor.
@@ -46,7 +49,9 @@ class LabelSettings:
             raise ValueError(f"{', '.join(unfit)} do not say how everything is searched: leave them out")
         options = MaskGenerationOptions.of_checkpoint(of_checkpoint).updated(self.mask_generation)
         searched = {name: value for name, value in vars(options).items() if name not in RESULT_OPTIONS}
-        return replace(self, mask_generation=searched)
+        followed = vars(EverythingOptions.read({**self.mask_generation, **self.in_clips}, of_checkpoint)).copy()
+        crops = followed.pop("search").crops_n_layers  # which are not the checkpoint's in clips
+        return replace(self, mask_generation=searched, in_clips={**followed, "crops_n_layers": crops, **self.in_clips})
 
     def to_json(self, choice: ModelChoice) -> str:
         """JSON of all that decides the results, but for the weights: the `settings` of a `Row`."""

@@ -2,11 +2,14 @@
 
 from ..loading import ModelChoice
 from .checkpoint_hash import checkpoint_hash
+from .clip_labeller import ClipLabeller
 from .everything_labeller import EverythingLabeller
+from .items import CLIP, PICTURE
 from .label_settings import EVERYTHING, LabelSettings
 from .labeller import Labeller, Provenance
 from .lazy_model import LazyModel
 from .mixed_labeller import MixedLabeller
+from .picture_labeller import PictureLabeller
 
 
 def make_labeller(settings: LabelSettings, choice: ModelChoice, batch_size: int = 8) -> Labeller:
@@ -14,7 +17,7 @@ def make_labeller(settings: LabelSettings, choice: ModelChoice, batch_size: int 
 
     Args:
         settings: what is looked for.
-        choice: the model, and how it computes. With prompts it needs a memory only where there are clips.
+        choice: the model, and how it computes. It needs a memory only where there are clips.
         batch_size: pictures that are encoded together.
 
     Raises:
@@ -24,5 +27,9 @@ def make_labeller(settings: LabelSettings, choice: ModelChoice, batch_size: int 
     model = LazyModel(choice)
     settings = settings.completed(model.image_processor.mask_generation)
     provenance = Provenance(checkpoint_hash(choice.name), settings.to_json(choice))
-    labeller_class = EverythingLabeller if settings.what == EVERYTHING else MixedLabeller
-    return labeller_class(settings, model, provenance, batch_size)
+    of_pictures = EverythingLabeller if settings.what == EVERYTHING else PictureLabeller
+    labellers: dict[str, Labeller] = {
+        PICTURE: of_pictures(settings, model, provenance, batch_size),
+        CLIP: ClipLabeller(settings, model, provenance, batch_size),
+    }
+    return MixedLabeller(labellers, provenance, batch_size)

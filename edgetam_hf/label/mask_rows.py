@@ -1,9 +1,11 @@
 """Masks on their way from a model to a row: cut to their boxes, and not yet run lengths."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..formats.run_lengths import compress
-from ..found_objects import CutMask
+from ..found_objects import CutMask, masks_of_logits
+from ..tracking_edgetam import EdgeTamVideoSegmentationOutput
 from .items import Item
 from .labeller import Provenance
 from .rows import MaskRow, Row
@@ -36,6 +38,14 @@ class FoundMask:
             point=self.point,
             category=self.category,
         )
+
+
+def masks_of_output(output: EdgeTamVideoSegmentationOutput, size: tuple[int, int]) -> Iterator[FoundMask]:
+    """Those masks of a frame (height, width) of a clip that are not empty."""
+    masks = masks_of_logits(output.pred_masks[:, 0], size)
+    for number, mask, score in zip(output.object_ids, masks, output.iou_scores.tolist(), strict=True):
+        if mask.area:
+            yield FoundMask(mask, number, score, output.frame_idx)
 
 
 def row_of_picture(item: Item, size: tuple[int, int], masks: list[FoundMask], provenance: Provenance) -> Row:

@@ -2,31 +2,22 @@
 
 from typing import Any
 
-from .clip_labeller import ClipLabeller
-from .items import CLIP, PICTURE, Item
-from .label_settings import LabelSettings
+from .items import Item
 from .labeller import Labeller, PoisonError, Provenance
-from .lazy_model import LazyModel
-from .picture_labeller import PictureLabeller
 from .rows import Row
 
 
 class MixedLabeller:
-    """A `Labeller` of prompted objects in pictures and clips.
+    """A `Labeller` of pictures and clips.
 
     Args:
-        settings: what is looked for.
-        model: of which that for pictures and that for clips are loaded when there is one to label.
+        labellers: of each kind of items.
         provenance: what rows say of it.
         batch_size: items for a call of `label`.
     """
 
-    def __init__(self, settings: LabelSettings, model: LazyModel, provenance: Provenance, batch_size: int):
-        self.provenance, self.batch_size = provenance, batch_size
-        self.labellers: dict[str, Labeller] = {
-            PICTURE: PictureLabeller(settings, model, provenance, batch_size),
-            CLIP: ClipLabeller(model, provenance, batch_size),
-        }
+    def __init__(self, labellers: dict[str, Labeller], provenance: Provenance, batch_size: int):
+        self.labellers, self.provenance, self.batch_size = labellers, provenance, batch_size
 
     def prepare(self, item: Item) -> tuple[str, Any]:
         """The kind of the item, and what its labeller prepares; see `Labeller.prepare`."""

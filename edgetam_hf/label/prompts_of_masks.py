@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from ..formats.run_lengths import compress
 from ..found_objects import CutMask
-from ..pictures_edgetam import PICTURE_SUFFIXES, read_index_picture
+from ..pictures_edgetam import PICTURE_SUFFIXES, VIDEO_SUFFIXES, read_index_picture
 from ..video_frames_edgetam import natural_key
 from .items import CLIP, PROMPT_TYPE, Item, Prompt, Source
 from .place import Place
 from .prompt_table import PromptTable, possible_labels, to_arrow
-from .source_files import VIDEO_SUFFIXES, has_suffix
+from .source_files import has_suffix
 from .source_lists import ListedSource
 
 NUM_THREADS = 16

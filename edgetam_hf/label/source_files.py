@@ -6,13 +6,10 @@ import re
 
 from pyarrow import fs
 
-from ..pictures_edgetam import PICTURE_SUFFIXES
+from ..pictures_edgetam import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from .items import CLIP, PICTURE
 from .place import Place
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv"),
-)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 TABLE_SUFFIXES = (".parquet",)
 BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")

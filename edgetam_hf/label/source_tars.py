@@ -7,10 +7,10 @@ from typing import Any
 
 from edgetam_cli.endings import first_line
 
-from ..pictures_edgetam import PICTURE_SUFFIXES
+from ..pictures_edgetam import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from .items import CLIP, Item
 from .place import Place
-from .source_files import TAR_SUFFIXES, VIDEO_SUFFIXES, has_suffix, kind_of
+from .source_files import TAR_SUFFIXES, has_suffix, kind_of
 from .source_names import check_unique, clean_name, key_of
 
 BYTES_AT_ONCE = 2**22  # that are asked of a disk or a cloud

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..pictures_edgetam import PICTURE_SUFFIXES
+from ..pictures_edgetam import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from .items import Item, Source
 from .place import Place
 from .source_coco import CocoSource
 from .source_datasets import Dataset, DatasetSource, is_dataset
-from .source_files import TABLE_SUFFIXES, TAR_SUFFIXES, VIDEO_SUFFIXES, find_files, has_suffix, media_of
+from .source_files import TABLE_SUFFIXES, TAR_SUFFIXES, find_files, has_suffix, media_of
 from .source_lists import ItemList, find_listed, list_files, read_list
 from .source_tables import TableSource
 from .source_tars import TarSource
