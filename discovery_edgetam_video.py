@@ -5,6 +5,7 @@
 Shapes: (height, width) the frames of the video, (H, W) the model input.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import reduce
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .device_edgetam import send
-from .everything_edgetam_video import EverythingOptions, look_at
+from .everything_edgetam_video import EverythingOptions, Look, likeness, look_at, looks_of, recognized
 from .mask_generation_edgetam import CandidateSearch, Crop, GridModel, MaskGenerationOptions, best_masks
 from .masks_edgetam import resize_mask
 from .memory_bank_edgetam import PackedMask, Prompt
@@ -32,28 +33,43 @@ class DiscoveringModel(GridModel, TrackingModel, Protocol):
 
 
 def discover(
-    model: DiscoveringModel, session: EdgeTamVideoInferenceSession, frame_idx: int, options: EverythingOptions
-) -> list[int]:
-    """Ids of new objects, best score first, which the session has mask prompts of now.
+    model: DiscoveringModel,
+    session: EdgeTamVideoInferenceSession,
+    frame_idx: int,
+    options: EverythingOptions,
+    known: dict[int, Look],
+) -> dict[int, Look]:
+    """Looks of objects that are found, best score first, by their ids; the session has mask prompts of them now.
 
-    The frame is there, and so is the size of frames. What was found of an object on the frame is what it covers.
+    What looks like a missed object is that object, which begins anew; the others are new. The frame is there, and so is
+    the size of frames. What was found of an object on the frame is what it covers.
+
+    Args:
+        known: looks of objects that may be missed, see `let_go`.
     """
     assert session.video_height is not None and session.video_width is not None
     size = session.video_height, session.video_width
     num_free = options.max_objects - len(session.objects)
     if num_free <= 0:
-        return []
+        return {}
 
     with torch.no_grad():
+        features = embeddings_of_frame(model, session, frame_idx)[0]
+        missed = let_go(session, frame_idx, features, known, options.other_look)
         search = search_of_frame(model, session, frame_idx, options.search)
         deque(search, maxlen=0)  # goes through all of it
         _, masks = best_masks(search.candidates(), size, options.search)
         found = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
-    first_id = session.everything.next_id
-    prompts = {first_id + idx: Prompt(packed_mask=mask) for idx, mask in enumerate(found)}
-    if prompts:
-        session.add_prompts(frame_idx, prompts, size)
-    return list(prompts)
+        if not found:
+            return {}
+        looks = looks_of(features, [mask.unpack() for mask in found])
+    new_ids = itertools.count(session.everything.next_id)
+    known_ids = recognized(looks, missed, options.same_look)
+    obj_ids = [next(new_ids) if known_id is None else known_id for known_id in known_ids]
+    for obj_id in {*obj_ids} & {*session.objects}:
+        session.remove_object(obj_id)
+    session.add_prompts(frame_idx, {i: Prompt(packed_mask=mask) for i, mask in zip(obj_ids, found)}, size)
+    return dict(zip(obj_ids, looks))
 
 
 def search_of_frame(
@@ -73,6 +89,27 @@ def search_of_frame(
         return model.get_image_embeddings(send(pixel_values, model.device).to(session.dtype))
 
     return CandidateSearch(model, embeddings_of, (session.video_height, session.video_width), options)
+
+
+def let_go(
+    session: EdgeTamVideoInferenceSession,
+    frame_idx: int,
+    features: torch.Tensor,
+    known: dict[int, Look],
+    other_look: float,
+) -> dict[int, Look]:
+    """Looks of known objects that are missed on a frame, by id: there is no mask of them, or it looks too unlike them.
+
+    Such a mask is of something else, and the session no longer follows it.
+    """
+    found = {obj_id: session.objects[obj_id].result_at(frame_idx) for obj_id in known if obj_id in session.objects}
+    masks = {obj_id: result.mask > 0 for obj_id, result in found.items() if result and result.mask is not None}
+    seen = dict(zip(masks, looks_of(features, [*masks.values()])))
+    missed = {i: look for i, look in known.items() if i not in seen or likeness(look, seen[i]) < other_look}
+    for obj_id in missed:
+        if any(seen.get(obj_id, ())):
+            session.remove_object(obj_id)
+    return missed
 
 
 def covered_on(session: EdgeTamVideoInferenceSession, frame_idx: int, size: tuple[int, int]) -> torch.Tensor:
@@ -136,16 +173,17 @@ def follow(
         output = find_objects(draft, **frame)
         seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
         state, dropped = draft.everything.after(output.frame_idx, seen, options)
-        draft.set_everything(state)
-        for obj_id in dropped:
+        for obj_id in {*dropped} & {*draft.objects}:
             draft.remove_object(obj_id)
+        draft.set_everything(state)
         output = without(output, dropped)
         if draft.everything.is_due(seen, options) and len(draft.objects) < options.max_objects:
-            obj_ids = discover(model, draft, output.frame_idx, options)
-            if obj_ids:
+            looks = discover(model, draft, output.frame_idx, options, state.looks)
+            if looks:
                 output = find_objects(draft, frame_idx=output.frame_idx, answers_prompts=True)
+            output = without(output, [obj_id for obj_id in output.object_ids if obj_id not in draft.objects])
             seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
-            draft.set_everything(draft.everything.discovered(obj_ids, seen.uncovered))
+            draft.set_everything(state.discovered(looks, seen.uncovered))
         session.adopt(draft)
     return output
 

@@ -54,7 +54,7 @@ class EverythingCalls(SessionCalls):
             draft.set_size(_frame_size(session, original_size))
             if draft.is_new(frame_idx):
                 self._find_objects(draft, frame_idx, answers_prompts=True)
-            obj_ids = discover(self._model, draft, frame_idx, read)
+            obj_ids = list(discover(self._model, draft, frame_idx, read, known={}))
             session.adopt(draft)
         return obj_ids
 
@@ -82,7 +82,7 @@ class EverythingCalls(SessionCalls):
                 How many frames to go on after the first one.
             show_progress_bar (`bool`, *optional*, defaults to `False`):
                 Whether to show one.
-            every (`int`, *optional*, defaults to 15):
+            every (`int`, *optional*, defaults to 5):
                 A frame is searched for new objects when it is so many behind the last that was, or earlier
             max_uncovered (`float`, *optional*, defaults to 0.2):
                 when more than this share of the picture has lost its masks since then.
@@ -97,6 +97,11 @@ class EverythingCalls(SessionCalls):
                 An object that was discovered is dropped once it was absent on more frames in a row.
             merge_iou, merge_frames (`float` and `int`, *optional*, default to 0.7 and 3):
                 Of two objects whose masks agree with this IoU on so many frames in a row, the younger one is dropped.
+            same_look, other_look (`float`, *optional*, default to 0.9 and 0.3):
+                How alike, at most 1, a mask that was found must look to an object that is missed, to be that object
+                again, which begins anew under its id; and how unlike the mask of an object must have become for the
+                object to be missed, and no longer followed there. What a mask looks like is the mean of the image
+                features inside it, less that of the picture. An object without a mask is missed, too.
             options:
                 Those of mask generation that say how to search, `points_per_crop`, `pred_iou_thresh` and so on, with
                 names and defaults of `EdgeTamMaskGenerationPipeline`, where a checkpoint may bring its own. Only

@@ -3,15 +3,19 @@
 Nothing here computes with the model. Shapes: O objects, (4h, 4w) low-res masks. Areas are shares of the picture.
 """
 
+import operator
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
-from .device_edgetam import fetch
+from .device_edgetam import fetch, send
 from .mask_generation_edgetam import RESULT_OPTIONS, MaskGenerationOptions
 from .settings_edgetam import as_count, as_number
+
+Look = tuple[float, ...]  # a unit vector, see `looks_of`
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class EverythingOptions:
     search: how a frame is searched for masks.
     """
 
-    every: int = 15
+    every: int = 5
     max_objects: int = 64
     max_covered: float = 0.5
     min_area: float = 0.002
@@ -30,13 +34,15 @@ class EverythingOptions:
     merge_iou: float = 0.7
     merge_frames: int = 3
     max_absence: int = 30
+    same_look: float = 0.9
+    other_look: float = 0.3
     search: MaskGenerationOptions = field(default_factory=MaskGenerationOptions)
 
     def __post_init__(self) -> None:
         read: dict[str, Any] = {"max_absence": as_count(self.max_absence, "max_absence")}
         for name in ("every", "max_objects", "merge_frames"):
             read[name] = as_count(getattr(self, name), name, lowest=1)
-        for name in ("max_covered", "min_area", "max_area", "max_uncovered", "merge_iou"):
+        for name in ("max_covered", "min_area", "max_area", "max_uncovered", "merge_iou", "same_look", "other_look"):
             read[name] = as_number(getattr(self, name), name, lowest=0, highest=1)
         if read["min_area"] > read["max_area"]:
             raise ValueError(
@@ -99,13 +105,47 @@ def look_at(object_ids: Sequence[int], masks: torch.Tensor, merge_iou: float) ->
     )
 
 
+def looks_of(features: torch.Tensor, masks: Sequence[torch.Tensor]) -> list[Look]:
+    """How objects look: the mean of features (1, C, h, w) in each mask (H, W) less that of the picture, of length 1.
+
+    All zeros for an empty mask.
+    """
+    if not masks:
+        return []
+    size, pixels = features.shape[-2:], features[0].flatten(1).float()
+    resized = [F.interpolate(mask[None, None].float(), size, mode="area").flatten() for mask in masks]
+    weights = send(torch.stack(resized), features.device)
+    means = (weights @ pixels.mT) / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    looks = F.normalize(means - pixels.mean(dim=1), dim=1)
+    (looks,) = fetch([torch.where(weights.any(dim=1, keepdim=True), looks, 0)])
+    return [tuple(look) for look in looks.tolist()]
+
+
+def likeness(look: Look, other: Look) -> float:
+    """How alike two looks are, at most 1."""
+    return sum(map(operator.mul, look, other))
+
+
+def recognized(looks: Sequence[Look], missed: dict[int, Look], same_look: float) -> list[int | None]:
+    """For each look the missed object that it is, if any: those most alike first, and only if more than `same_look`."""
+    pairs = [
+        (likeness(look, other), place, obj_id) for place, look in enumerate(looks) for obj_id, other in missed.items()
+    ]
+    found: list[int | None] = [None] * len(looks)
+    for alike, place, obj_id in sorted(pairs, key=lambda pair: -pair[0]):
+        if alike > same_look and found[place] is None and obj_id not in found:
+            found[place] = obj_id
+    return found
+
+
 @dataclass(frozen=True)
 class EverythingState:
     """What a session knows of its objects to follow everything. It never changes: a new one takes its place.
 
     next_id: of the next object that is discovered, above all that there ever were. frame_idx: the last frame that was
     followed, and discovered_at: the last that was searched. uncovered: the smallest area without a mask since then.
-    num_unseen: for each object that was discovered, on how many frames up to now it was not seen.
+    num_unseen: for each object that was discovered, on how many frames up to now it was not seen; looks: how it looked
+    when it was discovered, see `looks_of`.
     num_agreeing: for each pair (older, younger) of objects whose masks agree now, since how many frames they do.
     """
 
@@ -114,14 +154,16 @@ class EverythingState:
     discovered_at: int | None = None
     uncovered: float = 1.0
     num_unseen: dict[int, int] = field(default_factory=dict)
+    looks: dict[int, Look] = field(default_factory=dict)
     num_agreeing: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def knows(self, obj_ids: Collection[int]) -> "EverythingState":
-        """The state once these objects have prompts: their ids are in use, and they are no longer to be dropped."""
+        """The state once a user has prompted or removed objects: their ids are in use, and they are let alone."""
         return replace(
             self,
             next_id=max([self.next_id, *(obj_id + 1 for obj_id in obj_ids)]),
             num_unseen={obj_id: num for obj_id, num in self.num_unseen.items() if obj_id not in obj_ids},
+            looks={obj_id: look for obj_id, look in self.looks.items() if obj_id not in obj_ids},
             num_agreeing={pair: num for pair, num in self.num_agreeing.items() if not {*pair} & {*obj_ids}},
         )
 
@@ -132,9 +174,8 @@ class EverythingState:
         or the older one where a user has prompted the other.
         """
         unseen = {
-            obj_id: 0 if options.is_seen(seen.areas[obj_id]) else num_unseen + 1
+            obj_id: 0 if options.is_seen(seen.areas.get(obj_id, 0)) else num_unseen + 1
             for obj_id, num_unseen in self.num_unseen.items()
-            if obj_id in seen.areas
         }
         agreeing = {pair: self.num_agreeing.get(pair, 0) + 1 for pair in seen.agreeing}
         dropped = [obj_id for obj_id, num_unseen in unseen.items() if num_unseen > options.max_absence]
@@ -146,6 +187,7 @@ class EverythingState:
             frame_idx=frame_idx,
             uncovered=min(self.uncovered, seen.uncovered),
             num_unseen={obj_id: num for obj_id, num in unseen.items() if obj_id not in dropped},
+            looks={obj_id: self.looks[obj_id] for obj_id in unseen if obj_id not in dropped},
             num_agreeing={pair: num for pair, num in agreeing.items() if not {*pair} & {*dropped}},
         )
         return state, dropped
@@ -157,7 +199,12 @@ class EverythingState:
         is_late = abs(self.frame_idx - self.discovered_at) >= options.every
         return is_late or seen.uncovered - self.uncovered > options.max_uncovered
 
-    def discovered(self, obj_ids: Sequence[int], uncovered: float) -> "EverythingState":
-        """The state after the last frame was searched, where these objects were found and this area is uncovered."""
-        num_unseen = {**self.num_unseen, **dict.fromkeys(obj_ids, 0)}
-        return replace(self, discovered_at=self.frame_idx, uncovered=uncovered, num_unseen=num_unseen)
+    def discovered(self, looks: dict[int, Look], uncovered: float) -> "EverythingState":
+        """The state after the last frame was searched, where objects of these looks were found."""
+        return replace(
+            self.knows([*looks]),
+            discovered_at=self.frame_idx,
+            uncovered=uncovered,
+            num_unseen={**self.num_unseen, **dict.fromkeys(looks, 0)},
+            looks={**self.looks, **looks},
+        )

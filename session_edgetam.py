@@ -294,6 +294,7 @@ class EdgeTamVideoInferenceSession:
         """Stops tracking an object; the others are not affected."""
         with self.lock:
             del self.objects[self.check_object(obj_id)]
+            self.everything = self.everything.knows([obj_id])
 
     def restore(self, objects: dict[int, TrackedObject], everything: EverythingState | None = None) -> None:
         """Takes over what was known of objects when they were saved."""

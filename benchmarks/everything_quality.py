@@ -33,7 +33,7 @@ everything   `model.track_everything`
 Both search with the options of the checkpoint, without crops.
 An object-frame is a true object on a frame of which it covers {SMALLEST_SHARE:.1%} or more. It is found where a mask
 has an IoU of {FOUND} or more with it.
-recall       share of object-frames found by the one id that finds the object most often
+recall       share of object-frames found by the one id that finds the object most often, and its standard error
 any id       share of object-frames found at all
 switches     changes of the id that finds an object best, per 100 object-frames
 duplicates   ids beyond the first that find an object, per 100 object-frames
@@ -42,15 +42,15 @@ ids          predicted objects on a frame, on average
 
 
 @dataclass
-class Score:
-    """What was found of true objects; see `EPILOG` for the terms."""
+class ClipScore:
+    """What was found of the true objects of a clip; see `EPILOG` for the terms."""
 
     num_frames: int = 0
     num_ids: int = 0
     num_duplicates: int = 0
-    tracks: dict[tuple[str, int], list[dict[int, float]]] = field(default_factory=dict)
+    tracks: dict[int, list[dict[int, float]]] = field(default_factory=dict)
 
-    def add(self, clip: str, truth: dict[int, np.ndarray], found: dict[int, np.ndarray]) -> None:
+    def add(self, truth: dict[int, np.ndarray], found: dict[int, np.ndarray]) -> None:
         """Notes a frame: masks (H, W) of true and of found objects, by number."""
         self.num_frames += 1
         self.num_ids += sum(bool(mask.any()) for mask in found.values())
@@ -58,11 +58,11 @@ class Score:
             if true_mask.mean() >= SMALLEST_SHARE:
                 ious = {obj_id: (mask & true_mask).sum() / (mask | true_mask).sum() for obj_id, mask in found.items()}
                 hits = {obj_id: float(iou) for obj_id, iou in ious.items() if iou >= FOUND}
-                self.tracks.setdefault((clip, number), []).append(hits)
+                self.tracks.setdefault(number, []).append(hits)
                 self.num_duplicates += max(0, len(hits) - 1)
 
-    def summary(self) -> dict[str, float]:
-        """The figures."""
+    def counts(self) -> dict[str, int]:
+        """Numbers that add up over clips."""
         num_found = num_any = num_switches = 0
         for frames in self.tracks.values():
             counts = Counter(obj_id for hits in frames for obj_id in hits)
@@ -72,13 +72,34 @@ class Score:
             num_switches += sum(one != other for one, other in pairwise(best))
         total = sum(map(len, self.tracks.values()))
         return {
-            "recall": round(100 * num_found / total, 1),
-            "any id": round(100 * num_any / total, 1),
-            "switches": round(100 * num_switches / total, 2),
-            "duplicates": round(100 * self.num_duplicates / total, 1),
-            "ids": round(self.num_ids / self.num_frames, 1),
-            "object-frames": total,
+            **{"recall": num_found, "any id": num_any, "switches": num_switches, "duplicates": self.num_duplicates},
+            **{"ids": self.num_ids, "object-frames": total, "frames": self.num_frames},
         }
+
+
+def summary(clips: list[dict[str, int]]) -> dict[str, float]:
+    """The figures of all clips, and of the recall its standard error over clips."""
+    columns = {name: np.array([clip[name] for clip in clips]) for name in clips[0]}
+    totals = {name: int(column.sum()) for name, column in columns.items()}
+    num_true, share = totals["object-frames"], totals["recall"] / totals["object-frames"]
+    residuals = columns["recall"] - share * columns["object-frames"]
+    error = np.sqrt((residuals**2).sum() * len(clips) / max(len(clips) - 1, 1)) / num_true
+    return {
+        "recall": round(100 * share, 1),
+        "±": round(100 * float(error), 1),
+        **{name: round(100 * totals[name] / num_true, 2) for name in ("any id", "switches", "duplicates")},
+        "ids": round(totals["ids"] / totals["frames"], 1),
+        "object-frames": num_true,
+        "clips": len(clips),
+    }
+
+
+def as_table(results: dict[str, dict[str, float]]) -> str:
+    """A Markdown table of the figures of each way."""
+    columns = list(next(iter(results.values())))
+    rows = [["way", *columns], ["---"] * (len(columns) + 1)]
+    rows += [[way, *map(str, figures.values())] for way, figures in results.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def outputs_of(way, model, processor, frames, options):
@@ -103,8 +124,22 @@ def read_settings():
     parser.add_argument("--clips", type=int, metavar="N", help="the first N clips (all)")
     parser.add_argument("--only", choices=WAYS, help="one of the two ways (both)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="option of track_everything")
+    parser.add_argument("--scores", type=Path, metavar="FILE", help="keep each clip's here; those there are not redone")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of PyTorch (%(default)s)")
     return parser.parse_args()
+
+
+def score_clip(way, model, processor, sequence, options):
+    """Counts of a clip, followed in one way."""
+    frames = torch.stack([sequence.frames[idx] for idx in range(len(sequence.frames))])
+    found = {frame_idx: {} for frame_idx in range(len(frames))}
+    for output in outputs_of(way, model, processor, frames, options):
+        masks = processor.post_process_masks([output.pred_masks], [[*sequence.size]])[0][:, 0].numpy()
+        found[output.frame_idx] = dict(zip(output.object_ids, masks))
+    score = ClipScore()
+    for frame_idx, of_frame in found.items():
+        score.add(sequence.read_masks(frame_idx), of_frame)
+    return score.counts()
 
 
 def main():
@@ -114,22 +149,21 @@ def main():
     options = {name: ast.literal_eval(value) for name, value in (text.split("=", 1) for text in arguments.set)}
     model = EdgeTamVideoModel.from_pretrained(arguments.model).eval()
     processor = EdgeTamVideoProcessor.from_pretrained(arguments.model)
-    scores = {way: Score() for way in ([arguments.only] if arguments.only else WAYS)}
-    for sequence in logging.tqdm(read_dataset("davis", arguments.root)[: arguments.clips], unit="clip"):
-        frames = torch.stack([sequence.frames[idx] for idx in range(len(sequence.frames))])
-        for way, score in scores.items():
-            found = {frame_idx: {} for frame_idx in range(len(frames))}
-            for output in outputs_of(way, model, processor, frames, options):
-                masks = processor.post_process_masks([output.pred_masks], [[*sequence.size]])[0][:, 0].numpy()
-                found[output.frame_idx] = dict(zip(output.object_ids, masks))
-            for frame_idx, of_frame in found.items():
-                score.add(sequence.name, sequence.read_masks(frame_idx), of_frame)
-    results = {way: score.summary() for way, score in scores.items()}
-    columns = list(next(iter(results.values())))
-    print("| way | " + " | ".join(columns) + " |\n|---" * 1 + "|---" * len(columns) + "|")
-    for way, figures in results.items():
-        print(f"| {way} | " + " | ".join(map(str, figures.values())) + " |")
-    print(json.dumps({"benchmark": "everything_quality", "options": options, "clips": arguments.clips, **results}))
+    ways = [arguments.only] if arguments.only else WAYS
+    kept = arguments.scores.read_text().splitlines() if arguments.scores and arguments.scores.exists() else []
+    known = {(line["way"], line["clip"]): line["counts"] for line in map(json.loads, kept)}
+    sequences = read_dataset("davis", arguments.root)[: arguments.clips]
+    for sequence in logging.tqdm(sequences, unit="clip"):
+        for way in ways:
+            key = way, sequence.name
+            if key not in known:
+                known[key] = score_clip(way, model, processor, sequence, options)
+                if arguments.scores:
+                    with arguments.scores.open("a") as file:
+                        print(json.dumps({"way": way, "clip": sequence.name, "counts": known[key]}), file=file)
+    results = {way: summary([known[way, sequence.name] for sequence in sequences]) for way in ways}
+    print(as_table(results))
+    print(json.dumps({"benchmark": "everything_quality", "options": options, **results}))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from .arguments import (
     parse_count,
     parse_fraction,
     parse_frame,
+    parse_layers,
     parse_rate,
     parse_side,
 )
@@ -80,6 +81,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         metavar="0..1",
         help="of two masks whose boxes overlap more, take the better one (0.7)",
     )
+    everything.add_argument(
+        "--crops", type=parse_layers, metavar="N", help="search parts of the frame, too: 4 with 1, 20 with 2, … (0)"
+    )
     frames = command.add_argument_group("frames")
     frames.add_argument(
         "--start",
@@ -110,7 +114,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def add_discovery_options(everything: Command) -> None:
     """Adds the options for when objects of a video are searched, and for how many."""
     everything.add_argument(
-        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (15)"
+        "--every", type=parse_count, metavar="N", help="look for new objects on every Nth tracked frame (5)"
     )
     everything.add_argument(
         "--max-objects", type=parse_count, metavar="N", help="at a time; of new ones the best scores come first (64)"

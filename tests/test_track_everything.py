@@ -12,6 +12,7 @@ from PIL import Image
 from small_videos import write_video
 
 from edgetam_cli import main
+from edgetam_hf import EdgeTamVideoModel
 from edgetam_hf.commands import track as track_command
 from edgetam_hf.formats.index_pictures import read_numbered_masks
 
@@ -54,6 +55,19 @@ def test_track_everything_writes_all_that_comes_and_goes(track, video):
     annotations = json.loads(Path("clip_track/annotations.json").read_text())["annotations"]
     assert {annotation["track_id"] for annotation in annotations} <= {*numbers}
     assert Path("clip_track/overlay.mp4").stat().st_size > 0
+
+
+def test_track_everything_searches_crops(track, video, monkeypatch):
+    num_points, confident_masks = [], EdgeTamVideoModel.confident_masks
+
+    def noted(model, image_embeddings, points, thresh):
+        num_points.append(len(points))
+        return confident_masks(model, image_embeddings, points, thresh)
+
+    monkeypatch.setattr(EdgeTamVideoModel, "confident_masks", noted)
+    assert track(video, *EVERYTHING, "--crops", "1", "--max-frames", "1")[0] == 0
+    assert num_points == [9] * 5
+    assert json.loads(Path("clip_track/run.json").read_text())["settings"]["crops"] == 1
 
 
 def test_track_everything_prints_a_table(track, video):
@@ -125,11 +139,17 @@ def test_track_everything_resumes_runs_from_before(track, video):
         (("--every", "3", "--point", "5,5"), "--every is for --everything"),
         (("--everything", "--reverse"), "--everything goes forward"),
         (("--max-objects", "3"), "--max-objects is for --everything"),
+        (("--crops", "1", "--point", "5,5"), "--crops is for --everything"),
     ],
 )
 def test_track_everything_rejects_options_that_do_not_fit(track, video, arguments, message):
     code, _, err = track(video, *arguments)
     assert code == 1 and message in err
+
+
+def test_track_everything_rejects_crops_of_live_videos(track):
+    code, _, err = track("rtsp://127.0.0.1/door", "--everything", "--crops", "1")
+    assert code == 1 and "door is live, no parts of its frames can be searched: leave out --crops" in err
 
 
 def test_track_everything_says_where_numbers_end(track, video):

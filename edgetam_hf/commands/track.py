@@ -60,8 +60,8 @@ SETTINGS: dict[str, Any] = {
 
 def run(options: Namespace) -> dict[str, Any]:
     """Tracks objects, writes what is found, and returns the report."""
-    track_everything.check_options(options)
     source = find_source(options)
+    track_everything.check_options(options, source)
     if source.is_live and (options.resume or options.reverse or options.start is not None):
         raise ValueError(f"{source.name} is live, its frames come once: leave out --resume, --reverse and --start")
     folder = TrackFolder(options.output or source.default_output)

@@ -6,6 +6,7 @@ from typing import Any
 from ..everything_edgetam_video import EverythingOptions
 from ..session_edgetam import EdgeTamVideoInferenceSession
 from .track_folder import mean_score
+from .track_sources import LiveVideo, RecordedVideo
 
 # Options of `track_everything` by those of the command line
 NAMES = {
@@ -15,17 +16,20 @@ NAMES = {
     "pred_iou_thresh": "pred_iou_thresh",
     "stability_score_thresh": "stability_score_thresh",
     "nms": "crops_nms_thresh",
+    "crops": "crops_n_layers",
 }
 SETTINGS: dict[str, Any] = {"everything": False, **dict.fromkeys(NAMES)}
 
 
-def check_options(options: Namespace) -> None:
-    """Raises a ValueError for options that do not fit each other."""
+def check_options(options: Namespace, source: RecordedVideo | LiveVideo) -> None:
+    """Raises a ValueError for options that do not fit each other or the video."""
     given = [name for name in NAMES if getattr(options, name) is not None]
     if given and not options.everything and not options.resume:
         raise ValueError(f"--{given[0].replace('_', '-')} is for --everything: give both, or leave it out")
     if options.everything and options.reverse:
         raise ValueError("--everything goes forward, in which objects enter and leave: leave out --reverse")
+    if options.crops and source.is_live:
+        raise ValueError(f"{source.name} is live, no parts of its frames can be searched: leave out --crops")
 
 
 def are_settings(settings: dict[str, Any]) -> bool:
