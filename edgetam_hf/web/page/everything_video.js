@@ -2,7 +2,8 @@
  * Everything in a video: what is known of objects that were discovered, which of them go, and what becomes new ones.
  *
  * Nothing here computes with the model. The rules, names and values are those of `everything_edgetam_video.py` and
- * `discovery_edgetam_video.py`, on masks as runs. Areas are shares of the picture.
+ * `discovery_edgetam_video.py`, on masks as runs, but for looks, which need features of the picture: here no object gets
+ * its id back, and searching less often finds nearly as much. Areas are shares of the picture.
  */
 import { areaOf, combineRuns } from "./runs.js";
 
