@@ -11,7 +11,6 @@ docstring says which.
 
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
@@ -440,7 +439,7 @@ class MaskGenerationOptions:
         try:
             vars(self)[name] = int(value) if kind is Integral else float(value)  # a frozen dataclass takes values so
         except OverflowError as error:  # a whole number of hundreds of digits
-            raise ValueError(f"`{name}` must be a number below {sys.float_info.max:.0e}, got {value!r}") from error
+            raise ValueError(f"`{name}` must be a number below {torch.finfo(torch.float64).max:.0e}, got {value!r}") from error
 
     @property
     def stability(self) -> StabilityFilter:

@@ -175,7 +175,7 @@ def test_track_everything_refuses_a_wrong_checkpoint_before_it_begins(
 
 def test_track_without_prompts_names_everything(track, video):
     code, _, err = track(video, "--memory", "confident")
-    assert code == 1 and "--mask PNG, or let --everything find it" in err
+    assert code == 1 and "`edgetam track --everything`" in err
 
 
 def test_track_everything_rejects_a_grid_finer_than_pixels(track, video, capsys):

@@ -67,12 +67,7 @@ def run(options: Namespace) -> dict[str, Any]:
     folder = TrackFolder(options.output or source.default_output)
     with locked(folder.path):
         settings = read_settings(options, folder)
-        has_prompts = any(name not in ("frame", "object") for name, _ in settings["prompts"])
-        if not has_prompts and not settings["everything"]:
-            raise ValueError(
-                "say what to find with --point X,Y, --box X0,Y0,X1,Y1 or --mask PNG, or let --everything find it"
-            )
-        prompts = read_prompts(settings["prompts"]) if settings["prompts"] else []
+        prompts = read_prompts(settings["prompts"]) if settings["prompts"] or not settings["everything"] else []
         with source.opened():
             return track(options, source, prompts, settings, folder)
 
