@@ -439,7 +439,8 @@ class MaskGenerationOptions:
         try:
             vars(self)[name] = int(value) if kind is Integral else float(value)  # a frozen dataclass takes values so
         except OverflowError as error:  # a whole number of hundreds of digits
-            raise ValueError(f"`{name}` must be a number below {torch.finfo(torch.float64).max:.0e}, got {value!r}") from error
+            most = torch.finfo(torch.float64).max
+            raise ValueError(f"`{name}` must be a number below {most:.0e}, got {value!r}") from error
 
     @property
     def stability(self) -> StabilityFilter:
