@@ -2,8 +2,8 @@
  * What an object looks like: Fisher's linear discriminant between its pixels and all others.
  *
  * The rules and values are those of `memory_selection_edgetam.py`. Shapes: the finest map of a frame (c, 4h, 4w),
- * low-res masks (4h, 4w). A look (c + 1,) has weights and an offset that make log-odds of a pixel: how much rather it is
- * the object's than another's.
+ * low-res masks (4h, 4w). A look (c + 1,) has weights and an offset that make log-odds of a pixel: how much rather it
+ * is the object's than another's.
  */
 
 const MOST_ODDS = 3; // of one pixel, so that no pixel decides alone
@@ -69,27 +69,42 @@ function pixelsOf(mask, isObject) {
 }
 
 /**
- * Mean (c,) and covariance (c, c) of the features of some pixels.
+ * Mean (c,) and covariance (c, c) of the features of some pixels; of the covariance only the lower half is filled.
  *
  * @param {Float32Array} features (c, 4h, 4w)
  * @param {number} numPixels 4h x 4w
  * @param {number[]} pixels indices
  */
 function distribution(features, numPixels, pixels) {
-  const numChannels = features.length / numPixels;
-  const channels = Array.from({ length: numChannels }, (_, i) => {
-    return Float64Array.from(pixels, (pixel) => features[i * numPixels + pixel]);
+  const channels = Array.from({ length: features.length / numPixels }, (_, i) => {
+    return features.subarray(i * numPixels, (i + 1) * numPixels);
   });
-  const mean = Float64Array.from(channels, (values) => values.reduce((sum, value) => sum + value, 0) / pixels.length);
-  const centred = channels.map((values, i) => values.map((value) => value - mean[i]));
-  const covariance = centred.map((one) => Float64Array.from(centred, (other) => dot(one, other) / (pixels.length - 1)));
-  return { mean, covariance };
+  const mean = Float64Array.from(channels, (values) => meanOf(values, pixels));
+  const products = channels.map(() => new Float64Array(channels.length)); // summed over pixels
+  const centred = new Float64Array(channels.length); // of one pixel
+  for (const pixel of pixels) {
+    for (let i = 0; i < centred.length; i++) {
+      centred[i] = channels[i][pixel] - mean[i];
+      for (let j = 0; j <= i; j++) products[i][j] += centred[i] * centred[j];
+    }
+  }
+  return { mean, covariance: products.map((row) => row.map((sum) => sum / (pixels.length - 1))) };
+}
+
+/**
+ * @param {Float32Array} values
+ * @param {number[]} pixels indices
+ */
+function meanOf(values, pixels) {
+  let sum = 0;
+  for (const pixel of pixels) sum += values[pixel];
+  return sum / pixels.length;
 }
 
 /**
  * The x of A x = b, by Cholesky's decomposition A = L Lᵀ.
  *
- * @param {Float64Array[]} matrix A, symmetric and positive definite
+ * @param {Float64Array[]} matrix A, symmetric and positive definite, of which the lower half is read
  * @param {Float64Array} values b
  * @returns {Float64Array}
  */
