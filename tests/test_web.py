@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import small_models
 import torch
-from edgetam_hf.memory_selection_edgetam import MemorySelection
+from edgetam_hf.memory_selection_edgetam import MemorySelection, learn_looks
 from javascript import FoundMask, assert_same_mask, assert_same_outputs, make_task, run_in_node, run_in_python
 from PIL import Image
 
@@ -207,6 +207,51 @@ def test_memories_that_choose_have_the_values_of_python(tmp_path):
     found = json.loads(javascript.node(script, package=None))
     chosen = {name: javascript.read_setting(values) for name, values in found.items()}
     assert chosen == {name: MemorySelection.of(name) for name in found}
+
+
+def test_looks_in_node_equal_python(nano, nano_folder, clip, tmp_path):
+    x, y, radius = parity.STAYING
+    beside, tiny = (x + radius, y, radius), (x, y, 1)
+    begun = [*(parity.disc_of(coin, 0) for coin in (beside, parity.STAYING, tiny)), np.ones(clip.shape[1:3])]
+    steps = [
+        ["add", 0, [1, 2, 3, 4], {"masks": [mask.astype(int).ravel().tolist() for mask in begun]}],
+        ["add", 9, 2, {"masks": [parity.disc_of(beside, 9).astype(int).ravel().tolist()]}],
+        ["propagate", {"count": 10}],
+    ]
+    settings = [{"memorySelection": "confident"}, {"memorySelection": {"lookWeight": 20}, "maxMemoryFrames": 1}]
+    tasks = [{"settings": one, "steps": steps} for one in settings]
+    expected = [run_in_python(*nano, clip, task) for task in tasks]
+    found = run_in_node([make_task(nano_folder, clip, tmp_path / "clip.rgb", **task) for task in tasks], tmp_path)
+    for outputs, wanted in zip(found, expected, strict=True):
+        assert_same_outputs(outputs, wanted)
+        # the second object looks like itself up to where the mask beside it is closer; the last is like everything
+        of_second, of_last = ([output["masks"][i][1].object_score_logit > 0 for output in wanted] for i in (1, 3))
+        assert all(of_second[:5]) and not any(of_second[6:9]) and of_second[9] and not of_second[10] and all(of_last)
+
+
+def test_looks_have_the_values_of_python(tmp_path):
+    features = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    features[:, :3, :4] += 1
+    features[:, 3] = 1
+    masks = torch.full((6, 8, 8), -5.0)
+    for mask, num_pixels in zip(masks, (0, 2, 3, 32, 62, 64)):
+        mask.view(-1)[:num_pixels] = 5
+    given = json.dumps({"features": features.flatten().tolist(), "masks": masks.flatten(1).tolist()})
+    script = tmp_path / "looks.mjs"
+    script.write_text(
+        f"import {{ doubt, learnLook }} from {str(javascript.SOURCES / 'looks.js')!r};\n"
+        f"const given = {given};\n"
+        "const features = Float32Array.from(given.features);\n"
+        "const masks = given.masks.map((mask) => Float32Array.from(mask));\n"
+        "const looks = masks.map((mask) => learnLook(features, mask));\n"
+        "const doubts = looks.map((look) => masks.map((mask) => doubt(features, mask, look)));\n"
+        "console.log(JSON.stringify({ looks: looks.map((look) => [...look]), doubts }));\n"
+    )
+    found = json.loads(javascript.node(script, package=None))
+    looks, selection = learn_looks(features, masks), MemorySelection(look_weight=1.0)
+    np.testing.assert_allclose(found["looks"], looks, atol=1e-4)
+    doubts = [-selection.doubt(features, masks, torch.zeros(6), look.expand(6, -1)) for look in looks]
+    np.testing.assert_allclose(found["doubts"], torch.stack(doubts), atol=1e-4)
 
 
 @pytest.mark.parametrize("num_runs", [0, 9])

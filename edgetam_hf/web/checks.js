@@ -29,6 +29,20 @@ export function readCount(value, name, least = 1) {
 }
 
 /**
+ * A number from 0 to `most`; throws a TypeError or a RangeError otherwise.
+ *
+ * @param {unknown} value
+ * @param {string} name
+ * @param {number} most
+ * @returns {number}
+ */
+export function readAmount(value, name, most) {
+  if (typeof value !== "number") throw new TypeError(`${name} must be a number, got ${describe(value)}`);
+  if (!(value >= 0 && value <= most)) throw new RangeError(`${name} must be in 0..${most}, got ${value}`);
+  return value;
+}
+
+/**
  * A new list of integers, each once, from one id or a list of ids.
  *
  * @param {unknown} objectIds

@@ -29,6 +29,8 @@ import { hasBox } from "./prompts.js";
  * @property {Float32Array | null} memory (K, m), `null` once out of reach
  * @property {Prompt | null} prompt the last that it answers, `null` if the object was tracked
  * @property {boolean} isConditioning
+ * @property {Float32Array | null} look (C / 8 + 1,), what the object looks like, or looked like where it began; `null`
+ *     if nobody compares it
  */
 
 /**
@@ -85,8 +87,10 @@ export function closestFrames(frames, frameIdx, limit) {
   if (limit < 0 || sorted.length <= limit) return sorted;
   const before = sorted.findLast((t) => t < frameIdx);
   const after = sorted.find((t) => t >= frameIdx);
-  const rank = (/** @type {number} */ t) => (t === before || t === after ? -1 : Math.abs(t - frameIdx));
-  return sorted.sort((a, b) => rank(a) - rank(b) || a - b).slice(0, limit).sort(ascending);
+  const isFar = (/** @type {number} */ t) => Number(t !== before && t !== after);
+  const distance = (/** @type {number} */ t) => Math.abs(t - frameIdx);
+  sorted.sort((a, b) => isFar(a) - isFar(b) || distance(a) - distance(b) || a - b);
+  return sorted.slice(0, limit).sort(ascending);
 }
 
 /**
@@ -452,6 +456,7 @@ export class TrackedObject {
     const step = reverse ? -1 : 1;
     const { conditioning } = this;
     const attended = closestFrames(conditioning.keys(), frameIdx, reach.numConditioning);
+    const [closest] = closestFrames(conditioning.keys(), frameIdx, 1);
     /** @type {[number, FrameResult][]} */
     const earlier = []; // with their distances
     for (let distance = 1; distance < reach.numBack; distance++) {
@@ -475,6 +480,7 @@ export class TrackedObject {
       timeIdx: [...begun.map(() => reach.numMemories - 1), ...recent.map(([row]) => row)],
       pointers: pointed.map(([, { pointer }]) => pointer),
       pointerOffsets: pointed.map(([distance]) => distance / Math.max(reach.numPointers - 1, 1)),
+      look: conditioning.get(closest)?.look ?? null,
     };
   }
 

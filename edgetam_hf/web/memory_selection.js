@@ -1,9 +1,9 @@
 /**
- * Which of the frames before one an object remembers there: the last ones, or the last on which it was surely seen.
+ * What an object remembers: which of the frames before one, and what it looks like.
  *
  * The rules and values are those of `memory_selection_edgetam.py`.
  */
-import { describe, readCount } from "./checks.js";
+import { describe, readAmount, readCount } from "./checks.js";
 
 /** @typedef {import("./memory.js").FrameResult} FrameResult */
 
@@ -14,30 +14,34 @@ import { describe, readCount } from "./checks.js";
  * @property {number} leastIou predicted IoU, in [0, 1], that the mask of a visible object must have for the frame to be
  *     remembered
  * @property {boolean} hasAbsent whether frames are remembered on which the object was not visible
+ * @property {number} lookWeight how much the object score of a tracked object falls where its mask does not look like
+ *     the object on the closest frame on which it begins: so much for each unit of `doubt` in looks.js. Where it falls
+ *     below zero the object counts as absent. What is remembered of the frame does not change.
  */
 
 const MOST_SEARCHED = 1000; // frames, whose memories are all kept
+const MOST_LOOK_WEIGHT = 1000;
 
 /**
  * By the names that users give.
  *
  * @type {Record<string, Partial<Selection>>}
  */
-export const SELECTIONS = { recent: {}, confident: { numSearched: 15, leastIou: 0.3 } };
+export const SELECTIONS = { recent: {}, confident: { lookWeight: 2 } };
 
 export class MemorySelection {
   /** @param {Partial<Selection>} [values] without them none of the last frames is left out */
-  constructor({ numSearched = null, leastIou = 0, hasAbsent = true } = {}) {
+  constructor({ numSearched = null, leastIou = 0, hasAbsent = true, lookWeight = 0 } = {}) {
     this.numSearched = numSearched === null ? null : readCount(numSearched, "numSearched");
     if (numSearched !== null && numSearched > MOST_SEARCHED) {
       throw new RangeError(`numSearched must be at most ${MOST_SEARCHED}, got ${numSearched}`);
     }
-    if (!(leastIou >= 0 && leastIou <= 1)) throw new RangeError(`leastIou must be in 0..1, got ${describe(leastIou)}`);
     if (typeof hasAbsent !== "boolean") {
       throw new TypeError(`hasAbsent must be true or false, got ${describe(hasAbsent)}`);
     }
-    this.leastIou = leastIou;
+    this.leastIou = readAmount(leastIou, "leastIou", 1);
     this.hasAbsent = hasAbsent;
+    this.lookWeight = readAmount(lookWeight, "lookWeight", MOST_LOOK_WEIGHT);
   }
 
   /**

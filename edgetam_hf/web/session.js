@@ -31,8 +31,8 @@ import { Tracker } from "./tracking.js";
  *     nothing were ever forgotten. By default all of a video, whose memory then grows, and of a stream those whose
  *     image embeddings are kept.
  * @property {number} [maxObjectsPerBatch] objects that are computed at once, 8 by default
- * @property {"recent" | "confident" | Partial<import("./memory_selection.js").Selection>} [memorySelection] which frames
- *     objects remember: the last ones, as by default, or the last on which they were surely seen
+ * @property {"recent" | "confident" | Partial<import("./memory_selection.js").Selection>} [memorySelection] what
+ *     objects remember: the last frames, as by default; with "confident" also what they looked like where they began
  */
 
 /**

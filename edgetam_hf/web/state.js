@@ -15,7 +15,7 @@ import { TrackedObject } from "./memory.js";
  * @property {number | null} maxMemoryFrames frames that can be corrected as if nothing were forgotten; `null` of a
  *     video: all, of a stream: those whose image embeddings are kept
  * @property {number} maxObjectsPerBatch objects that are computed at once
- * @property {import("./memory_selection.js").MemorySelection} memorySelection which frames objects remember
+ * @property {import("./memory_selection.js").MemorySelection} memorySelection what objects remember
  */
 
 export class SessionState {

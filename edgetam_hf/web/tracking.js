@@ -4,6 +4,7 @@
  *     copy of the state -> plan -> batches run on the graphs -> results recorded in the copy -> masks
  */
 import { frameEmbeddings } from "./frames.js";
+import { doubt, learnLook } from "./looks.js";
 import { FoundMask, unpackMask } from "./masks.js";
 import { reachOf } from "./memory.js";
 import { ABSENT_LOGIT } from "./stages.js";
@@ -232,12 +233,33 @@ export class Tracker {
       const predictions = await this.#predict(embeddings, tasks);
       const isPrompted = tasks.map(({ prompt }) => prompt !== null);
       const memories = await this.#stages.encodeMemory(embeddings, predictions, isPrompted);
-      batch.forEach(([id, { prompt }], i) => {
-        const isConditioning = Boolean(prompt?.isConditioning);
-        results.set(id, { ...predictions[i], memory: memories[i], prompt, isConditioning });
+      batch.forEach(([id, task], i) => {
+        const isConditioning = Boolean(task.prompt?.isConditioning);
+        const prediction = this.#compareLook(task, embeddings[0], predictions[i]);
+        results.set(id, { ...prediction, memory: memories[i], prompt: task.prompt, isConditioning });
       });
     }
     return results;
+  }
+
+  /**
+   * The prediction, of an absent object if it is tracked and does not look like itself, and the look of the object.
+   *
+   * A prompt says what an object looks like, and is in no doubt.
+   *
+   * @param {Task} task
+   * @param {Float32Array} features the finest map of the frame
+   * @param {Prediction} prediction
+   * @returns {Prediction & { look: Float32Array | null }}
+   */
+  #compareLook({ prompt, memory }, features, prediction) {
+    const { lookWeight } = this.reach.selection;
+    const { mask } = prediction;
+    if (prompt) return { ...prediction, look: lookWeight > 0 ? learnLook(features, mask) : null };
+    const look = memory?.look ?? null;
+    if (!look) return { ...prediction, look };
+    const objectScoreLogit = prediction.objectScoreLogit - lookWeight * doubt(features, mask, look);
+    return { ...prediction, objectScoreLogit, mask: objectScoreLogit > 0 ? mask : mask.map(() => ABSENT_LOGIT), look };
   }
 
   /**

@@ -66,6 +66,7 @@
  * @property {number[]} timeIdx (F,), rows of the temporal encoding
  * @property {Float32Array[]} pointers P times (C,)
  * @property {number[]} pointerOffsets (P,), their distances in time, 1 at the farthest that tracked frames have
+ * @property {Float32Array | null} look (C / 8 + 1,), what it looked like on the closest conditioning frame
  */
 
 /**
