@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from .device_edgetam import send
-from .everything_edgetam_video import EverythingOptions, Look, likeness, look_at, looks_of, recognized
+from .everything_edgetam_video import EverythingOptions, Known, likeness, look_at, looks_of, middles, recognized
 from .mask_generation_edgetam import CandidateSearch, Crop, GridModel, MaskGenerationOptions, best_masks
 from .masks_edgetam import resize_mask
 from .memory_bank_edgetam import PackedMask, Prompt
@@ -37,15 +37,15 @@ def discover(
     session: EdgeTamVideoInferenceSession,
     frame_idx: int,
     options: EverythingOptions,
-    known: dict[int, Look],
-) -> dict[int, Look]:
-    """Looks of objects that are found, best score first, by their ids; the session has mask prompts of them now.
+    known: dict[int, Known],
+) -> dict[int, Known]:
+    """Objects that are found, best score first, by their ids; the session has mask prompts of them now.
 
-    What looks like a missed object is that object, which begins anew; the others are new. The frame is there, and so is
-    the size of frames. What was found of an object on the frame is what it covers.
+    What looks like a missed object and is not far from it is that object, which begins anew; the others are new. The
+    frame is there, and so is the size of frames. What was found of an object on the frame is what it covers.
 
     Args:
-        known: looks of objects that may be missed, see `let_go`.
+        known: objects that may be missed, see `let_go`.
     """
     assert session.video_height is not None and session.video_width is not None
     size = session.video_height, session.video_width
@@ -59,17 +59,19 @@ def discover(
         search = search_of_frame(model, session, frame_idx, options.search)
         deque(search, maxlen=0)  # goes through all of it
         _, masks = best_masks(search.candidates(), size, options.search)
-        found = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
-        if not found:
+        prompts = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
+        if not prompts:
             return {}
-        looks = looks_of(features, [mask.unpack() for mask in found])
+        unpacked = torch.stack([mask.unpack() for mask in prompts])
+        looks, places = looks_of(features, list(unpacked)), middles(unpacked).tolist()
+    found = [Known(look, (x, y)) for look, (x, y) in zip(looks, places)]
     new_ids = itertools.count(session.everything.next_id)
-    known_ids = recognized(looks, missed, options.same_look)
+    known_ids = recognized(found, missed, options)
     obj_ids = [next(new_ids) if known_id is None else known_id for known_id in known_ids]
     for obj_id in {*obj_ids} & {*session.objects}:
         session.remove_object(obj_id)
-    session.add_prompts(frame_idx, {i: Prompt(packed_mask=mask) for i, mask in zip(obj_ids, found)}, size)
-    return dict(zip(obj_ids, looks))
+    session.add_prompts(frame_idx, {i: Prompt(packed_mask=mask) for i, mask in zip(obj_ids, prompts)}, size)
+    return dict(zip(obj_ids, found))
 
 
 def search_of_frame(
@@ -95,17 +97,17 @@ def let_go(
     session: EdgeTamVideoInferenceSession,
     frame_idx: int,
     features: torch.Tensor,
-    known: dict[int, Look],
+    known: dict[int, Known],
     other_look: float,
-) -> dict[int, Look]:
-    """Looks of known objects that are missed on a frame, by id: there is no mask of them, or it looks too unlike them.
+) -> dict[int, Known]:
+    """Known objects that are missed on a frame, by id: there is no mask of them, or it looks too unlike them.
 
     Such a mask is of something else, and the session no longer follows it.
     """
     found = {obj_id: session.objects[obj_id].result_at(frame_idx) for obj_id in known if obj_id in session.objects}
     masks = {obj_id: result.mask > 0 for obj_id, result in found.items() if result and result.mask is not None}
     seen = dict(zip(masks, looks_of(features, [*masks.values()])))
-    missed = {i: look for i, look in known.items() if i not in seen or likeness(look, seen[i]) < other_look}
+    missed = {i: one for i, one in known.items() if i not in seen or likeness(one.look, seen[i]) < other_look}
     for obj_id in missed:
         if any(seen.get(obj_id, ())):
             session.remove_object(obj_id)
@@ -178,12 +180,12 @@ def follow(
         draft.set_everything(state)
         output = without(output, dropped)
         if draft.everything.is_due(seen, options) and len(draft.objects) < options.max_objects:
-            looks = discover(model, draft, output.frame_idx, options, state.looks)
-            if looks:
+            found = discover(model, draft, output.frame_idx, options, state.known)
+            if found:
                 output = find_objects(draft, frame_idx=output.frame_idx, answers_prompts=True)
             output = without(output, [obj_id for obj_id in output.object_ids if obj_id not in draft.objects])
             seen = look_at(output.object_ids, output.pred_masks[:, 0], options.merge_iou)
-            draft.set_everything(state.discovered(looks, seen.uncovered))
+            draft.set_everything(state.discovered(found, seen.uncovered))
         session.adopt(draft)
     return output
 

@@ -102,6 +102,9 @@ class EverythingCalls(SessionCalls):
                 again, which begins anew under its id; and how unlike the mask of an object must have become for the
                 object to be missed, and no longer followed there. What a mask looks like is the mean of the image
                 features inside it, less that of the picture. An object without a mask is missed, too.
+            max_jump (`float`, *optional*, defaults to 0.25):
+                How far from where it was last seen an object may be found again, in widths and heights of the picture:
+                what enters on one side is not what has left on the other.
             options:
                 Those of mask generation that say how to search, `points_per_crop`, `pred_iou_thresh` and so on, with
                 names and defaults of `EdgeTamMaskGenerationPipeline`, where a checkpoint may bring its own. Only

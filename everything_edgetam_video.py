@@ -3,6 +3,7 @@
 Nothing here computes with the model. Shapes: O objects, (4h, 4w) low-res masks. Areas are shares of the picture.
 """
 
+import math
 import operator
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -16,6 +17,14 @@ from .mask_generation_edgetam import RESULT_OPTIONS, MaskGenerationOptions
 from .settings_edgetam import as_count, as_number
 
 Look = tuple[float, ...]  # a unit vector, see `looks_of`
+Place = tuple[float, float]  # x, y in shares of the picture's width and height
+
+
+class Known(NamedTuple):
+    """By what an object is known again: its look when it was discovered, and the place where it was last seen."""
+
+    look: Look
+    place: Place
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,16 @@ class EverythingOptions:
     max_absence: int = 30
     same_look: float = 0.9
     other_look: float = 0.3
+    max_jump: float = 0.25
     search: MaskGenerationOptions = field(default_factory=MaskGenerationOptions)
 
     def __post_init__(self) -> None:
         read: dict[str, Any] = {"max_absence": as_count(self.max_absence, "max_absence")}
         for name in ("every", "max_objects", "merge_frames"):
             read[name] = as_count(getattr(self, name), name, lowest=1)
-        for name in ("max_covered", "min_area", "max_area", "max_uncovered", "merge_iou", "same_look", "other_look"):
+        for name in ("max_covered", "min_area", "max_area", "max_uncovered", "merge_iou"):
+            read[name] = as_number(getattr(self, name), name, lowest=0, highest=1)
+        for name in ("same_look", "other_look", "max_jump"):
             read[name] = as_number(getattr(self, name), name, lowest=0, highest=1)
         if read["min_area"] > read["max_area"]:
             raise ValueError(
@@ -80,11 +92,12 @@ class EverythingOptions:
 class Seen(NamedTuple):
     """What the masks of a frame show.
 
-    areas: of each object, by id; agreeing: pairs (older, younger) of objects whose masks agree; uncovered: the area
-    that no mask covers.
+    areas, places: of each object, by id; agreeing: pairs (older, younger) of objects whose masks agree; uncovered: the
+    area that no mask covers.
     """
 
     areas: dict[int, float]
+    places: dict[int, Place]
     agreeing: list[tuple[int, int]]
     uncovered: float
 
@@ -97,9 +110,11 @@ def look_at(object_ids: Sequence[int], masks: torch.Tensor, merge_iou: float) ->
     union = areas[:, None] + areas - shared
     agrees = ((union > 0) & (shared >= merge_iou * union)).triu(diagonal=1)
     num_covered = is_on.any(dim=0).sum()[None]
-    areas, agrees, num_covered = fetch([areas, agrees.to(areas.dtype), num_covered.to(areas.dtype)])
+    parts = [areas, agrees.to(areas.dtype), num_covered.to(areas.dtype), middles(masks > 0)]
+    areas, agrees, num_covered, places = fetch(parts)
     return Seen(
         areas=dict(zip(object_ids, (areas / num_pixels).tolist())),
+        places={obj_id: (x, y) for obj_id, (x, y) in zip(object_ids, places.tolist())},
         agreeing=[(object_ids[older], object_ids[younger]) for older, younger in agrees.nonzero().tolist()],
         uncovered=1 - num_covered.item() / num_pixels,
     )
@@ -121,21 +136,33 @@ def looks_of(features: torch.Tensor, masks: Sequence[torch.Tensor]) -> list[Look
     return [tuple(look) for look in looks.tolist()]
 
 
+def middles(masks: torch.Tensor) -> torch.Tensor:
+    """The mean (x, y) of the pixels of masks (O, h, w), in shares of width and height, as (O, 2); zeros where empty."""
+    sums = []
+    for other_axis, size in ((1, masks.shape[2]), (2, masks.shape[1])):
+        centers = (torch.arange(size, device=masks.device) + 0.5) / size
+        sums.append(masks.sum(dim=other_axis).float() @ centers)
+    return torch.stack(sums, dim=1) / masks.flatten(1).sum(dim=1, keepdim=True).clamp(min=1)
+
+
 def likeness(look: Look, other: Look) -> float:
     """How alike two looks are, at most 1."""
     return sum(map(operator.mul, look, other))
 
 
-def recognized(looks: Sequence[Look], missed: dict[int, Look], same_look: float) -> list[int | None]:
-    """For each look the missed object that it is, if any: those most alike first, and only if more than `same_look`."""
+def recognized(found: Sequence[Known], missed: dict[int, Known], options: EverythingOptions) -> list[int | None]:
+    """For each object that is found the missed one that it is, if any: those most alike first."""
     pairs = [
-        (likeness(look, other), place, obj_id) for place, look in enumerate(looks) for obj_id, other in missed.items()
+        (likeness(one.look, other.look), idx, obj_id)
+        for idx, one in enumerate(found)
+        for obj_id, other in missed.items()
+        if math.dist(one.place, other.place) <= options.max_jump
     ]
-    found: list[int | None] = [None] * len(looks)
-    for alike, place, obj_id in sorted(pairs, key=lambda pair: -pair[0]):
-        if alike > same_look and found[place] is None and obj_id not in found:
-            found[place] = obj_id
-    return found
+    obj_ids: list[int | None] = [None] * len(found)
+    for alike, idx, obj_id in sorted(pairs, key=lambda pair: -pair[0]):
+        if alike > options.same_look and obj_ids[idx] is None and obj_id not in obj_ids:
+            obj_ids[idx] = obj_id
+    return obj_ids
 
 
 @dataclass(frozen=True)
@@ -144,8 +171,8 @@ class EverythingState:
 
     next_id: of the next object that is discovered, above all that there ever were. frame_idx: the last frame that was
     followed, and discovered_at: the last that was searched. uncovered: the smallest area without a mask since then.
-    num_unseen: for each object that was discovered, on how many frames up to now it was not seen; looks: how it looked
-    when it was discovered, see `looks_of`.
+    num_unseen: for each object that was discovered, on how many frames up to now it was not seen; known: by what it is
+    known again.
     num_agreeing: for each pair (older, younger) of objects whose masks agree now, since how many frames they do.
     """
 
@@ -154,7 +181,7 @@ class EverythingState:
     discovered_at: int | None = None
     uncovered: float = 1.0
     num_unseen: dict[int, int] = field(default_factory=dict)
-    looks: dict[int, Look] = field(default_factory=dict)
+    known: dict[int, Known] = field(default_factory=dict)
     num_agreeing: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def knows(self, obj_ids: Collection[int]) -> "EverythingState":
@@ -163,7 +190,7 @@ class EverythingState:
             self,
             next_id=max([self.next_id, *(obj_id + 1 for obj_id in obj_ids)]),
             num_unseen={obj_id: num for obj_id, num in self.num_unseen.items() if obj_id not in obj_ids},
-            looks={obj_id: look for obj_id, look in self.looks.items() if obj_id not in obj_ids},
+            known={obj_id: known for obj_id, known in self.known.items() if obj_id not in obj_ids},
             num_agreeing={pair: num for pair, num in self.num_agreeing.items() if not {*pair} & {*obj_ids}},
         )
 
@@ -187,7 +214,11 @@ class EverythingState:
             frame_idx=frame_idx,
             uncovered=min(self.uncovered, seen.uncovered),
             num_unseen={obj_id: num for obj_id, num in unseen.items() if obj_id not in dropped},
-            looks={obj_id: self.looks[obj_id] for obj_id in unseen if obj_id not in dropped},
+            known={
+                obj_id: self.known[obj_id] if num else self.known[obj_id]._replace(place=seen.places[obj_id])
+                for obj_id, num in unseen.items()
+                if obj_id not in dropped
+            },
             num_agreeing={pair: num for pair, num in agreeing.items() if not {*pair} & {*dropped}},
         )
         return state, dropped
@@ -199,12 +230,12 @@ class EverythingState:
         is_late = abs(self.frame_idx - self.discovered_at) >= options.every
         return is_late or seen.uncovered - self.uncovered > options.max_uncovered
 
-    def discovered(self, looks: dict[int, Look], uncovered: float) -> "EverythingState":
-        """The state after the last frame was searched, where objects of these looks were found."""
+    def discovered(self, found: dict[int, Known], uncovered: float) -> "EverythingState":
+        """The state after the last frame was searched, where these objects were found and this area is uncovered."""
         return replace(
-            self.knows([*looks]),
+            self.knows([*found]),
             discovered_at=self.frame_idx,
             uncovered=uncovered,
-            num_unseen={**self.num_unseen, **dict.fromkeys(looks, 0)},
-            looks={**self.looks, **looks},
+            num_unseen={**self.num_unseen, **dict.fromkeys(found, 0)},
+            known={**self.known, **found},
         )

@@ -9,9 +9,11 @@ from edgetam_hf.discovery_edgetam_video import discover, let_go, uncovered_masks
 from edgetam_hf.everything_edgetam_video import (
     EverythingOptions,
     EverythingState,
+    Known,
     Seen,
     look_at,
     looks_of,
+    middles,
     recognized,
 )
 from edgetam_hf.masks_edgetam import resize_mask
@@ -27,6 +29,7 @@ LOOSE = {"points_per_crop": 3, "pred_iou_thresh": 0.0, "stability_score_thresh":
 EVERYTHING = {**LOOSE, "every": 4, "max_objects": 5, "max_uncovered": 1.0, "max_covered": 0.8}
 SIZE = (90, 120)
 LOOK = (1.0, 0.0)
+KNOWN = Known(LOOK, (0.5, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -140,13 +143,13 @@ def test_discover_gives_no_id_twice(make_tracker):
 def test_discover_recognizes_objects_that_are_missed(make_tracker):
     options = EverythingOptions.read(LOOSE, None)
     first, again = make_tracker(), make_tracker()
-    looks = discover(first.model, first.session, 0, options, known={})
-    assert list(looks) == [*range(1, len(looks) + 1)] and len(looks) > 2
+    once = discover(first.model, first.session, 0, options, known={})
+    assert list(once) == [*range(1, len(once) + 1)] and len(once) > 2
     again.session.set_everything(EverythingState(next_id=50))
-    known = {7: looks[2], 8: tuple(-part for part in looks[1])}
+    known = {7: once[2], 8: once[1]._replace(look=tuple(-part for part in once[1].look))}
     found = discover(again.model, again.session, 0, options, known)
-    assert [*found.values()] == [*looks.values()]
-    assert [obj_id for obj_id, look in found.items() if look == looks[2]] == [7]
+    assert [*found.values()] == [*once.values()]
+    assert [obj_id for obj_id, one in found.items() if one == once[2]] == [7]
     assert {*found} - {7} == {*range(50, 50 + len(found) - 1)}
 
 
@@ -154,11 +157,12 @@ def test_let_go_removes_objects_whose_masks_look_like_something_else(make_tracke
     tracker = make_tracker()
     output, session = follow(tracker, max_frame_num_to_track=0)[0], tracker.session
     features, obj_ids = session.image_embeddings[0][0], output.object_ids
-    looks = dict(zip(obj_ids, looks_of(features, list(output.pred_masks[:, 0] > 0))))
-    empty = {obj_id: look for obj_id, look in looks.items() if not any(look)}
-    assert let_go(session, 0, features, looks, 0.3) == empty and session.obj_ids == obj_ids
-    other = tuple(-part for part in looks[1])
-    assert let_go(session, 0, features, {**looks, 1: other, 99: other}, 0.3) == {1: other, **empty, 99: other}
+    looks = looks_of(features, list(output.pred_masks[:, 0] > 0))
+    known = {obj_id: Known(look, (0.5, 0.5)) for obj_id, look in zip(obj_ids, looks)}
+    empty = {obj_id: one for obj_id, one in known.items() if not any(one.look)}
+    assert let_go(session, 0, features, known, 0.3) == empty and session.obj_ids == obj_ids
+    other = Known(tuple(-part for part in known[1].look), (0.5, 0.5))
+    assert let_go(session, 0, features, {**known, 1: other, 99: other}, 0.3) == {1: other, **empty, 99: other}
     assert session.obj_ids == obj_ids[1:]
 
 
@@ -280,7 +284,7 @@ def test_track_everything_leaves_alone_what_a_user_has_prompted_or_removed(make_
     follow(tracker, max_frame_num_to_track=1)
     tracker.add(1, 1, **CLICK)
     tracker.session.remove_object(2)
-    assert not {1, 2} & {*tracker.session.everything.looks, *tracker.session.everything.num_unseen}
+    assert not {1, 2} & {*tracker.session.everything.known, *tracker.session.everything.num_unseen}
     outputs = follow(tracker, every=1)
     assert len(outputs) > 5 and all(1 in output.object_ids and 2 not in output.object_ids for output in outputs)
 
@@ -364,7 +368,7 @@ def test_what_is_left_of_a_mask_must_be_seen_by_the_model():
 
 
 def seen(areas, agreeing=(), uncovered=0.5):
-    return Seen(areas, list(agreeing), uncovered)
+    return Seen(areas, {obj_id: (0.25, area) for obj_id, area in areas.items()}, list(agreeing), uncovered)
 
 
 def after(state, *views, **options):
@@ -377,18 +381,23 @@ def after(state, *views, **options):
 
 
 def test_state_drops_what_is_absent_small_or_huge_for_long():
-    state = EverythingState().discovered(dict.fromkeys([1, 2], LOOK), 0.3)
+    state = EverythingState().discovered(dict.fromkeys([1, 2], KNOWN), 0.3)
     views = [seen({1: area, 2: 0.1, 9: 0.0}) for area in (0.1, 0.0, 0.001, 0.1, 0.0, 0.9, 0.0)]
     state, dropped = after(state, *views, max_absence=2, min_area=0.01, max_area=0.8)
     assert dropped == [[], [], [], [], [], [], [1]]  # 9 is a user's
-    assert state.num_unseen == {2: 0}
+    assert state.num_unseen == {2: 0} and state.known == {2: Known(LOOK, (0.25, 0.1))}
+
+
+def test_state_knows_where_objects_were_last_seen():
+    state, _ = after(EverythingState().discovered({1: KNOWN}, 0.3), seen({1: 0.1}), seen({1: 0.2}), seen({1: 0.0}))
+    assert state.known == {1: Known(LOOK, (0.25, 0.2))}
 
 
 def test_state_drops_the_younger_of_two_that_agree():
     views = [seen({1: 0.1, 2: 0.1, 3: 0.1}, pairs) for pairs in ([(1, 2)], [], [(1, 2)], [(1, 2), (2, 3)], [(1, 2)])]
-    _, dropped = after(EverythingState().discovered(dict.fromkeys([1, 2, 3], LOOK), 0.3), *views, merge_frames=3)
+    _, dropped = after(EverythingState().discovered(dict.fromkeys([1, 2, 3], KNOWN), 0.3), *views, merge_frames=3)
     assert dropped == [[], [], [], [], [2]]
-    _, dropped = after(EverythingState().discovered(dict.fromkeys([1, 3], LOOK), 0.3), *views[2:], merge_frames=3)
+    _, dropped = after(EverythingState().discovered(dict.fromkeys([1, 3], KNOWN), 0.3), *views[2:], merge_frames=3)
     assert dropped == [[], [], [1]]  # 2 is a user's, and stays
     _, dropped = after(EverythingState(), *views[2:], merge_frames=3)
     assert dropped == [[], [], []]
@@ -398,7 +407,7 @@ def test_state_is_due_in_turn_or_when_more_is_uncovered():
     options = EverythingOptions(every=5, max_uncovered=0.2)
     state, _ = EverythingState().after(0, seen({}, uncovered=1.0), options)
     assert state.is_due(seen({}), options)
-    state = state.discovered({1: LOOK}, 0.5)
+    state = state.discovered({1: KNOWN}, 0.5)
     for frame_idx, uncovered, is_due in ((1, 0.65, False), (2, 0.4, False), (3, 0.65, True), (4, 0.6, False)):
         view = seen({1: 0.1}, uncovered=uncovered)
         state, _ = state.after(frame_idx, view, options)
@@ -413,7 +422,8 @@ def test_look_at_measures_masks_and_their_agreement():
     assert view.areas == {5: 0.5, 2: 28 / 64, 9: 0.25, 4: 0.0}
     assert view.agreeing == [(5, 2)]
     assert view.uncovered == 0.25
-    assert look_at([], torch.zeros(0, 8, 8), 0.8) == Seen({}, [], 1.0)
+    assert view.places == {5: (0.5, 0.25), 2: (3.5 / 8, 0.25), 9: (0.25, 0.75), 4: (0.0, 0.0)}
+    assert look_at([], torch.zeros(0, 8, 8), 0.8) == Seen({}, {}, [], 1.0)
 
 
 def test_looks_of_are_means_inside_masks():
@@ -432,12 +442,30 @@ def unit(x, y):
     return x / np.hypot(x, y), y / np.hypot(x, y)
 
 
+def at(look, x=0.5, y=0.5):
+    return Known(look, (x, y))
+
+
 def test_recognized_takes_the_most_alike_first_and_each_once():
-    one, other, between = (1.0, 0.0), (0.0, 1.0), (0.8, 0.6)
-    assert recognized([between, one, other], {3: one, 5: other}, 0.7) == [None, 3, 5]
-    assert recognized([between, one], {3: one, 5: other}, 0.5) == [5, 3]
-    assert recognized([one], {3: between, 5: one}, 0.7) == [5]
-    assert recognized([one, other], {}, 0.7) == [None, None]
+    one, other, between = at((1.0, 0.0)), at((0.0, 1.0)), at((0.8, 0.6))
+    strict, loose = EverythingOptions(same_look=0.7), EverythingOptions(same_look=0.5)
+    assert recognized([between, one, other], {3: one, 5: other}, strict) == [None, 3, 5]
+    assert recognized([between, one], {3: one, 5: other}, loose) == [5, 3]
+    assert recognized([one], {3: between, 5: one}, strict) == [5]
+    assert recognized([one, other], {}, strict) == [None, None]
+
+
+def test_recognized_takes_nothing_that_is_far_off():
+    missed = {3: at(LOOK, x=0.9), 5: at(LOOK, x=0.2, y=0.9)}
+    assert recognized([at(LOOK, x=0.1)], missed, EverythingOptions(max_jump=0.3)) == [None]
+    assert recognized([at(LOOK, x=0.1)], missed, EverythingOptions(max_jump=0.5)) == [5]
+    assert recognized([at(LOOK, x=0.1), at(LOOK, x=0.6, y=0.1)], missed, EverythingOptions(max_jump=0.5)) == [5, 3]
+
+
+def test_middles_are_means_of_pixels():
+    masks = torch.zeros(3, 4, 8, dtype=torch.bool)
+    masks[0, :2, :4], masks[1, 3, 7] = True, True
+    assert middles(masks).tolist() == [[0.25, 0.25], [7.5 / 8, 3.5 / 4], [0.0, 0.0]]
 
 
 def test_options_are_plain_numbers():
@@ -464,6 +492,7 @@ def test_options_are_plain_numbers():
         ({"merge_iou": 10**400}, ValueError, "merge_iou must be between 0 and 1"),
         ({"max_absence": -1}, ValueError, "max_absence must be at least 0"),
         ({"same_look": 2}, ValueError, "same_look must be between 0 and 1"),
+        ({"max_jump": -0.1}, ValueError, "max_jump must be between 0 and 1"),
         ({"min_area": 0.9}, ValueError, "min_area must not exceed max_area, .* got 0.9 and 0.8"),
         ({"points_per_crop": 0}, ValueError, "`points_per_crop` must be between 1 and 4096"),
         ({"points_per_crop": 10**9}, ValueError, "`points_per_crop` must be between 1 and 4096"),

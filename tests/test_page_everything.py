@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from edgetam_hf.discovery_edgetam_video import uncovered_masks
-from edgetam_hf.everything_edgetam_video import EverythingOptions, EverythingState, look_at
+from edgetam_hf.everything_edgetam_video import EverythingOptions, EverythingState, Known, look_at
 from made_up_pages import VIDEO
 
 from edgetam_hf.found_objects import CutMask
@@ -19,7 +19,7 @@ HEIGHT, WIDTH = 24, 30
 OPTIONS = {"every": 5, "max_objects": 6, "min_area": 0.01, "max_uncovered": 0.15, "merge_iou": 0.5, "max_absence": 3}
 
 
-NOT_ON_THE_PAGE = ("search", "same_look", "other_look")  # which sees no features
+NOT_ON_THE_PAGE = ("search", "same_look", "other_look", "max_jump")  # which sees no features
 
 
 def camel(name):
@@ -83,7 +83,7 @@ def follow_in_python(seed, num_frames, options):
             masks = map(torch.from_numpy, candidates)
             parts = uncovered_masks(masks, covered, (HEIGHT, WIDTH), options, limit)
             new_ids = range(state.next_id, state.next_id + len(parts))
-            state = state.discovered(dict.fromkeys(new_ids, ()), seen.uncovered)
+            state = state.discovered(dict.fromkeys(new_ids, Known((), (0, 0))), seen.uncovered)
             ids += new_ids
         frames.append(
             {

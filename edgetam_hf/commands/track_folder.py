@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..everything_edgetam_video import EverythingState
+from ..everything_edgetam_video import EverythingState, Known
 from ..files.writing import LOCK, save_whole, whole_file, write_json_whole, writing
 from ..formats import overlay_video, run_lengths, tracks
 from ..formats.index_pictures import write_index_picture
@@ -113,7 +113,7 @@ class TrackFolder:
         return rows[:num_done]
 
     def _read_checkpoint(self, device: torch.device | str) -> dict[str, Any]:
-        torch.serialization.add_safe_globals([*STATE_TYPES, EverythingState])
+        torch.serialization.add_safe_globals([*STATE_TYPES, EverythingState, Known])
         try:
             with warnings.catch_warnings():  # about what other programs have pickled
                 warnings.simplefilter("ignore")
