@@ -118,7 +118,7 @@ def main() -> None:
     write_clip(draw_meeting(coins), CLIP, crf=20)
     write_clip(draw_rolling(coins), ROLLING_CLIP, crf=26)
     prompts = [word for box in BOXES for word in ("--box", box)]
-    everything = ["--everything", "--every", "5", "--points-per-side", "12"]
+    everything = ["--everything", "--points-per-side", "12"]
     commands = (
         ["segment"],
         ["masks"],
