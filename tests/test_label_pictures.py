@@ -221,7 +221,7 @@ def test_settings_of_everything_are_those_of_the_checkpoint_unless_given():
     assert search.items() >= (of_nano | {"points_per_crop": 8}).items()
     assert "points_per_batch" not in search  # which changes no result
     assert labeller.labellers[PICTURE].options.points_per_batch == 16
-    assert settings["in_clips"]["every"] == 15 and settings["in_clips"]["crops_n_layers"] == 0
+    assert settings["in_clips"]["every"] == 5 and settings["in_clips"]["crops_n_layers"] == 0
 
 
 def test_checkpoint_hash_tells_weights_apart(folder, model, tmp_path):

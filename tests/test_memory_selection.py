@@ -66,7 +66,7 @@ def test_selection_without_values_leaves_nothing_out():
 
 
 def test_selection_of_another_copy_of_the_class_becomes_one_of_this():
-    values = {"num_searched": 9, "least_iou": 0.5, "has_absent": False}
+    values = {"num_searched": 9, "least_iou": 0.5, "has_absent": False, "look_weight": 1.5}
     selection = MemorySelection.of(SimpleNamespace(**values))
     assert selection == MemorySelection(**values) == MemorySelection.of(selection)
 
@@ -286,7 +286,7 @@ def test_exported_model_remembers_the_same(exported, video_model, video_processo
         (MemorySelection, TypeError, "got type"),
         (np.zeros(3), TypeError, "got ndarray"),
         (SimpleNamespace(least_iou=0.5), TypeError, "got SimpleNamespace"),
-        (SimpleNamespace(num_searched=3, least_iou=5, has_absent=True), ValueError, "least_iou must be between 0 and"),
+        (SimpleNamespace(**{**vars(MemorySelection()), "least_iou": 5}), ValueError, "least_iou must be between 0 and"),
     ],
 )
 def test_session_rejects_other_selections(parts, clip, value, error, message):

@@ -63,6 +63,7 @@ def clean_environment(work: Path, is_offline: bool) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in TOKENS}
     environment["HF_TOKEN_PATH"] = str(work / "no_token")
     environment["HF_MODULES_CACHE"] = str(work / "modules")
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # Python would put what it compiles into the folder
     if is_offline:
         environment["HF_HUB_OFFLINE"] = "1"
     return environment
