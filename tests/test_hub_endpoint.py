@@ -70,7 +70,9 @@ def handler(repository):
     """The handler, loaded as the server loads it."""
     specification = importlib.util.spec_from_file_location("endpoint_of_test", repository / HANDLER)
     module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)  # which would lie in the repository
+        specification.loader.exec_module(module)
     return module.EndpointHandler(str(repository))
 
 
