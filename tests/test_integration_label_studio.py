@@ -5,6 +5,7 @@ import functools
 import http.server
 import importlib
 import json
+import logging.config
 import sys
 import threading
 import urllib.error
@@ -329,6 +330,8 @@ def test_package_starts_the_backend_from_a_copy_of_its_file(module, tmp_path, mo
     monkeypatch.setattr(sys, "path", [str(tmp_path / "made"), *sys.path])
     monkeypatch.delitem(sys.modules, "label_studio", raising=False)
     server.create_dir(SimpleNamespace(root_dir=str(tmp_path), project_name="made", script=script, force=False))
+    # it would end the log handlers of all others, of which some close what pytest captures
+    monkeypatch.setattr(logging.config, "dictConfig", lambda settings: None)
     specification = importlib.util.spec_from_file_location("made_wsgi", tmp_path / "made" / "_wsgi.py")
     started = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(started)
