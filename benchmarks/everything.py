@@ -75,8 +75,9 @@ def search(model, processor, arguments):
     session, size = open_session(processor, arguments), arguments.image_size
     (frame,) = make_frames(1, size, arguments)
     model(session, frame=frame)
-    options = {"points_per_crop": arguments.points_per_side, "original_size": (size, size), "min_area": 1.0}
-    return round(time_call(partial(model.discover, session, 0, **options), arguments)[1], 1)
+    options = {"points_per_crop": arguments.points_per_side, "min_area": 1.0, "max_area": 1.0}
+    step = partial(model.discover, session, 0, original_size=(size, size), **options)
+    return round(time_call(step, arguments)[1], 1)
 
 
 def main():
