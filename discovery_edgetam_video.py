@@ -6,7 +6,6 @@ Shapes: (height, width) the frames of the video, (H, W) the model input.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any, Protocol
@@ -16,7 +15,14 @@ import torch.nn.functional as F
 
 from .device_edgetam import send
 from .everything_edgetam_video import EverythingOptions, Known, likeness, look_at, looks_of, middles, recognized
-from .mask_generation_edgetam import CandidateSearch, Crop, GridModel, MaskGenerationOptions, best_masks
+from .mask_generation_edgetam import (
+    CandidateSearch,
+    Crop,
+    GridModel,
+    MaskGenerationOptions,
+    best_masks,
+    find_candidates,
+)
 from .masks_edgetam import resize_mask
 from .memory_bank_edgetam import PackedMask, Prompt
 from .session_edgetam import EdgeTamVideoInferenceSession
@@ -56,9 +62,8 @@ def discover(
     with torch.no_grad():
         features = embeddings_of_frame(model, session, frame_idx)[0]
         missed = let_go(session, frame_idx, features, known, options.other_look)
-        search = search_of_frame(model, session, frame_idx, options.search)
-        deque(search, maxlen=0)  # goes through all of it
-        _, masks = best_masks(search.candidates(), size, options.search)
+        candidates = find_candidates(search_of_frame(model, session, frame_idx, options.search))
+        _, masks = best_masks(candidates, size, options.search)
         prompts = uncovered_masks(masks, covered_on(session, frame_idx, size), model.image_size, options, num_free)
         if not prompts:
             return {}

@@ -562,15 +562,8 @@ class CandidateSearch:
         self._found.append(candidates_of_crop(masks, scores, points, self._crop, self._crops[0], options.stability))
 
 
-def find_candidates(
-    model: GridModel,
-    embeddings_of: Callable[[Crop], list[torch.Tensor]],
-    size: tuple[int, int],
-    options: MaskGenerationOptions,
-    report: Callable[[int], Any] = lambda num_points: None,
-) -> MaskCandidates:
-    """The candidates of a whole `CandidateSearch`; `report` is told of the number of points of each batch of them."""
-    search = CandidateSearch(model, embeddings_of, size, options)
+def find_candidates(search: CandidateSearch, report: Callable[[int], Any] = lambda num_points: None) -> MaskCandidates:
+    """The candidates of a whole search; `report` is told of the number of points of each batch of them."""
     for num_points in search:
         report(num_points)
     return search.candidates()

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from .device_edgetam import send
 from .mask_generation_edgetam import (
+    CandidateSearch,
     Crop,
     MaskGenerationOptions,
     best_masks,
@@ -197,7 +198,7 @@ class EdgeTamMaskGenerationPipeline(Pipeline):
         """
         num_points = options.num_points(*size)
         with logging.tqdm(total=num_points, unit="point", leave=None, disable=not options.progress) as progress:
-            candidates = find_candidates(self.model, embeddings_of, size, options, progress.update)
+            candidates = find_candidates(CandidateSearch(self.model, embeddings_of, size, options), progress.update)
         return {"candidates": candidates, "height": size[0], "width": size[1]}
 
     def postprocess(self, model_outputs: dict, options: MaskGenerationOptions) -> dict:
